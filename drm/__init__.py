@@ -1,0 +1,7 @@
+"""DRM runs pytest suites as workloads on dynamically managed resources."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,115 @@
+"""Workers, their types, the instances they run on, and one immutable view of all of them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from drm.model.resources import ZERO, Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerType:
+    """A kind of worker that can be created: its capacity, labels and price.
+
+    ``zone`` and ``market`` say where and how it is bought; ``usd_per_hour`` is 0
+    for machines that are there anyway.
+    """
+
+    name: str
+    capacity: Resources
+    labels: frozenset[str] = frozenset()
+    usd_per_hour: float = 0.0
+    provider: str = "local"
+    zone: str = ""
+    market: str = "on-demand"
+
+
+class WorkerState(str, enum.Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """One worker at one moment. ``free`` is allocatable less reserved, never negative in any amount."""
+
+    worker_id: str
+    worker_type: str
+    state: WorkerState
+    capacity: Resources
+    allocatable: Resources
+    reserved: Resources = ZERO
+    used: Resources = ZERO
+    labels: frozenset[str] = frozenset()
+    reservations: int = 0
+    idle_since_s: float | None = None
+    ready_at_s: float | None = None
+
+    @property
+    def free(self) -> Resources:
+        return self.allocatable - self.reserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSnapshot:
+    """Every worker at one moment; ``now_s`` is the run's clock."""
+
+    now_s: float
+    workers: tuple[WorkerView, ...] = ()
+
+    @property
+    def ready(self) -> tuple[WorkerView, ...]:
+        return tuple(worker for worker in self.workers if worker.state is WorkerState.READY)
+
+
+class InstanceState(str, enum.Enum):
+    """What a provider says of a machine."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    TERMINATING = "terminating"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRequest:
+    """What to create: a worker of this type that runs ``command`` with ``environment`` added.
+
+    ``token`` makes a repeated request idempotent; ``tags`` are set with the create.
+    """
+
+    worker_id: str
+    worker_type: WorkerType
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    token: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A machine (or process) from a provider."""
+
+    instance_id: str
+    worker_id: str
+    worker_type: str
+    provider: str
+    state: InstanceState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """The work that waits, as the deciding code sees it: all numbers are sums or maxima over waiting tasks."""
+
+    waiting: int = 0
+    runnable: int = 0
+    running: int = 0
+    waiting_s: float = 0.0
+    longest_s: float = 0.0
+    by_type: tuple[tuple[str, int], ...] = field(default=())

@@ -1,0 +1,273 @@
+"""What happened in a run, in the past tense: the record that everything else is made from.
+
+Only the coordinator makes and numbers events. One event is one line of
+``events.ndjson``: ``{"event": "TestFinished", "seq": 7, "at": ..., ...}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from drm.model.errors import ConfigError
+from drm.model.plan import Refusal, ScalingAction, ScalingDecision, Trigger
+from drm.model.resources import Resources
+from drm.model.work import Outcome, Usage
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """``seq`` counts from 1 without gaps, ``at`` is UTC in ISO 8601, ``elapsed_s`` runs from RunStarted."""
+
+    __test__: ClassVar[bool] = False  # several names begin with "Test": these are no test classes
+    seq: int
+    at: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    run_id: str
+    format_version: int
+    command: tuple[str, ...]
+    rootdir: str
+    drm_version: str
+    python: str
+    platform: str
+    machine: str
+    cpu_cores: float
+    memory_bytes: int
+    commit: str = ""
+    branch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestsDiscovered(Event):
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastMade(Event):
+    tasks: int
+    wall_s: float
+    longest_s: float
+    longest_task: str
+    methods: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMade(Event):
+    allocated: int
+    refusals: tuple[Refusal, ...]
+    makespan_s: float
+    lower_bound_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingDecided(Event):
+    decision: ScalingDecision
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRequested(Event):
+    worker_id: str
+    worker_type: str
+    provider: str
+    usd_per_hour: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceReady(Event):
+    worker_id: str
+    instance_id: str
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceLost(Event):
+    worker_id: str
+    instance_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceReleased(Event):
+    worker_id: str
+    instance_id: str
+    held_s: float
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReady(Event):
+    worker_id: str
+    worker_type: str
+    capacity: Resources
+    labels: tuple[str, ...] = ()
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost(Event):
+    worker_id: str
+    reason: str
+    requeued: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UtilizationSampled(Event):
+    worker_id: str
+    reserved: Resources
+    used: Resources
+    executors: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Event):
+    task_id: str
+    attempt: int
+    worker_id: str
+    executor_id: str
+    reserved: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFinished(Event):
+    """``outcome`` is empty when the attempt ended without one (worker lost); ``cause`` then says why."""
+
+    task_id: str
+    attempt: int
+    worker_id: str
+    executor_id: str
+    outcome: Outcome | None
+    usage: Usage
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestFinished(Event):
+    """The one final outcome of a test. ``message``: the first line that explains a bad one."""
+
+    task_id: str
+    outcome: Outcome
+    attempts: int
+    wall_s: float
+    flaky: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeardownFailed(Event):
+    """A module or session fixture failed to tear down after ``task_id``, the last test that used it, had ended.
+
+    pytest counts such a test twice, as passed and as an error; DRM's accounting makes it an error.
+    """
+
+    task_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(Event):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The accounting: ``counts`` per outcome sums to ``collected``."""
+
+    collected: int
+    counts: tuple[tuple[str, int], ...]
+    wall_s: float
+    reason: str = ""
+
+
+EVENT_TYPES: dict[str, type[Event]] = {cls.__name__: cls for cls in Event.__subclasses__()}
+
+_VALUE_TYPES: dict[str, Any] = {
+    "reserved": Resources,
+    "used": Resources,
+    "capacity": Resources,
+    "usage": Usage,
+}
+
+
+def utc_text(moment: datetime) -> str:
+    """Return a UTC time as events write it: milliseconds and ``Z``."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """Return the event as plain JSON values, its type name under ``event``."""
+    return {"event": type(event).__name__, **_plain_fields(event)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, tuple | frozenset):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return _plain_fields(value)
+    return value
+
+
+def _plain_fields(value: Any) -> dict[str, Any]:
+    return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+
+
+def from_dict(data: dict[str, Any]) -> Event:
+    """Return the event that ``to_dict`` wrote; ConfigError names what does not fit.
+
+    Fields this version does not know are ignored, so that a newer file can be read.
+    """
+    cls = EVENT_TYPES.get(str(data.get("event")))
+    if cls is None:
+        raise ConfigError(f"event {data.get('event')!r} is not known", remedy="use the drm version that wrote it")
+    known = {name: _rebuild(name, data[name]) for name in cls.__dataclass_fields__ if name in data}
+    try:
+        return cls(**known)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"event {cls.__name__} number {data.get('seq')} is damaged ({error})") from error
+
+
+def _rebuild(name: str, value: Any) -> Any:
+    try:
+        if name in _VALUE_TYPES:
+            return _VALUE_TYPES[name](**value)
+        if name == "outcome" and isinstance(value, str) and value in set(Outcome):
+            return Outcome(value)
+        if name == "refusals":
+            return tuple(Refusal(**item) for item in value)
+        if name == "decision":
+            return _decision(value)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError(f"event field {name!r} is damaged ({error})") from error
+    if isinstance(value, list):
+        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+    return value
+
+
+def _decision(value: dict[str, Any]) -> ScalingDecision:
+    fields = {
+        key: tuple(tuple(item) if isinstance(item, list) else item for item in inner)
+        if isinstance(inner, list)
+        else inner
+        for key, inner in value.items()
+        if key in ScalingDecision.__dataclass_fields__
+    }
+    fields["action"] = ScalingAction(fields["action"])
+    fields["trigger"] = Trigger(**fields["trigger"])
+    return ScalingDecision(**fields)
+
+
+def replaced(event: Event, **changes: Any) -> Event:
+    """Return a copy of the event with some fields changed."""
+    return dataclasses.replace(event, **changes)

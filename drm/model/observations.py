@@ -1,0 +1,109 @@
+"""What workers, engines and providers tell the coordinator. They carry no number and no time: it adds those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from drm.model.resources import Resources
+from drm.model.work import Death, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Something seen on one worker."""
+
+    __test__: ClassVar[bool] = False
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerJoined(Observation):
+    """An agent is up and its zygote has collected the suite: executors can be started on it."""
+
+    capacity: Resources
+    labels: frozenset[str] = frozenset()
+    worker_type: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLeft(Observation):
+    """An agent is gone, asked to or not; what ran on it has no outcome."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSampled(Observation):
+    """What the worker's processes use now: cores busy since the last sample, resident bytes, gpus."""
+
+    used: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorReady(Observation):
+    executor_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptBegan(Observation):
+    executor_id: str
+    task_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded(Observation):
+    """``reports`` are pytest's phase reports as ``drm.worker.reports`` encodes them."""
+
+    executor_id: str
+    task_id: str
+    attempt: int
+    reports: list[Any]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEnded(Observation):
+    """The executor waits for work; ``returned`` are tasks of its batch that it did not start."""
+
+    executor_id: str
+    returned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeardownReported(Observation):
+    """A fixture of wider scope was torn down with an error after its last test had been reported."""
+
+    executor_id: str
+    task_id: str
+    reports: list[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningRecorded(Observation):
+    """A Python warning in an executor, for pytest's warnings summary."""
+
+    executor_id: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAsked(Observation):
+    """A test asked the whole run to stop: ``pytest.exit`` (``kind="exit"``), KeyboardInterrupt
+    (``"interrupt"``) or ``session.shouldstop`` (``"stop"``)."""
+
+    executor_id: str
+    kind: str
+    message: str
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorExited(Observation):
+    """An executor process is gone. ``death`` is None when it was asked to stop and did."""
+
+    executor_id: str
+    death: Death | None = None

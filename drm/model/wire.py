@@ -1,0 +1,75 @@
+"""The bytes that processes of one run exchange: frames of JSON.
+
+A frame is a 4-byte big-endian length and that many bytes of JSON: a list whose
+first item names the message. JSON, not pickle: a worker's bytes are data, and
+cannot make the coordinator run code.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+from drm.model.errors import LostError
+
+MAX_FRAME_BYTES = 256 * 2**20
+_LENGTH = struct.Struct("!I")
+_dumps = json.JSONEncoder(separators=(",", ":"), default=repr, check_circular=False).encode
+
+
+def encode_frame(message: list[Any]) -> bytes:
+    """Return the frame of a message. What JSON cannot hold is replaced by its ``repr``."""
+    try:
+        body = _dumps(message).encode("ascii")
+    except (ValueError, TypeError, RecursionError):
+        body = json.dumps(_tame(message, depth=50), default=repr).encode("ascii")
+    if len(body) > MAX_FRAME_BYTES:
+        raise LostError(f"a message of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def _tame(value: Any, *, depth: int) -> Any:
+    """Return ``value`` with odd keys, cycles and deep nesting turned into text."""
+    if depth == 0:
+        return "<nested too deeply>"
+    if isinstance(value, dict):
+        return {str(key): _tame(item, depth=depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tame(item, depth=depth - 1) for item in value]
+    return value if isinstance(value, str | int | float | bool) or value is None else repr(value)
+
+
+class FrameReader:
+    """Cuts a stream of bytes into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[list[Any]]:
+        """Return the messages that ``data`` completes; LostError if the stream is no frame stream."""
+        buffer = self._buffer
+        buffer += data
+        messages = []
+        start = 0
+        while len(buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if length > MAX_FRAME_BYTES:
+                raise LostError(f"a frame announces {length} bytes; the other side does not speak this protocol")
+            end = start + _LENGTH.size + length
+            if len(buffer) < end:
+                break
+            messages.append(self._decode(bytes(buffer[start + _LENGTH.size : end])))
+            start = end
+        del buffer[:start]
+        return messages
+
+    @staticmethod
+    def _decode(body: bytes) -> list[Any]:
+        try:
+            message = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise LostError(f"a frame holds no JSON ({error})") from error
+        if not isinstance(message, list) or not message or not isinstance(message[0], str):
+            raise LostError("a frame holds no message")
+        return message

@@ -1,0 +1,149 @@
+"""The doors between the deciding code, the coordinator and the outside world.
+
+A component that needs another is given it through one of these protocols;
+``session.py`` does the wiring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from drm.model.cluster import ClusterSnapshot, Instance, InstanceRequest, WorkerType
+from drm.model.events import Event
+from drm.model.observations import Observation
+from drm.model.work import Forecast, Outcome, Task, Usage
+
+
+class Clock(Protocol):
+    """Time as an argument, so that tests and the simulator supply their own."""
+
+    def now(self) -> float:
+        """Return seconds that only go forward; the origin means nothing."""
+        ...
+
+    def utc(self) -> datetime:
+        """Return the time of day, in UTC."""
+        ...
+
+
+class EventSink(Protocol):
+    """A consumer of events. One that raises is dropped and said so; it never stops a run."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def flush(self) -> None:
+        """Make what was emitted durable, as far as the sink is; called after every round of the loop."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """Runs executors on workers. Commands return at once; what comes of them is polled.
+
+    An unknown worker or executor is not an error: it died in the meantime, and the
+    observation of that is on its way. ``send`` happens at most once per attempt.
+    """
+
+    def start(self) -> None: ...
+
+    def poll(self, timeout_s: float) -> list[Observation]:
+        """Return what happened, waiting at most ``timeout_s`` seconds for something."""
+        ...
+
+    def join_command(self, worker_id: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        """Return the command (and environment) by which a machine joins as this worker."""
+        ...
+
+    def spawn(self, worker_id: str, executor_id: str) -> None: ...
+
+    def send(
+        self, worker_id: str, executor_id: str, batch: Sequence[tuple[str, int]], next_task: str | None, budget_s: float
+    ) -> None:
+        """Give the executor (task, attempt) pairs to run in order.
+
+        ``next_task`` is the test it will probably run afterwards: fixtures that it
+        shares stay set up. Past ``budget_s`` seconds the executor returns what it has not started.
+        """
+        ...
+
+    def stop(self, worker_id: str, executor_id: str) -> None:
+        """Let the executor finish its test, tear down its fixtures and end."""
+        ...
+
+    def kill(self, worker_id: str, executor_id: str, reason: str) -> None:
+        """End the executor and its children now; ``reason`` comes back in its Death."""
+        ...
+
+    def release(self, worker_id: str) -> None:
+        """Ask the agent of this worker to end."""
+        ...
+
+    def close(self, *, grace_s: float) -> None:
+        """End everything; after ``grace_s`` seconds by force. Leaves no process and no file."""
+        ...
+
+
+class CloudProvider(Protocol):
+    """Where instances come from: local processes, containers, clouds.
+
+    ``create`` with a token seen before returns the instance of the first call.
+    ``terminate`` returns when the instance is gone, and accepts one that is gone already.
+    Errors: CapacityError, QuotaError, ThrottledError, UnauthorisedError, ConfigError, LostError.
+    """
+
+    name: str
+
+    def create(self, request: InstanceRequest) -> Instance: ...
+
+    def terminate(self, instance_id: str) -> None: ...
+
+    def describe(self, instance_id: str) -> Instance: ...
+
+    def list_instances(self) -> tuple[Instance, ...]:
+        """Return every instance that carries our tags, whoever asked for it."""
+        ...
+
+    def offerings(self) -> tuple[WorkerType, ...]:
+        """Return the worker types that can be created, with price and capacity."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One past attempt of a test, as the predictor learns from it. ``at`` is seconds since the epoch."""
+
+    task_id: str
+    usage: Usage
+    outcome: Outcome | None
+    at: float = 0.0
+    machine: str = ""
+
+
+class HistoryStore(Protocol):
+    """Past attempts. Written by the controller only."""
+
+    def record(self, run_id: str, samples: Iterable[Sample]) -> None: ...
+
+    def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
+        """Return the newest attempts per test, oldest first; tests never seen are left out."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Forecaster(Protocol):
+    """What the optimizer asks of the predictor."""
+
+    def predict_resource_requirements(self, tasks: Sequence[Task]) -> list[Forecast]: ...
+
+    def record_task_execution(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None: ...
+
+
+class Ledger(Protocol):
+    """What the optimizer asks of the resource manager."""
+
+    def snapshot(self, now_s: float) -> ClusterSnapshot: ...
