@@ -1,0 +1,138 @@
+"""Frozen dataclasses to plain JSON values and back, checked on the way in.
+
+Annotations are the schema: a value of the wrong type raises ConfigError that
+names its place (``tests[3].wall_s``). Unknown fields are ignored; missing ones
+take their default.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import types
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from drm.model.errors import ConfigError, DrmError
+
+__all__ = ["decode", "encode"]
+
+_Decoder = Callable[[Any, str], Any]
+_Value = TypeVar("_Value")
+
+
+def encode(value: Any) -> Any:
+    """Return the value as JSON knows it; numbers that JSON lacks (NaN, infinity) become null."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    kind: Any = type(value)
+    return {name: encode(getattr(value, name)) for name in _names(kind)}
+
+
+@cache
+def _names(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+def decode(cls: type[_Value], data: Any, where: str = "") -> _Value:
+    """Return the ``cls`` that ``encode`` gave ``data`` for; ConfigError names what does not fit."""
+    kind: Any = cls
+    value: _Value = _decoder(kind)(data, where)
+    return value
+
+
+@cache
+def _decoder(kind: Any) -> _Decoder:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _optional(_decoder(next(item for item in arguments if item is not types.NoneType)))
+    if origin is tuple:
+        return _row(arguments) if Ellipsis not in arguments else _many(_decoder(arguments[0]))
+    if kind is float:
+        return _scalar((int, float), "a number", convert=float)
+    if kind in (int, str, bool):
+        return _scalar((kind,), {int: "a whole number", str: "text", bool: "true or false"}[kind])
+    if issubclass(kind, enum.Enum):
+        return _enum(kind)
+    return _dataclass(kind)
+
+
+def _wrong(where: str, wanted: str, value: Any) -> ConfigError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return ConfigError(f"{where or 'the value'} should be {wanted}, not {shown}")
+
+
+def _scalar(kinds: tuple[type, ...], wanted: str, convert: Callable[[Any], Any] | None = None) -> _Decoder:
+    def decoder(value: Any, where: str) -> Any:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise _wrong(where, wanted, value)
+        return convert(value) if convert is not None else value
+
+    return decoder
+
+
+def _optional(inner: _Decoder) -> _Decoder:
+    return lambda value, where: None if value is None else inner(value, where)
+
+
+def _many(inner: _Decoder) -> _Decoder:
+    def decoder(value: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise _wrong(where, "a list", value)
+        return tuple([inner(item, f"{where}[{place}]") for place, item in enumerate(value)])
+
+    return decoder
+
+
+def _row(kinds: tuple[Any, ...]) -> _Decoder:
+    inners = [_decoder(kind) for kind in kinds]
+
+    def decoder(value: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) != len(inners):
+            raise _wrong(where, f"a list of {len(inners)}", value)
+        return tuple([inner(item, where) for inner, item in zip(inners, value, strict=True)])
+
+    return decoder
+
+
+def _enum(kind: type[enum.Enum]) -> _Decoder:
+    members = {member.value: member for member in kind}
+
+    def decoder(value: Any, where: str) -> Any:
+        if not isinstance(value, str) or value not in members:
+            raise _wrong(where, "one of " + ", ".join(members), value)
+        return members[value]
+
+    return decoder
+
+
+def _dataclass(cls: type) -> _Decoder:
+    hints = get_type_hints(cls)
+    inners = {field.name: _decoder(hints[field.name]) for field in fields(cls)}
+    needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+
+    def decoder(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong(where, "an object", value)
+        for name in needed:
+            if name not in value:
+                raise ConfigError(f"{where + '.' if where else ''}{name} is missing")
+        prefix = f"{where}." if where else ""
+        known = {name: inner(value[name], prefix + name) for name, inner in inners.items() if name in value}
+        try:
+            return cls(**known)
+        except DrmError as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+    return decoder

@@ -1,0 +1,129 @@
+"""events.ndjson: the record of a run, one event per line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+from typing import IO, Any
+
+from drm.model.errors import ConfigError, DrmError
+from drm.model.events import FORMAT_VERSION, Event, RunStarted, from_dict
+from drm.reporting.files import cannot_write
+
+__all__ = ["NdjsonSink", "read_events"]
+
+_log = logging.getLogger("drm")
+_REMEDY = "delete it and run the tests again"
+
+
+_readers: dict[type, tuple[tuple[str, ...], Callable[[Any], Any]]] = {}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    kind = type(value)
+    if kind not in _readers:
+        names = tuple(field.name for field in fields(value))
+        _readers[kind] = names, attrgetter(*names)  # two fields or more, always: a tuple comes back
+    names, getter = _readers[kind]
+    return dict(zip(names, getter(value), strict=True))
+
+
+# Enums of the model are strings, tuples become lists and nested values go through ``_plain``:
+# the same lines as ``to_dict`` would give, at a third of the time, in the run's hot loop.
+_encode = json.JSONEncoder(separators=(",", ":"), default=_plain, check_circular=False).encode
+
+
+def _line(event: Event) -> str:
+    return _encode({"event": type(event).__name__, **_plain(event)})
+
+
+class NdjsonSink:
+    """Writes each event as one line. ``emit`` only collects; ``flush`` encodes and hands over to the system.
+
+    What was flushed survives the death of this process. Raises DrmError when the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._pending: list[Event] = []
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = self.path.open("wb", buffering=0)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def emit(self, event: Event) -> None:
+        """Take the event; it is written at the next ``flush``."""
+        self._pending.append(event)
+
+    def flush(self) -> None:
+        """Write the collected events through to the system."""
+        if not self._pending:
+            return
+        data = memoryview(("\n".join(map(_line, self._pending)) + "\n").encode("ascii"))
+        self._pending.clear()
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        if self._file.closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+
+def read_events(path: Path, *, on_note: Callable[[str], None] = _log.warning) -> Iterator[Event]:
+    """Yield the events of a file.
+
+    A last line that was only half written (the run was killed) is left out, and
+    ``on_note`` is told in one line. Damage before it raises ConfigError with file,
+    line number and remedy.
+    """
+    expected = 1
+    try:
+        with Path(path).open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    on_note(f"{path}: line {number} is only half written and was left out")
+                    return
+                event = _parse(line, f"{path}: line {number}")
+                if event.seq != expected:
+                    raise ConfigError(
+                        f"{path}: line {number} has event {event.seq} where {expected} was due", remedy=_REMEDY
+                    )
+                expected += 1
+                yield event
+    except OSError as error:
+        raise DrmError(f"{path}: cannot be read ({error.strerror or error})", remedy=_REMEDY) from error
+
+
+def _parse(line: bytes, where: str) -> Event:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is damaged (no JSON: {error})", remedy=_REMEDY) from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} is damaged (no JSON object)", remedy=_REMEDY)
+    try:
+        event = from_dict(data)
+        newer = isinstance(event, RunStarted) and event.format_version > FORMAT_VERSION
+    except (DrmError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{where} is damaged ({error})", remedy=_REMEDY) from error
+    if newer:
+        raise ConfigError(
+            f"{where} was written in format {data['format_version']}, this drm reads up to {FORMAT_VERSION}",
+            remedy="use a newer drm",
+        )
+    return event

@@ -1,0 +1,181 @@
+"""What a run came to, as one frozen value: reports, badges and the closing lines read only this.
+
+``fold`` makes it from events. All times are seconds since RunStarted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from drm.model.plan import Refusal, ScalingDecision
+from drm.model.resources import ZERO, Resources
+from drm.model.work import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestRecord:
+    """One collected test. ``wall_s``, ``cpu_s`` and ``peak_rss_bytes`` are its last attempt's."""
+
+    __test__: ClassVar[bool] = False  # the name begins with "Test": this is no test class
+    task_id: str
+    outcome: Outcome
+    component: str
+    attempts: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_rss_bytes: int = 0
+    worker_id: str = ""
+    executor_id: str = ""
+    started_s: float | None = None
+    finished_s: float | None = None
+    flaky: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interruption:
+    """An attempt that something outside the test ended: its executor or worker died, or a limit was hit."""
+
+    task_id: str
+    attempt: int
+    worker_id: str
+    at_s: float
+    cause: str
+    peak_rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocations:
+    """How tests got their resources.
+
+    ``waits_s``: per test that started, from discovery to its first start, in
+    order of starting. ``refusals``: the tests that fitted no worker to the end.
+    ``reserved_*`` and ``used_*`` are sums over attempts of amount times seconds.
+    """
+
+    placed: int = 0
+    waits_s: tuple[float, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    reserved_cpu_s: float = 0.0
+    used_cpu_s: float = 0.0
+    reserved_byte_s: float = 0.0
+    used_byte_s: float = 0.0
+
+    def wait_s(self, quantile: float) -> float:
+        """Return the waiting time that this share of the placed tests did not exceed (nearest rank)."""
+        ordered = sorted(self.waits_s)
+        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0.0
+
+    @property
+    def success_rate(self) -> float | None:
+        """Return placed / (placed + refused), None when nothing was asked."""
+        asked = self.placed + len(self.refusals)
+        return self.placed / asked if asked else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRecord:
+    elapsed_s: float
+    decision: ScalingDecision
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """``busy_s``: sum of the wall times of the attempts that ran on it."""
+
+    worker_id: str
+    worker_type: str = ""
+    capacity: Resources = ZERO
+    labels: tuple[str, ...] = ()
+    ready_s: float | None = None
+    lost_s: float | None = None
+    lost_reason: str = ""
+    requeued: int = 0
+    attempts: int = 0
+    busy_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRecord:
+    worker_id: str
+    worker_type: str = ""
+    provider: str = ""
+    usd_per_hour: float = 0.0
+    instance_id: str = ""
+    requested_s: float | None = None
+    latency_s: float | None = None
+    released_s: float | None = None
+    lost_reason: str = ""
+    held_s: float = 0.0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UtilizationSeries:
+    """One worker over time, in columns of equal length."""
+
+    worker_id: str
+    elapsed_s: tuple[float, ...] = ()
+    reserved_cpu_cores: tuple[float, ...] = ()
+    used_cpu_cores: tuple[float, ...] = ()
+    reserved_memory_bytes: tuple[int, ...] = ()
+    used_memory_bytes: tuple[int, ...] = ()
+    reserved_gpus: tuple[float, ...] = ()
+    used_gpus: tuple[float, ...] = ()
+    executors: tuple[int, ...] = ()
+    running: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run, finished or not (``finished``: RunFinished was seen).
+
+    ``counts`` has a number for every outcome; they sum to ``collected``.
+    ``planned_s`` and ``lower_bound_s`` are the first plan's makespan and the bound no plan can beat.
+    """
+
+    run_id: str = ""
+    command: tuple[str, ...] = ()
+    machine: str = ""
+    platform: str = ""
+    python: str = ""
+    drm_version: str = ""
+    cpu_cores: float = 0.0
+    memory_bytes: int = 0
+    commit: str = ""
+    branch: str = ""
+    started_at: str = ""
+    wall_s: float = 0.0
+    finished: bool = False
+    reason: str = ""
+    tests: tuple[TestRecord, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
+    executors: int = 0
+    interruptions: tuple[Interruption, ...] = ()
+    allocations: Allocations = Allocations()
+    scaling: tuple[ScalingRecord, ...] = ()
+    workers: tuple[WorkerRecord, ...] = ()
+    instances: tuple[InstanceRecord, ...] = ()
+    utilization: tuple[UtilizationSeries, ...] = ()
+    forecast_methods: tuple[tuple[str, int], ...] = ()
+    planned_s: float = 0.0
+    lower_bound_s: float = 0.0
+
+    @property
+    def collected(self) -> int:
+        return len(self.tests)
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many tests ended so."""
+        return dict(self.counts).get(outcome.value, 0)
+
+    @property
+    def bad(self) -> int:
+        """Return how many tests failed or had an error."""
+        return self.count(Outcome.FAILED) + self.count(Outcome.ERROR)
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(instance.cost_usd for instance in self.instances)
