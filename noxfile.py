@@ -1,0 +1,256 @@
+"""Every task of this project is a session: bare `nox` runs lint, types, the five stages, report and badges.
+
+After `--` a stage takes component names (`nox -s unit -- resource_optimizer`), then `--quick`
+(shorter benchmarks), then any options of pytest (`nox -s unit -- -k optimizer -x`).
+Each stage writes reports/<stage>/, or reports/<stage>-<component>/ for one component;
+`report` and `badges` work from what is there, failed stages included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+REPORTS = ROOT / "reports"
+PYTHONS = ("3.11", "3.12", "3.13")
+STATUS_VERSION = 1
+
+
+def load_table() -> ModuleType:
+    """Load the table of stages by its path: drm is not installed where nox runs."""
+    spec = importlib.util.spec_from_file_location("drm_stages", ROOT / "drm" / "model" / "stages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+table = load_table()
+SLUGS = tuple(component.slug for component in table.COMPONENTS)
+
+nox.needs_version = ">=2026.10"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"  # a missing Python is skipped and said so, never fetched unasked
+nox.options.sessions = ["lint", "types", *(stage.name for stage in table.STAGES), "report", "badges"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What was given after ``--``."""
+
+    components: tuple[str, ...]
+    quick: bool
+    pytest: tuple[str, ...]
+
+
+def arguments(session: nox.Session) -> Arguments:
+    """Return the session's arguments: component names first; from the first option on, all is pytest's."""
+    given = [argument for argument in session.posargs if argument != "--quick"]
+    names = list(given)
+    for index, argument in enumerate(given):
+        if argument.startswith("-"):
+            names = given[:index]
+            break
+    for name in names:
+        if name not in SLUGS:
+            session.error(
+                f"unknown session argument {name!r}; valid are {', '.join(SLUGS)}, --quick, then options of pytest"
+            )
+    quick = "--quick" in session.posargs or os.environ.get("CI", "").lower() == "true"
+    return Arguments(tuple(names), quick, tuple(given[len(names) :]))
+
+
+def chosen_paths(stage: Any, components: tuple[str, ...]) -> list[str]:
+    """Return what pytest runs: the stage's folders, or those of its test files that belong to the components."""
+    if not components:
+        return list(stage.paths)
+    files = (file for path in stage.paths for file in sorted(Path(path).rglob("*.py")))
+    tests = (file.as_posix() for file in files if file.name.startswith(("test_", "bench_")))
+    return [test for test in tests if table.component_of(test) in components]
+
+
+def install(session: nox.Session, *extras: str) -> None:
+    """Install this project with extras. One session at a time: the build writes into the checkout."""
+    with open(ROOT / "setup.cfg", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        session.install("-e", f".[{','.join(extras)}]", env=index_environment())
+
+
+def index_environment() -> dict[str, str]:
+    """Return the package index that pip is set to, in uv's words: uv does not read pip's settings."""
+    if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE")):
+        return {}
+    index = os.environ.get("PIP_INDEX_URL", "")
+    if not index:
+        command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        index = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return {"UV_DEFAULT_INDEX": index} if index else {}
+
+
+@contextlib.contextmanager
+def tee(path: Path) -> Iterator[IO[str]]:
+    """Yield a stream that is shown and kept in a file."""
+    read_end, write_end = os.pipe()
+
+    def pump() -> None:
+        with open(read_end, "rb", buffering=0) as source, open(path, "wb") as log:
+            while chunk := source.read(65536):
+                log.write(chunk)
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.flush()
+
+    thread = threading.Thread(target=pump, daemon=True)
+    thread.start()
+    try:
+        with open(write_end, "w", encoding="utf-8") as sink:
+            yield sink
+    finally:
+        thread.join(timeout=10)  # not for ever: a process left behind could hold the other end open
+
+
+def forget(stage: str) -> None:
+    """Remove what earlier runs of the stage left: no old result may pass for one of this run."""
+    for folder in (REPORTS / stage, *REPORTS.glob(f"{stage}-*")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def recorded(folder: Path, stage: str, asked: Arguments) -> Iterator[None]:
+    """Write the stage's status.json, whatever happens inside."""
+    folder.mkdir(parents=True, exist_ok=True)
+    started = datetime.now(UTC)
+    status, exit_code, reason = "failed", None, ""
+    try:
+        yield
+        status, exit_code = "passed", 0
+    except BaseException as error:
+        exit_code = getattr(error, "return_code", None)
+        reason = str(error) or type(error).__name__
+        raise
+    finally:
+        finished = datetime.now(UTC)
+        record = {
+            "schema_version": STATUS_VERSION,
+            "stage": stage,
+            "components": list(asked.components),
+            "status": status,
+            "exit_code": exit_code,
+            "reason": reason,
+            "started_at": started.isoformat(timespec="seconds"),
+            "finished_at": finished.isoformat(timespec="seconds"),
+            "duration_s": round((finished - started).total_seconds(), 3),
+        }
+        (folder / "status.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def run_stage(session: nox.Session, stage: Any) -> None:
+    """Install the stage's extras and run its tests under ``drm run``, keeping all that a report needs."""
+    asked = arguments(session)
+    paths = chosen_paths(stage, asked.components)
+    if not paths:
+        session.skip(f"the {stage.name} stage has no test of {', '.join(asked.components)}")
+    # Alone on the machine means that the stage measures time: then no tracer slows what is measured.
+    traced = stage.shares_machine
+    options = [*stage.options, *(["--quick"] if asked.quick and not traced else [])]
+    name = "-".join((stage.name, *asked.components))
+    folder = REPORTS / name
+    forget(stage.name)
+    with recorded(folder, stage.name, asked):
+        install(session, *stage.extras)
+        with tee(folder / "stage.log") as output:
+            session.run(
+                "python",
+                *(("-m", "coverage", "run") if traced else ()),
+                *("-m", "drm", "run", *paths, *options, "--drm-no-report"),
+                *("--drm-report-dir", f"reports/{name}", f"--junitxml=reports/{name}/junit.xml"),
+                *asked.pytest,
+                env={"COVERAGE_FILE": str(folder / ".coverage")},
+                stdout=output,
+                interrupt_timeout=20,
+                terminate_timeout=5,
+            )
+
+
+def add_stage(stage: Any) -> None:
+    """Register the session of one stage."""
+
+    def run(session: nox.Session) -> None:
+        run_stage(session, stage)
+
+    run.__doc__ = f"Stage: {stage.summary}."
+    nox.session(run, name=stage.name, allow_parallel=stage.shares_machine)
+
+
+@nox.session(allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """Check style (ruff), the floors of the design (import-linter) and the CI templates."""
+    install(session, "lint", "test")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+    for schema, file in (("github-workflows", "drm_github_workflow.yml"), ("gitlab-ci", "drm_gitlab_ci.yml")):
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", f"ci_templates/{file}")
+    session.run("python", "-m", "pytest", "-q", "tests/integration/test_ci_templates.py")
+
+
+@nox.session(allow_parallel=True)
+def types(session: nox.Session) -> None:
+    """Check the types of drm (mypy --strict)."""
+    install(session, "types", "test")
+    session.run("mypy", "--strict", "drm")
+
+
+for _stage in table.STAGES:
+    add_stage(_stage)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Combine coverage; write reports/report.html, .md and .json from the stages that have run."""
+    install(session, "test")
+    environment = {"COVERAGE_FILE": str(REPORTS / ".coverage")}
+    folders = sorted({file.parent for file in REPORTS.glob("*/.coverage*")})
+    if folders:
+        session.run("python", "-m", "coverage", "combine", "--keep", "--quiet", *map(str, folders), env=environment)
+        for kind in ("json", "xml"):
+            output = f"reports/coverage.{kind}"
+            session.run("python", "-m", "coverage", kind, "--quiet", "-o", output, env=environment)
+    else:
+        session.warn("no stage has left coverage data under reports/: the report goes without it")
+    session.run("python", "-m", "drm", "report", "--reports-dir", "reports")
+
+
+@nox.session
+def badges(session: nox.Session) -> None:
+    """Write the SVG and shields badges of the stages and components to .github/badges/."""
+    install(session, "badges")
+    session.run("python", "-m", "drm", "badges", "--reports-dir", "reports", "--output-dir", ".github/badges")
+
+
+@nox.session(name="tests-all-pythons", python=PYTHONS, default=False)
+def tests_all_pythons(session: nox.Session) -> None:
+    """Run the unit and integration tests, badges included, on every supported Python found here."""
+    asked = arguments(session)
+    paths = [path for stage in table.STAGES[:2] for path in chosen_paths(stage, asked.components)]
+    install(session, "test")
+    session.run("python", "-c", "import pybadges; pybadges.badge(left_text='drm', right_text='ok')")
+    session.run("python", "-m", "drm", "run", *paths, "--drm-no-report", *asked.pytest)
