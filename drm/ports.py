@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from drm.model.cluster import ClusterSnapshot, Instance, InstanceRequest, WorkerType
 from drm.model.events import Event
 from drm.model.observations import Observation
+from drm.model.resources import Resources
+from drm.model.resources import Resources
 from drm.model.work import Forecast, Outcome, Task, Usage
 
 
@@ -45,17 +47,19 @@ class Engine(Protocol):
     """Runs executors on workers. Commands return at once; what comes of them is polled.
 
     An unknown worker or executor is not an error: it died in the meantime, and the
-    observation of that is on its way. ``send`` happens at most once per attempt.
+    observation of that is on its way. What is sent is delivered at most once.
     """
-
-    def start(self) -> None: ...
 
     def poll(self, timeout_s: float) -> list[Observation]:
         """Return what happened, waiting at most ``timeout_s`` seconds for something."""
         ...
 
-    def join_command(self, worker_id: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
-        """Return the command (and environment) by which a machine joins as this worker."""
+    def wake(self) -> None:
+        """Make a waiting ``poll`` return; may be called from a signal handler."""
+        ...
+
+    def join_command(self, worker_id: str, worker_type: WorkerType) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        """Return the command, and the environment to add, by which a machine joins as this worker."""
         ...
 
     def spawn(self, worker_id: str, executor_id: str) -> None: ...
@@ -74,6 +78,10 @@ class Engine(Protocol):
         """Let the executor finish its test, tear down its fixtures and end."""
         ...
 
+    def interrupt(self, worker_id: str, executor_id: str) -> None:
+        """Break off the test that runs, as Ctrl-C does; fixtures are torn down."""
+        ...
+
     def kill(self, worker_id: str, executor_id: str, reason: str) -> None:
         """End the executor and its children now; ``reason`` comes back in its Death."""
         ...
@@ -82,9 +90,54 @@ class Engine(Protocol):
         """Ask the agent of this worker to end."""
         ...
 
-    def close(self, *, grace_s: float) -> None:
-        """End everything; after ``grace_s`` seconds by force. Leaves no process and no file."""
+    def close(self) -> None:
+        """End everything. Leaves no process and no file."""
         ...
+
+
+class Surface(Protocol):
+    """What a run is for: it is told what tests reported, in the order they ended, and may ask to stop."""
+
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> tuple[Outcome, str]:
+        """Take a test's phase reports (none: it was not found); return its outcome and one line on a bad one."""
+        ...
+
+    def deliver_death(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
+        """Take a test that ended with its executor, or that no worker can run."""
+        ...
+
+    def deliver_late(self, task_id: str, executor_id: str, reports: list[Any]) -> str:
+        """Take the report of a teardown that failed after its test was delivered; return one line on it."""
+        ...
+
+    def deliver_warning(self, data: dict[str, Any]) -> None: ...
+
+    def stop_wanted(self) -> str:
+        """Return why the run should stop (-x, --maxfail, a plugin), or an empty string."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show one line to the person."""
+        ...
+
+    def show_status(self, status: Status) -> None:
+        """Show how the run goes; called a few times a second."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a run goes. ``reserved`` and ``capacity`` are sums over ready workers; ``eta_s`` is None when unknown."""
+
+    workers: int
+    executors: int
+    running: int
+    reserved: Resources
+    capacity: Resources
+    finished: int
+    total: int
+    failed: int
+    eta_s: float | None
 
 
 class CloudProvider(Protocol):
@@ -109,6 +162,10 @@ class CloudProvider(Protocol):
 
     def offerings(self) -> tuple[WorkerType, ...]:
         """Return the worker types that can be created, with price and capacity."""
+        ...
+
+    def available(self) -> Resources:
+        """Return what can still be created: the capacity or quota that nothing has booked."""
         ...
 
 

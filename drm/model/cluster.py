@@ -105,11 +105,16 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
-    """The work that waits, as the deciding code sees it: all numbers are sums or maxima over waiting tasks."""
+    """The work that waits, as the deciding code sees it: all numbers are sums or maxima over waiting tasks.
+
+    ``runnable`` counts what could run side by side (one per lock and per group),
+    ``per_worker`` how many of the waiting tests one worker runs at once, on average (0: not known).
+    """
 
     waiting: int = 0
     runnable: int = 0
     running: int = 0
     waiting_s: float = 0.0
     longest_s: float = 0.0
+    per_worker: float = 0.0
     by_type: tuple[tuple[str, int], ...] = field(default=())

@@ -30,8 +30,8 @@ class Forecast:
     """What one attempt is expected to need.
 
     ``wall_s``: expected seconds. ``memory_bytes``: peak to reserve (a high
-    quantile, not the mean). ``method``: ``history``, ``siblings`` or ``default``;
-    ``samples``: the attempts it rests on.
+    quantile, not the mean). ``method``: ``history``, ``siblings`` (same module),
+    ``run`` (every test seen) or ``default``; ``samples``: the attempts it rests on.
     """
 
     wall_s: float

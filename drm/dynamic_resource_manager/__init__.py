@@ -1,0 +1,9 @@
+"""What every worker has, holds and uses; and when there should be more or fewer of them."""
+
+from __future__ import annotations
+
+from drm.dynamic_resource_manager.manager import DynamicResourceManager
+from drm.dynamic_resource_manager.settings import ScalingSettings
+from drm.dynamic_resource_manager.utilization import Utilization
+
+__all__ = ["DynamicResourceManager", "ScalingSettings", "Utilization"]

@@ -1,0 +1,164 @@
+"""One worker's account: what it has, what is reserved on it, what it uses."""
+
+from __future__ import annotations
+
+from drm.dynamic_resource_manager.utilization import Amounts, Meter
+from drm.model.cluster import WorkerState, WorkerView
+from drm.model.errors import CapacityError, ConfigError, LostError
+from drm.model.resources import ZERO, Resources
+
+
+def exact(amounts: Resources) -> Amounts:
+    """Return the amounts as integers, so that adding and taking away is exact."""
+    return round(amounts.cpu_cores * 1000), amounts.memory_bytes, round(amounts.gpus * 1000)
+
+
+def inexact(amounts: Amounts) -> Resources:
+    """Return what ``exact`` made, as Resources."""
+    cpu, memory, gpu = amounts
+    return Resources(cpu_cores=cpu / 1000, memory_bytes=memory, gpus=gpu / 1000)
+
+
+def checked(amounts: Resources, what: str) -> Amounts:
+    """Return the amounts as integers; ConfigError if one is negative."""
+    cpu, memory, gpu = exact(amounts)
+    if cpu < 0 or memory < 0 or gpu < 0:
+        raise ConfigError(f"{what}: {amounts.describe()} has a negative amount")
+    return cpu, memory, gpu
+
+
+class Account:
+    """Mutable, and private to the manager. Every change leaves ``reserved`` <= ``allocatable``."""
+
+    __slots__ = (
+        "_capacity",
+        "_free",
+        "_state",
+        "_view",
+        "allocatable",
+        "allocated",
+        "held",
+        "idle_since_s",
+        "labels",
+        "left",
+        "meter",
+        "ready_at_s",
+        "used",
+        "worker_id",
+        "worker_type",
+    )
+
+    def __init__(
+        self,
+        worker_id: str,
+        *,
+        worker_type: str,
+        capacity: Resources,
+        allocatable: Resources,
+        labels: frozenset[str],
+        now_s: float,
+        window_s: float,
+    ) -> None:
+        self.worker_id = worker_id
+        self.worker_type = worker_type
+        self.labels = labels
+        self.allocatable = allocatable
+        self.allocated = exact(allocatable)
+        self.left = self.allocated
+        self.held: dict[str, Resources] = {}
+        self.used = ZERO
+        self.idle_since_s: float | None = now_s
+        self.ready_at_s: float | None = now_s
+        self.meter = Meter(now_s, window_s)
+        self._capacity = capacity
+        self._state = WorkerState.READY
+        self._view: WorkerView | None = None
+        self._free: Resources | None = allocatable
+
+    @property
+    def state(self) -> WorkerState:
+        return self._state
+
+    def take(self, reservation_id: str, amounts: Resources, now_s: float) -> None:
+        """Reserve; CapacityError (state unchanged) when the worker is not ready or has too little left."""
+        cpu, memory, gpu = checked(amounts, f"reservation {reservation_id!r}")
+        if self._state is not WorkerState.READY:
+            raise CapacityError(f"worker {self.worker_id} is {self._state.value}", remedy="reserve on a ready worker")
+        cpu_left, memory_left, gpu_left = self.left
+        if cpu > cpu_left or memory > memory_left or gpu > gpu_left:
+            lacking = ", ".join(amounts.lacking(self.free()))
+            raise CapacityError(
+                f"worker {self.worker_id} has too little left: {lacking}", remedy="wait for a release or add a worker"
+            )
+        self.held[reservation_id] = amounts
+        self.idle_since_s = None
+        self._now_left((cpu_left - cpu, memory_left - memory, gpu_left - gpu), now_s)
+
+    def give_back(self, reservation_id: str, now_s: float) -> Resources:
+        """Undo ``take`` exactly; return the amounts."""
+        amounts = self.held.pop(reservation_id)
+        cpu, memory, gpu = exact(amounts)
+        cpu_left, memory_left, gpu_left = self.left
+        if not self.held:
+            self.idle_since_s = now_s
+        self._now_left((cpu_left + cpu, memory_left + memory, gpu_left + gpu), now_s)
+        return amounts
+
+    def _now_left(self, left: Amounts, now_s: float) -> None:
+        self.left = left
+        self._view = self._free = None
+        cpu, memory, gpu = self.allocated
+        self.meter.reserve(now_s, (cpu - left[0], memory - left[1], gpu - left[2]))
+
+    def fits(self, amounts: Amounts, labels: frozenset[str]) -> bool:
+        """Tell whether a reservation would succeed now."""
+        cpu, memory, gpu = self.left
+        return (
+            self._state is WorkerState.READY
+            and amounts[0] <= cpu
+            and amounts[1] <= memory
+            and amounts[2] <= gpu
+            and labels <= self.labels
+        )
+
+    def use(self, used: Resources, now_s: float) -> None:
+        """Note what the worker's processes use at present."""
+        self.meter.use(now_s, checked(used, f"use of worker {self.worker_id}"))
+        self.used = used
+        self._view = None
+
+    def become(self, state: WorkerState, now_s: float) -> None:
+        """Change state; LostError for a worker that is gone."""
+        if self._state is WorkerState.GONE and state is not WorkerState.GONE:
+            raise LostError(f"worker {self.worker_id} is gone", remedy="register a new one")
+        if state is WorkerState.READY and self._state is WorkerState.STARTING:
+            self.ready_at_s = now_s
+            self.idle_since_s = None if self.held else now_s
+        elif state is WorkerState.STARTING:
+            self.ready_at_s = None
+        self._state = state
+        self._view = None
+
+    def free(self) -> Resources:
+        """Return what is left; made anew only after a change."""
+        if self._free is None:
+            self._free = inexact(self.left)
+        return self._free
+
+    def view(self) -> WorkerView:
+        """Return the frozen view; made anew only after a change."""
+        if self._view is None:
+            self._view = WorkerView(
+                worker_id=self.worker_id,
+                worker_type=self.worker_type,
+                state=self._state,
+                capacity=self._capacity,
+                allocatable=self.allocatable,
+                reserved=self.allocatable - self.free(),
+                used=self.used,
+                labels=self.labels,
+                reservations=len(self.held),
+                idle_since_s=self.idle_since_s,
+                ready_at_s=self.ready_at_s,
+            )
+        return self._view

@@ -1,0 +1,108 @@
+"""How much of a worker is reserved and used, averaged over a sliding window of time."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_MARKS_PER_WINDOW = 12
+
+Amounts = tuple[int, int, int]
+"""Exact integers: thousandths of a core, bytes, thousandths of a gpu."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utilization:
+    """Fractions of allocatable capacity (0 to 1; ``used`` can pass 1), averaged over ``window_s`` seconds.
+
+    A worker that has none of a resource counts as 0 of it.
+    """
+
+    cpu_reserved: float = 0.0
+    memory_reserved: float = 0.0
+    gpu_reserved: float = 0.0
+    cpu_used: float = 0.0
+    memory_used: float = 0.0
+    gpu_used: float = 0.0
+    window_s: float = 0.0
+
+
+class Meter:
+    """Adds up amount x time for one worker: six step functions, three reserved and three used.
+
+    A mark of the sums is kept every twelfth of the window, so the average covers
+    the window to within a twelfth, at constant cost per change.
+    """
+
+    __slots__ = ("_marks", "_reserved", "_sums", "_used", "_window_s", "at_s")
+
+    def __init__(self, now_s: float, window_s: float) -> None:
+        self.at_s = now_s
+        self._window_s = window_s
+        self._reserved: Amounts = (0, 0, 0)
+        self._used: Amounts = (0, 0, 0)
+        self._sums = [0.0] * 6
+        self._marks: deque[tuple[float, tuple[float, ...]]] = deque([(now_s, (0.0,) * 6)])
+
+    def reserve(self, now_s: float, reserved: Amounts) -> None:
+        """From ``now_s`` on, this much is reserved."""
+        self.advance(now_s)
+        self._reserved = reserved
+
+    def use(self, now_s: float, used: Amounts) -> None:
+        """From ``now_s`` on, this much is used."""
+        self.advance(now_s)
+        self._used = used
+
+    def advance(self, now_s: float) -> None:
+        """Count the time up to ``now_s``; a clock that went back counts nothing."""
+        step_s = now_s - self.at_s
+        if not 0.0 < step_s < math.inf:
+            return
+        sums = self._sums
+        cpu, memory, gpu = self._reserved
+        sums[0] += cpu * step_s
+        sums[1] += memory * step_s
+        sums[2] += gpu * step_s
+        cpu, memory, gpu = self._used
+        sums[3] += cpu * step_s
+        sums[4] += memory * step_s
+        sums[5] += gpu * step_s
+        self.at_s = now_s
+        marks = self._marks
+        if now_s - marks[-1][0] >= self._window_s / _MARKS_PER_WINDOW:
+            marks.append((now_s, tuple(sums)))
+            while len(marks) > 1 and marks[1][0] <= now_s - self._window_s:
+                marks.popleft()
+
+    def means(self) -> tuple[float, tuple[float, ...]]:
+        """Return (seconds covered, the six averages); the present levels when no time has passed."""
+        since_s, before = self._marks[0]
+        covered_s = self.at_s - since_s
+        if covered_s <= 0:
+            return 0.0, tuple(float(amount) for amount in self._reserved + self._used)
+        return covered_s, tuple((now - then) / covered_s for now, then in zip(self._sums, before, strict=True))
+
+
+def utilization_of(rows: Iterable[tuple[Amounts, Meter]]) -> Utilization:
+    """Return the utilization of some workers together: (allocatable, meter) each, weighted by capacity."""
+    wholes = [0.0] * 3
+    parts = [0.0] * 6
+    window_s = 0.0
+    for allocatable, meter in rows:
+        covered_s, means = meter.means()
+        window_s = max(window_s, covered_s)
+        wholes = [whole + amount for whole, amount in zip(wholes, allocatable, strict=True)]
+        parts = [part + mean for part, mean in zip(parts, means, strict=True)]
+    shares = [part / whole if whole > 0 else 0.0 for part, whole in zip(parts, wholes * 2, strict=True)]
+    return Utilization(
+        cpu_reserved=shares[0],
+        memory_reserved=shares[1],
+        gpu_reserved=shares[2],
+        cpu_used=shares[3],
+        memory_used=shares[4],
+        gpu_used=shares[5],
+        window_s=window_s,
+    )

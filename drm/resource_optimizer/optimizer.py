@@ -1,0 +1,100 @@
+"""Which test goes where, and which worker types to add."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from drm.model.cluster import ClusterSnapshot, QueueView, WorkerType, WorkerView
+from drm.model.errors import ConfigError
+from drm.model.plan import Plan, TypeRecommendation
+from drm.model.resources import Requirements, Resources
+from drm.model.work import Forecast, Outcome, Task, Usage
+from drm.ports import Forecaster
+from drm.resource_optimizer.classes import round_up_memory, with_memory
+from drm.resource_optimizer.recommend import queue_views, recommend
+from drm.resource_optimizer.schedule import make_plan
+
+
+class ResourceOptimizer:
+    """Places tests on workers and says which workers are missing.
+
+    Pure but for what its forecaster learns; without a forecaster the tasks'
+    own forecasts and requirements are taken as they are.
+    """
+
+    def __init__(self, forecaster: Forecaster | None = None) -> None:
+        self._forecaster = forecaster
+
+    def predict_task_requirements(self, tasks: Sequence[Task], *, largest: Resources | None = None) -> list[Task]:
+        """Return the tasks with a forecast each, in the same order.
+
+        Memory (bytes) that no marker states is raised to the forecast, on a grid of
+        12.5 %, but not past ``largest`` (what the largest worker offers): a forecast alone
+        makes no test unplaceable. Amounts never go down.
+        """
+        if self._forecaster is None:
+            return list(tasks)
+        forecasts = self._forecaster.predict_resource_requirements(tasks)
+        shared: dict[tuple[int, int, str], Requirements] = {}
+        limit = largest.memory_bytes if largest is not None else None
+        predicted = []
+        for task, forecast in zip(tasks, forecasts, strict=True):
+            requirements = _raised(task.requirements, forecast, limit, shared)
+            predicted.append(dataclasses.replace(task, forecast=forecast, requirements=requirements))
+        return predicted
+
+    def allocate_resources(self, tasks: Sequence[Task], workers: Sequence[WorkerView]) -> Plan:
+        """Return a plan of all tasks: each exactly once, allocated or refused with a reason.
+
+        Longest first, best fit, in virtual seconds from 0; makespan and a lower bound
+        come with it. Workers that drain or are gone get nothing. See ``schedule.make_plan``.
+        """
+        return make_plan(tasks, workers)
+
+    def recommend_worker_types(
+        self, tasks: Sequence[Task], worker_types: Sequence[WorkerType], *, maximum: int
+    ) -> tuple[TypeRecommendation, ...]:
+        """Return how many workers of which types the tasks call for, at most ``maximum`` in all.
+
+        Each class of equal requirements goes to the type on which it costs least
+        (USD per hour over the tests that run side by side). Types nothing needs are left out.
+        """
+        if maximum < 0:
+            raise ConfigError(f"maximum: {maximum} is no number of workers")
+        return recommend(tasks, worker_types, maximum=maximum)
+
+    def get_scaling_recommendations(
+        self, tasks: Sequence[Task], snapshot: ClusterSnapshot, worker_types: Sequence[WorkerType]
+    ) -> tuple[tuple[WorkerType, QueueView], ...]:
+        """Return one row per worker type: the waiting ``tasks`` that should run on it, in numbers.
+
+        ``running`` counts the reservations on the workers of that type now. A test that
+        fits no type is in no row.
+        """
+        return queue_views(tasks, snapshot, worker_types)
+
+    def record_task_result(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None:
+        """Tell the forecaster what an attempt used."""
+        if self._forecaster is not None:
+            self._forecaster.record_task_execution(task_id, usage, outcome)
+
+
+def _raised(
+    requirements: Requirements,
+    forecast: Forecast,
+    limit: int | None,
+    shared: dict[tuple[int, int, str], Requirements],
+) -> Requirements:
+    """Return the requirements with enough memory for the forecast, one shared object per distinct value."""
+    wanted = round_up_memory(forecast.memory_bytes)
+    if limit is not None:
+        wanted = min(wanted, limit)
+    if wanted <= requirements.amounts.memory_bytes:
+        return requirements
+    key = (id(requirements), wanted, forecast.method)
+    raised = shared.get(key)
+    if raised is None:
+        stated = requirements.source_of("memory") == "marker"
+        raised = shared[key] = requirements if stated else with_memory(requirements, wanted, forecast.method)
+    return raised

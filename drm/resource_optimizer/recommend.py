@@ -1,0 +1,154 @@
+"""Which worker types the waiting tests call for: the cheapest that fits, class by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from drm.model.cluster import ClusterSnapshot, QueueView, WorkerType
+from drm.model.plan import TypeRecommendation
+from drm.model.work import Task
+from drm.resource_optimizer.classes import TaskClass, group_tasks
+from drm.resource_optimizer.placement import can_hold, side_by_side
+
+_UNKNOWN_S = 0.1  # counted for a waiting test that nothing is forecast for
+
+
+@dataclass(slots=True)
+class _Demand:
+    """The waiting tests meant for one type. ``shares``: workers it takes to run all of them at once."""
+
+    waiting: int = 0
+    waiting_s: float = 0.0
+    longest_s: float = 0.0
+    shares: float = 0.0
+    free_runners: int = 0
+    chains: set[str] = field(default_factory=set)
+
+    def add(self, each: TaskClass, fits: int) -> None:
+        durations = [task.expected_s or _UNKNOWN_S for task in each.tasks]
+        self.waiting += len(durations)
+        self.waiting_s += sum(durations)
+        self.longest_s = max(self.longest_s, max(durations))
+        self.shares += len(durations) / fits
+        if each.requirements.group is not None:
+            self.chains.add(f"group {each.requirements.group}")
+        elif each.requirements.lock is not None:
+            self.chains.add(f"lock {each.requirements.lock}")
+        else:
+            self.free_runners += len(durations)
+
+    @property
+    def runnable(self) -> int:
+        return self.free_runners + len(self.chains)
+
+    @property
+    def per_worker(self) -> float:
+        return self.waiting / self.shares if self.shares else 0.0
+
+
+def cheapest_type(each: TaskClass, types: Sequence[WorkerType]) -> int | None:
+    """Return the index of the type on which one such test costs least; None if it fits none.
+
+    Price over the number that run side by side; of equal ones the smallest type
+    (gpus, then memory, then cpu), so that scarce workers stay free.
+    """
+    amounts = each.requirements.amounts
+    rows = [
+        (
+            worker_type.usd_per_hour / side_by_side(amounts, worker_type.capacity),
+            worker_type.capacity.gpus,
+            worker_type.capacity.memory_bytes,
+            worker_type.capacity.cpu_cores,
+            len(worker_type.labels),
+            index,
+        )
+        for index, worker_type in enumerate(types)
+        if can_hold(worker_type, each.requirements)
+    ]
+    return min(rows)[-1] if rows else None
+
+
+def _demands(tasks: Sequence[Task], types: Sequence[WorkerType]) -> list[_Demand]:
+    demands = [_Demand() for _ in types]
+    for each in group_tasks(tasks):
+        index = cheapest_type(each, types)
+        if index is not None:
+            demands[index].add(each, side_by_side(each.requirements.amounts, types[index].capacity))
+    return demands
+
+
+def queue_views(
+    tasks: Sequence[Task], snapshot: ClusterSnapshot, types: Sequence[WorkerType]
+) -> tuple[tuple[WorkerType, QueueView], ...]:
+    """Return one row per type, in the order given: the waiting tests that should go on it."""
+    running: dict[str, int] = {}
+    for worker in snapshot.workers:
+        running[worker.worker_type] = running.get(worker.worker_type, 0) + worker.reservations
+    demands = _demands(tasks, types)
+    counts = tuple((worker_type.name, demand.waiting) for worker_type, demand in zip(types, demands, strict=True))
+    return tuple(
+        (
+            worker_type,
+            QueueView(
+                waiting=demand.waiting,
+                runnable=demand.runnable,
+                running=running.get(worker_type.name, 0),
+                waiting_s=demand.waiting_s,
+                longest_s=demand.longest_s,
+                per_worker=demand.per_worker,
+                by_type=counts,
+            ),
+        )
+        for worker_type, demand in zip(types, demands, strict=True)
+    )
+
+
+def recommend(tasks: Sequence[Task], types: Sequence[WorkerType], *, maximum: int) -> tuple[TypeRecommendation, ...]:
+    """Return how many workers of each type would run everything at once, ``maximum`` in all.
+
+    Under the maximum every type that some test needs comes first with one worker
+    (the one with most tests first); the rest goes where most is missing.
+    """
+    demands = _demands(tasks, types)
+    wanted = [min(math.ceil(demand.shares), demand.runnable) for demand in demands]
+    given = _share_out(wanted, [demand.waiting for demand in demands], maximum)
+    return tuple(
+        TypeRecommendation(
+            worker_type=worker_type.name,
+            count=count,
+            tasks=demand.waiting,
+            usd_per_hour=worker_type.usd_per_hour * count,
+            reason=_reason(worker_type, demand, want, count),
+        )
+        for worker_type, demand, want, count in zip(types, demands, wanted, given, strict=True)
+        if count
+    )
+
+
+def _share_out(wanted: Sequence[int], waiting: Sequence[int], maximum: int) -> list[int]:
+    """Return at most ``wanted`` per row and ``maximum`` in all: one each, then in proportion to what is wanted."""
+    given = [0] * len(wanted)
+    left = max(0, maximum)
+    for row in sorted(range(len(wanted)), key=lambda row: (-waiting[row], row)):
+        if wanted[row] and left:
+            given[row] = 1
+            left -= 1
+    missing = [want - count for want, count in zip(wanted, given, strict=True)]
+    if sum(missing) <= left:
+        return list(wanted)
+    exact = [left * each / sum(missing) for each in missing]
+    given = [count + int(part) for count, part in zip(given, exact, strict=True)]
+    left -= sum(int(part) for part in exact)
+    for row in sorted(range(len(exact)), key=lambda row: (int(exact[row]) - exact[row], row))[:left]:
+        given[row] += 1
+    return given
+
+
+def _reason(worker_type: WorkerType, demand: _Demand, wanted: int, given: int) -> str:
+    limit = f", {wanted} would run them all at once" if given < wanted else ""
+    return (
+        f"{worker_type.name} is the cheapest type for {demand.waiting} waiting tests "
+        f"({demand.waiting_s:.1f} s of work, {demand.per_worker:.3g} side by side on one worker){limit}"
+    )

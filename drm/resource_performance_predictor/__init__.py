@@ -1,0 +1,8 @@
+"""What a test will need, learnt from what it and its neighbours needed before."""
+
+from __future__ import annotations
+
+from drm.resource_performance_predictor.predictor import ResourcePerformancePredictor
+from drm.resource_performance_predictor.statistics import PredictorStatistics
+
+__all__ = ["PredictorStatistics", "ResourcePerformancePredictor"]
