@@ -63,7 +63,10 @@ class Arguments:
 
 
 def arguments(session: nox.Session) -> Arguments:
-    """Return the session's arguments: component names first; from the first option on, all is pytest's."""
+    """Return the session's arguments: component names first; from the first option on, all is pytest's.
+
+    Every session asks, used or not: nox gives the same ones to all, and a wrong one is wrong everywhere.
+    """
     given = [argument for argument in session.posargs if argument != "--quick"]
     names = list(given)
     for index, argument in enumerate(given):
@@ -203,6 +206,7 @@ def add_stage(stage: Any) -> None:
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check style (ruff), the floors of the design (import-linter) and the CI templates."""
+    arguments(session)
     install(session, "lint", "test")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -215,6 +219,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Check the types of drm (mypy --strict)."""
+    arguments(session)
     install(session, "types", "test")
     session.run("mypy", "--strict", "drm")
 
@@ -226,6 +231,7 @@ for _stage in table.STAGES:
 @nox.session
 def report(session: nox.Session) -> None:
     """Combine coverage; write reports/report.html, .md and .json from the stages that have run."""
+    arguments(session)
     install(session, "test")
     environment = {"COVERAGE_FILE": str(REPORTS / ".coverage")}
     folders = sorted({file.parent for file in REPORTS.glob("*/.coverage*")})
@@ -242,6 +248,7 @@ def report(session: nox.Session) -> None:
 @nox.session
 def badges(session: nox.Session) -> None:
     """Write the SVG and shields badges of the stages and components to .github/badges/."""
+    arguments(session)
     install(session, "badges")
     session.run("python", "-m", "drm", "badges", "--reports-dir", "reports", "--output-dir", ".github/badges")
 

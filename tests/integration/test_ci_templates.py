@@ -1,0 +1,141 @@
+"""The CI templates name the stages and components of the table, and call nothing but nox."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from drm.model.stages import COMPONENTS, STAGES
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "ci_templates"
+SLUGS = [component.slug for component in COMPONENTS]
+NAMES = {stage.name for stage in STAGES}
+BY_COMPONENT = [stage.name for stage in STAGES if stage.by_component]
+UTILITIES = {"lint", "types", "report", "badges"}
+
+
+def github() -> dict[str, Any]:
+    return yaml.safe_load((TEMPLATES / "drm_github_workflow.yml").read_text())
+
+
+def gitlab() -> dict[str, Any]:
+    return yaml.safe_load((TEMPLATES / "drm_gitlab_ci.yml").read_text())
+
+
+def jenkinsfile() -> str:
+    return (TEMPLATES / "drm_jenkinsfile").read_text()
+
+
+def sessions_of(command: str) -> list[str]:
+    """Return the sessions that a nox command names."""
+    found = re.search(r"nox -s (.*?)(?: --|$)", command.strip())
+    assert found, f"{command!r} is no call of nox"
+    return found.group(1).split()
+
+
+def test_github_runs_every_stage_once() -> None:
+    called: list[str] = []
+    for job in github()["jobs"].values():
+        matrix = job.get("strategy", {}).get("matrix", {})
+        for step in job["steps"]:
+            if "nox" in step.get("run", ""):
+                for session in sessions_of(step["run"]):
+                    name = session.strip('"$').lower()
+                    called += matrix.get(name, [name])
+    assert sorted(called) == sorted(NAMES | UTILITIES)
+
+
+def test_github_splits_unit_over_the_components() -> None:
+    jobs = github()["jobs"]
+    split = [name for name, job in jobs.items() if "component" in job.get("strategy", {}).get("matrix", {})]
+    assert split == BY_COMPONENT
+    assert [jobs[name]["strategy"]["matrix"]["component"] for name in split] == [SLUGS]
+
+
+def test_github_is_locked_down() -> None:
+    workflow = github()
+    assert workflow["permissions"] == {}
+    for name, job in workflow["jobs"].items():
+        assert job["timeout-minutes"] <= 30, name
+        assert job["permissions"] == {"contents": "read"}, name
+        assert job.get("strategy", {}).get("fail-fast", False) is False, name
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.search(r"@[0-9a-f]{40}$", step["uses"]), f"{step['uses']} is not pinned by commit"
+            if "checkout" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_github_reports_whatever_happened() -> None:
+    job = github()["jobs"]["report"]
+    assert job["if"] == "always()"
+    assert set(job["needs"]) == {"unit", "after-unit", "after-integration"}
+
+
+def test_gitlab_runs_every_stage_once() -> None:
+    jobs = [job for job in gitlab().values() if "script" in job]
+    called = [session for job in jobs for line in job["script"] for session in sessions_of(line)]
+    assert sorted(called) == sorted(NAMES | UTILITIES)
+
+
+def test_gitlab_splits_unit_over_the_components() -> None:
+    jobs = gitlab()
+    split = [sessions_of(job["script"][0]) for job in jobs.values() if "parallel" in job]
+    assert split == [BY_COMPONENT]
+    assert jobs["drm_unit"]["parallel"]["matrix"] == [{"COMPONENT": SLUGS}]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_gitlab_keeps_the_order_of_the_table(stage: Any) -> None:
+    jobs = {sessions_of(job["script"][0])[0]: job for job in gitlab().values() if "script" in job}
+    needed = {sessions_of(gitlab()[name]["script"][0])[0] for name in jobs[stage.name].get("needs", [])}
+    assert needed == set(stage.after)
+
+
+def test_gitlab_reports_whatever_happened() -> None:
+    jobs = gitlab()
+    assert all(rule["when"] == "always" for rule in jobs["drm_report"]["rules"])
+    assert len(jobs["drm_report"]["needs"]) == len(STAGES)
+    assert jobs[".drm_stage"]["artifacts"]["when"] == "always"
+
+
+def test_jenkins_runs_every_stage_once() -> None:
+    calls = re.findall(r"""nox\(['"](-s [^'"]*)['"]""", jenkinsfile())
+    called = [session for call in calls for session in sessions_of(f"nox {call}")]
+    assert sorted(called) == sorted(NAMES | UTILITIES)
+
+
+def test_jenkins_splits_unit_over_the_components() -> None:
+    values = re.search(r"values ((?:'\w+',?\s*)+)", jenkinsfile())
+    assert values is not None
+    assert re.findall(r"'(\w+)'", values.group(1)) == SLUGS
+
+
+def test_jenkins_collects_the_results_of_every_stage() -> None:
+    block = re.search(r"def results = \[(.*?)\]", jenkinsfile(), re.DOTALL)
+    assert block is not None
+    expected = [f"{stage.name}-{slug}" for stage in STAGES if stage.by_component for slug in SLUGS]
+    expected += [stage.name for stage in STAGES if not stage.by_component]
+    assert re.findall(r"'([\w-]+)'", block.group(1)) == expected
+
+
+def test_jenkinsfile_is_well_formed() -> None:
+    """Not a Groovy parser: brackets match outside of strings and comments, and the sections are there."""
+    code = re.sub(r'""".*?"""|"[^"\n]*"|\'[^\'\n]*\'|//[^\n]*', "", jenkinsfile(), flags=re.DOTALL)
+    assert not set(code) & {'"', "'"}, "a string is not closed"
+    closing = {")": "(", "]": "[", "}": "{"}
+    opened: list[str] = []
+    for number, line in enumerate(code.splitlines(), start=1):
+        for character in line:
+            if character in closing.values():
+                opened.append(character)
+            elif character in closing:
+                assert opened, f"line {number}: {character} closes nothing"
+                assert opened.pop() == closing[character], f"line {number}: {character} does not match"
+    assert not opened
+    for section in ("pipeline {", "agent none", "timeout(", "stages {", "post {", "always {"):
+        assert section in jenkinsfile()

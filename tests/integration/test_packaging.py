@@ -1,0 +1,106 @@
+"""What is built and installed: the wheel's content, its entry points, and how fast the command imports."""
+
+from __future__ import annotations
+
+import email
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from configparser import ConfigParser
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import drm
+
+ROOT = Path(__file__).resolve().parents[2]
+IMPORT_BUDGET_S = 0.150
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without coverage's hook, which slows a start and writes files."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Build the wheel from a copy of what it is made of."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    shutil.copytree(ROOT / "drm", source / "drm", ignore=shutil.ignore_patterns("__pycache__"))
+    program = "import setuptools.build_meta as backend; backend.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True)
+    return zipfile.ZipFile(next(source.glob("*.whl")))
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(wheel.read(name))
+
+
+def test_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
+    files = {file for file in (ROOT / "drm").rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+    wanted = {file.relative_to(ROOT).as_posix() for file in files if file.suffix != ".md"}
+    missing = sorted(wanted - set(wheel.namelist()))
+    assert missing == []
+
+
+def test_wheel_holds_only_the_package(wheel: zipfile.ZipFile) -> None:
+    assert {name.partition("/")[0].partition("-")[0] for name in wheel.namelist()} == {"drm", "drm_testing"}
+
+
+def test_entry_points(wheel: zipfile.ZipFile) -> None:
+    name = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    points = ConfigParser()
+    points.read_string(wheel.read(name).decode())
+    assert dict(points["console_scripts"]) == {"drm": "drm.cli:main"}
+    assert dict(points["pytest11"]) == {"drm": "drm.pytest_plugin"}
+
+
+def test_metadata(metadata: Message) -> None:
+    assert metadata["Name"] == "drm-testing"
+    assert metadata["Version"] == drm.__version__
+    assert metadata["Requires-Python"] == ">=3.11"
+    core = {Requirement(text).name for text in metadata.get_all("Requires-Dist", []) if "extra ==" not in text}
+    assert core == {"pytest", "jinja2"}
+
+
+@pytest.mark.parametrize(("python", "wants_imghdr"), [("3.11", False), ("3.12", False), ("3.13", True)])
+def test_badges_extra_makes_pybadges_importable(metadata: Message, python: str, wants_imghdr: bool) -> None:
+    """pybadges 3.0.1 imports pkg_resources and imghdr without asking for them."""
+    environment = {"extra": "badges", "python_version": python}
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    wanted = {r.name: r for r in requirements if r.marker and r.marker.evaluate(environment)}
+    assert ("standard-imghdr" in wanted) == wants_imghdr
+    assert not wanted["setuptools"].specifier.contains("81.0.0")
+    assert wanted["setuptools"].specifier.contains("80.9.0")
+
+
+def test_pybadges_draws_here() -> None:
+    import pybadges
+
+    assert "<svg" in pybadges.badge(left_text="drm", right_text="passing")
+
+
+def test_command_line_imports_fast() -> None:
+    """The budget is for all that is not the standard library; the best of five runs, for a busy machine."""
+    best = min(_imported_s("drm.cli") for _ in range(5))
+    assert best < IMPORT_BUDGET_S
+
+
+def _imported_s(module: str) -> float:
+    command = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment())
+    total = 0.0
+    for line in done.stderr.splitlines():
+        spent, _, name = line.removeprefix("import time:").split("|")
+        top = name.strip().partition(".")[0]
+        if spent.strip().isdigit() and top not in sys.stdlib_module_names:
+            total += int(spent) / 1e6
+    return total
