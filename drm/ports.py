@@ -15,7 +15,6 @@ from drm.model.cluster import ClusterSnapshot, Instance, InstanceRequest, Worker
 from drm.model.events import Event
 from drm.model.observations import Observation
 from drm.model.resources import Resources
-from drm.model.resources import Resources
 from drm.model.work import Forecast, Outcome, Task, Usage
 
 

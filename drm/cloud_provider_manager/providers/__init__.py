@@ -1,0 +1,1 @@
+"""One module per provider; each implements ``drm.ports.CloudProvider``."""
