@@ -1,0 +1,175 @@
+"""The history file: SQLite in WAL mode, one row per attempt. Errors are ``sqlite3.Error``, as they come."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from drm.history.samples import KEPT_PER_TEST, is_sound
+from drm.model.errors import ConfigError
+from drm.model.work import Outcome, Usage
+from drm.ports import Sample
+
+SCHEMA_VERSION = 1
+
+_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS tests (
+    id INTEGER PRIMARY KEY,
+    task_id TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE IF NOT EXISTS runs (
+    id INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY,
+    test INTEGER NOT NULL REFERENCES tests (id),
+    run INTEGER NOT NULL REFERENCES runs (id),
+    outcome TEXT,
+    wall_s REAL NOT NULL,
+    cpu_s REAL NOT NULL,
+    peak_rss_bytes INTEGER NOT NULL,
+    at REAL NOT NULL,
+    machine TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS attempts_of_test ON attempts (test, id);
+"""
+_NEWEST = """
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
+FROM attempts WHERE test = (SELECT id FROM tests WHERE task_id = ?) ORDER BY id DESC LIMIT ?
+"""
+_INSERT = """
+INSERT INTO attempts (test, run, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine)
+VALUES ((SELECT id FROM tests WHERE task_id = ?), ?, ?, ?, ?, ?, ?, ?)
+"""
+_PRUNE = """
+DELETE FROM attempts WHERE test = ?1
+AND id <= (SELECT id FROM attempts WHERE test = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)
+"""
+
+
+class Database:
+    """Implements ``HistoryStore`` on one connection.
+
+    WAL with synchronous=NORMAL: a process killed at any instruction loses at most the
+    batch it was writing, a machine that loses power at most the last batches; the
+    file stays sound (https://www.sqlite.org/wal.html). ConfigError for a file that a
+    newer version wrote.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        uri = f"{path.absolute().as_uri()}{'?mode=ro&immutable=1' if read_only else ''}"
+        self._connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
+        self._touched: set[str] = set()
+        try:
+            self._prepare(path, read_only=read_only)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, path: Path, *, read_only: bool) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise ConfigError(
+                f"{path} was written by a newer drm (format {version}, this one knows {SCHEMA_VERSION})",
+                remedy="upgrade drm, or move the file away",
+            )
+        if read_only:
+            return
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        if version < SCHEMA_VERSION:
+            self._connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+        else:
+            self._connection.execute("SELECT 1 FROM attempts LIMIT 1").fetchone()
+
+    def record(self, run_id: str, samples: Iterable[Sample]) -> None:
+        """Insert the samples in one transaction; those that cannot have been measured are left out."""
+        rows = [sample for sample in samples if is_sound(sample)]
+        if not rows:
+            return
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("INSERT OR IGNORE INTO runs (run_id) VALUES (?)", (run_id,))
+            (run,) = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            connection.executemany(
+                "INSERT OR IGNORE INTO tests (task_id) VALUES (?)", ((_text(row.task_id),) for row in rows)
+            )
+            connection.executemany(_INSERT, (_values(row, run) for row in rows))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._touched.update(_text(row.task_id) for row in rows)
+
+    def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
+        """Return the newest attempts per test, oldest first; tests never seen are left out."""
+        found = {}
+        for task_id in task_ids:
+            rows = self._connection.execute(_NEWEST, (_text(task_id), max(0, last))).fetchall()
+            known = [_sample(task_id, row) for row in reversed(rows) if row[0] is None or row[0] in _OUTCOMES]
+            if known:
+                found[task_id] = known
+        return found
+
+    def prune(self) -> None:
+        """Keep the newest 50 attempts of each test recorded here."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for task_id in sorted(self._touched):
+                (test,) = connection.execute("SELECT id FROM tests WHERE task_id = ?", (task_id,)).fetchone()
+                connection.execute(_PRUNE, (test, KEPT_PER_TEST))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._touched.clear()
+
+    def close(self) -> None:
+        """Prune, then close the file: its WAL is folded into it."""
+        try:
+            if self._touched:
+                self.prune()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._connection.close()
+
+
+def _text(task_id: str) -> str:
+    """Return the id as SQLite can hold it: a nodeid may carry bytes that are no UTF-8."""
+    return task_id.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _values(sample: Sample, run: int) -> tuple[object, ...]:
+    usage = sample.usage
+    outcome = sample.outcome.value if sample.outcome is not None else None
+    return (
+        _text(sample.task_id),
+        run,
+        outcome,
+        float(usage.wall_s),
+        float(usage.cpu_s),
+        int(usage.peak_rss_bytes),
+        float(sample.at),
+        sample.machine,
+    )
+
+
+def _sample(task_id: str, row: tuple[str | None, float, float, int, float, str]) -> Sample:
+    outcome, wall_s, cpu_s, peak_rss_bytes, at, machine = row
+    return Sample(
+        task_id=task_id,
+        usage=Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak_rss_bytes),
+        outcome=Outcome(outcome) if outcome is not None else None,
+        at=at,
+        machine=machine,
+    )

@@ -1,0 +1,143 @@
+"""A history that never stops a run: what goes wrong with its file is said once, and the run goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from drm.history.database import Database
+from drm.history.memory import MemoryHistory
+from drm.model.errors import ConfigError
+from drm.ports import HistoryStore, Sample
+
+_Result = TypeVar("_Result")
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_BESIDE = ("", "-wal", "-shm")
+
+
+def open_history(path: Path, *, warn: Callable[[str], None]) -> HistoryStore:
+    """Return the history kept in ``path``, made (with its folder) where it is not there.
+
+    Never raises for what is wrong with the file; ``warn`` is given one line instead:
+    a damaged file is set aside as ``<name>.damaged-<utc>`` and a fresh one begun; a
+    file of a newer version, and one that cannot be opened, is left alone, and this
+    run's attempts are kept in memory; a file that cannot be written is still read.
+    """
+    return GuardedHistory(path, warn)
+
+
+class GuardedHistory:
+    """Implements ``HistoryStore``: hands every call to the file, and changes over when that fails."""
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        self._path = path
+        self._warn = warn
+        self._store: HistoryStore = self._open()
+
+    def record(self, run_id: str, samples: Iterable[Sample]) -> None:
+        """Keep the samples, in the file if that is possible."""
+        rows = tuple(samples)
+        self._guard(lambda store: store.record(run_id, rows), "written")
+
+    def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
+        """Return the newest attempts per test, oldest first; none where the file cannot be read."""
+        return self._guard(lambda store: store.samples(task_ids, last=last), "read")
+
+    def close(self) -> None:
+        """Close the file; later calls go to memory."""
+        store, self._store = self._store, MemoryHistory()
+        try:
+            store.close()
+        except sqlite3.Error as error:
+            self._warn(f"history {self._path} could not be tidied up ({error}); what was recorded is kept")
+
+    def _guard(self, act: Callable[[HistoryStore], _Result], what: str) -> _Result:
+        try:
+            return act(self._store)
+        except sqlite3.Error as error:
+            self._abandon()
+            if _is_damage(error):
+                self._store = self._begin_afresh(error)
+            else:
+                self._warn(f"history {self._path} cannot be {what} ({error}); this run's attempts are not kept")
+                self._store = MemoryHistory()
+        try:
+            return act(self._store)
+        except sqlite3.Error as error:
+            self._abandon()
+            self._warn(f"history {self._path} cannot be {what} ({error}); this run's attempts are not kept")
+            self._store = MemoryHistory()
+            return act(self._store)
+
+    def _abandon(self) -> None:
+        if isinstance(self._store, Database):
+            with suppress(sqlite3.Error):
+                self._store.abandon()
+
+    def _open(self) -> HistoryStore:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return Database(self._path)
+        except ConfigError as error:
+            self._warn(f"{error}; this run goes on without history")
+            return MemoryHistory()
+        except sqlite3.Error as error:
+            return self._begin_afresh(error) if _is_damage(error) else self._read_only(error)
+        except OSError as error:
+            return self._read_only(error)
+
+    def _read_only(self, error: Exception) -> HistoryStore:
+        """Take what can be read into memory's place: the file is used until the first write."""
+        try:
+            store = Database(self._path, read_only=True)
+        except (sqlite3.Error, ConfigError, OSError):
+            self._warn(f"history {self._path} cannot be opened ({error}); this run goes on without history")
+            return MemoryHistory()
+        self._warn(
+            f"history {self._path} cannot be written ({error}); it is read, and this run's attempts are not kept"
+        )
+        return ReadOnlyHistory(store)
+
+    def _begin_afresh(self, error: Exception) -> HistoryStore:
+        """Set the damaged file aside, with what SQLite keeps beside it, and begin another."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = f"{self._path.name}.damaged-{stamp}"
+        try:
+            for suffix in _BESIDE:
+                with suppress(FileNotFoundError):
+                    Path(f"{self._path}{suffix}").rename(self._path.with_name(aside + suffix))
+            store = Database(self._path)
+        except (sqlite3.Error, OSError) as again:
+            self._warn(f"history {self._path} is damaged ({error}) and cannot be set aside ({again}); not used")
+            return MemoryHistory()
+        self._warn(f"history {self._path} is damaged ({error}); set aside as {aside}, a fresh one is begun")
+        return store
+
+
+class ReadOnlyHistory:
+    """Implements ``HistoryStore``: reads the file, keeps nothing in it."""
+
+    def __init__(self, store: Database) -> None:
+        self._file = store
+
+    def record(self, run_id: str, samples: Iterable[Sample]) -> None:
+        """Leave the samples: that was said when the file was opened."""
+
+    def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
+        return self._file.samples(task_ids, last=last)
+
+    def close(self) -> None:
+        self._file.abandon()
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell whether the file's content is at fault, not its permissions, its lock or the disk."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return False
+    no_table = isinstance(error, sqlite3.OperationalError) and "no such" in str(error)
+    return (code & 0xFF) in _DAMAGED or no_table
