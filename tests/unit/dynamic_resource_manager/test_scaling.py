@@ -1,0 +1,228 @@
+"""When workers are added, removed, held or denied, and the reasons given."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
+from drm.model.cluster import QueueView, WorkerState, WorkerType
+from drm.model.errors import ConfigError
+from drm.model.plan import ScalingAction, ScalingDecision
+from drm.model.resources import Resources
+
+ONE = Resources(cpu_cores=1, memory_bytes=2**30)
+CPU = WorkerType(name="cpu", capacity=ONE)
+SETTINGS = ScalingSettings(target_queue_s=5, idle_s=3, up_cooldown_s=2, down_cooldown_s=4)
+
+
+def pool(workers: int = 0, *, busy: int = 0) -> DynamicResourceManager:
+    manager = DynamicResourceManager(SETTINGS)
+    for number in range(workers):
+        manager.register_worker(f"w{number}", worker_type="cpu", capacity=ONE, now_s=0.0)
+    for number in range(busy):
+        manager.reserve_resources(f"w{number}", f"r{number}", ONE, now_s=0.0)
+    return manager
+
+
+def queue(tests: int, seconds_each: float = 1.0, *, runnable: int | None = None, running: int = 0) -> QueueView:
+    return QueueView(
+        waiting=tests,
+        runnable=tests if runnable is None else runnable,
+        running=running,
+        waiting_s=tests * seconds_each,
+        longest_s=seconds_each if tests else 0.0,
+        per_worker=1.0 if tests else 0.0,
+    )
+
+
+def evaluate(
+    manager: DynamicResourceManager,
+    view: QueueView,
+    *,
+    now_s: float = 1.0,
+    pending: int = 0,
+    minimum: int = 0,
+    maximum: int = 10,
+    others: int = 0,
+    worker_type: WorkerType = CPU,
+) -> ScalingDecision:
+    live = (WorkerState.READY, WorkerState.STARTING, WorkerState.DRAINING)
+    there = sum(worker.state in live for worker in manager.snapshot(now_s).workers)
+    return manager.evaluate_scaling(
+        worker_type,
+        view,
+        now_s=now_s,
+        pending=pending,
+        minimum=minimum,
+        maximum=maximum,
+        total_workers=there + pending + others,
+    )
+
+
+def test_waiting_work_is_spread_over_enough_workers_to_meet_the_target() -> None:
+    decision = evaluate(pool(1), queue(20))
+    assert decision.action is ScalingAction.UP
+    assert (decision.workers, decision.wanted, decision.granted) == (1, 4, 4)
+    assert (decision.trigger.code, decision.trigger.value, decision.trigger.threshold) == ("queue_pressure", 20.0, 5.0)
+    assert decision.reason == (
+        "20 runnable tests hold 20.0 s of work, 20.0 s per running slot against a target of 5 s: "
+        "add 3 cpu to the 1 there"
+    )
+    assert dict(decision.inputs)["waiting_s"] == 20.0
+    assert "by_runnable_tests: 20 workers" in decision.alternatives
+
+
+def test_pending_workers_count_as_there() -> None:
+    assert evaluate(pool(1), queue(20), pending=3).action is ScalingAction.HOLD
+
+
+def test_a_worker_that_runs_several_tests_at_once_clears_more() -> None:
+    view = QueueView(waiting=40, runnable=40, waiting_s=40.0, longest_s=1.0, per_worker=4.0)
+    assert evaluate(pool(), view).wanted == 2
+
+
+def test_without_a_word_on_slots_a_worker_runs_one_test_per_core() -> None:
+    four = WorkerType(name="cpu", capacity=Resources(cpu_cores=4, memory_bytes=2**30))
+    view = QueueView(waiting=40, runnable=40, waiting_s=40.0)
+    assert evaluate(pool(), view, worker_type=four).wanted == 2
+
+
+def test_never_more_workers_than_runnable_tests_can_occupy() -> None:
+    assert evaluate(pool(), queue(2, 100.0)).wanted == 2
+    assert evaluate(pool(), queue(50, 100.0, runnable=1)).wanted == 1
+
+
+def test_tests_of_unknown_duration_count_a_default() -> None:
+    view = QueueView(waiting=1000, runnable=1000, per_worker=1.0)
+    assert evaluate(pool(), view).wanted == 1000 * SETTINGS.default_task_s / SETTINGS.target_queue_s
+
+
+def test_the_maximum_cuts_and_then_denies() -> None:
+    cut = evaluate(pool(1), queue(50), maximum=3, others=1)
+    assert (cut.action, cut.granted, cut.limits_hit) == (ScalingAction.UP, 2, ("maximum",))
+    denied = evaluate(pool(1), queue(50), maximum=2, others=1)
+    assert (denied.action, denied.granted) == (ScalingAction.DENIED, 1)
+    assert denied.trigger.code == "maximum"
+    assert "maximum of 2" in denied.reason
+
+
+def test_the_minimum_is_filled_without_work() -> None:
+    decision = evaluate(pool(1), queue(0), minimum=2)
+    assert (decision.action, decision.granted, decision.trigger.code) == (ScalingAction.UP, 2, "minimum")
+
+
+def test_steady_when_workers_and_work_agree() -> None:
+    decision = evaluate(pool(1, busy=1), queue(3, running=1))
+    assert (decision.action, decision.trigger.code) == (ScalingAction.HOLD, "steady")
+    assert decision.reason
+
+
+def test_an_idle_worker_goes_after_the_limit_the_longest_idle_first() -> None:
+    manager = pool(2, busy=1)
+    manager.release_resources("r0", now_s=1.0)
+    assert evaluate(manager, queue(0), now_s=3.0, minimum=1).action is ScalingAction.HOLD
+    decision = evaluate(manager, queue(0), now_s=3.5, minimum=1)
+    assert (decision.action, decision.remove, decision.granted) == (ScalingAction.DOWN, ("w1",), 1)
+    assert (decision.trigger.code, decision.trigger.threshold) == ("idle", 3.0)
+    assert decision.limits_hit == ()  # w0 is not idle for long enough yet
+    assert "w1 is idle for 3.5 s" in decision.reason
+
+
+def test_an_idle_worker_stays_at_the_minimum() -> None:
+    decision = evaluate(pool(1), queue(0), now_s=9.0, minimum=1)
+    assert (decision.action, decision.trigger.code, decision.remove) == (ScalingAction.HOLD, "minimum", ())
+
+
+def test_an_idle_worker_that_runnable_work_needs_stays() -> None:
+    assert evaluate(pool(1), queue(1), now_s=9.0).action is ScalingAction.HOLD
+    assert evaluate(pool(3), queue(1), now_s=9.0).remove == ("w0", "w1")
+
+
+def test_a_busy_worker_is_never_removed() -> None:
+    decision = evaluate(pool(3, busy=2), queue(0), now_s=99.0)
+    assert decision.remove == ("w2",)
+
+
+def test_the_cooldowns_hold_up_and_down_apart() -> None:
+    manager = pool(2)
+    assert evaluate(manager, queue(0), now_s=10.0, minimum=1).action is ScalingAction.DOWN
+    down = evaluate(manager, queue(0), now_s=12.0)
+    assert (down.action, down.trigger.code, down.limits_hit) == (ScalingAction.HOLD, "cooldown", ("cooldown",))
+    assert "wait 2.0 s more" in down.reason
+    assert evaluate(manager, queue(50), now_s=12.0).action is ScalingAction.UP
+    up = evaluate(manager, queue(50), now_s=13.0)
+    assert (up.action, up.trigger.metric) == (ScalingAction.HOLD, "since_last_up_s")
+    assert evaluate(manager, queue(50), now_s=14.0).action is ScalingAction.UP
+
+
+def test_cooldowns_are_per_worker_type() -> None:
+    manager = pool()
+    gpu = WorkerType(name="gpu", capacity=Resources(cpu_cores=1, gpus=1))
+    assert evaluate(manager, queue(5), now_s=1.0).action is ScalingAction.UP
+    assert evaluate(manager, queue(5), now_s=1.0, worker_type=gpu).action is ScalingAction.UP
+
+
+def test_draining_workers_do_not_count_as_there_but_fill_the_pool() -> None:
+    manager = pool(2)
+    manager.set_worker_state("w0", WorkerState.DRAINING, now_s=0.0)
+    decision = evaluate(manager, queue(50), maximum=3)
+    assert (decision.workers, decision.granted) == (1, 2)
+
+
+@pytest.mark.parametrize(("minimum", "maximum"), [(-1, 2), (3, 2)])
+def test_a_range_that_is_none_is_refused(minimum: int, maximum: int) -> None:
+    with pytest.raises(ConfigError, match="no range"):
+        evaluate(pool(), queue(1), minimum=minimum, maximum=maximum)
+
+
+@pytest.mark.parametrize("name", ["target_queue_s", "idle_s", "window_s", "up_cooldown_s"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_settings_that_are_no_durations_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ScalingSettings(**{name: value})
+
+
+@given(
+    workers=st.integers(0, 6),
+    busy=st.integers(0, 6),
+    tests=st.integers(0, 500),
+    runnable_share=st.floats(0, 1),
+    seconds=st.floats(0, 100),
+    pending=st.integers(0, 4),
+    minimum=st.integers(0, 4),
+    extra=st.integers(0, 8),
+    others=st.integers(0, 4),
+    now_s=st.floats(0, 100),
+)
+def test_no_decision_passes_the_limits_or_touches_a_busy_worker(
+    workers: int,
+    busy: int,
+    tests: int,
+    runnable_share: float,
+    seconds: float,
+    pending: int,
+    minimum: int,
+    extra: int,
+    others: int,
+    now_s: float,
+) -> None:
+    busy = min(busy, workers)
+    manager = pool(workers, busy=busy)
+    view = queue(tests, seconds, runnable=int(tests * runnable_share), running=busy)
+    maximum = minimum + extra
+    decision = evaluate(manager, view, now_s=now_s, pending=pending, minimum=minimum, maximum=maximum, others=others)
+    total = workers + pending + others
+    change = decision.granted - decision.workers
+    assert decision.workers == workers + pending
+    assert total + change <= max(maximum, total)
+    assert total + change >= min(minimum, total)
+    assert (change > 0) == (decision.action is ScalingAction.UP)
+    assert (change < 0) == (decision.action is ScalingAction.DOWN) == bool(decision.remove)
+    assert -change == len(decision.remove) or change >= 0
+    assert not set(decision.remove) & {f"w{number}" for number in range(busy)}
+    assert decision.reason
+    assert decision.trigger.code in ("queue_pressure", "idle", "minimum", "maximum", "cooldown", "steady")
+    if view.runnable and total == 0 and maximum:
+        assert decision.action is ScalingAction.UP, "work without workers must not wait for ever"

@@ -1,0 +1,71 @@
+"""Averages over a sliding window, by hand-counted cases."""
+
+from __future__ import annotations
+
+import pytest
+
+from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings, Utilization
+from drm.model.resources import Resources
+
+
+def manager_with(*cpus: float, window_s: float = 60.0) -> DynamicResourceManager:
+    manager = DynamicResourceManager(ScalingSettings(window_s=window_s))
+    for number, cores in enumerate(cpus):
+        capacity = Resources(cpu_cores=cores, memory_bytes=1000)
+        manager.register_worker(f"w{number}", worker_type="t", capacity=capacity, now_s=0.0)
+    return manager
+
+
+def test_reserved_share_is_averaged_over_time() -> None:
+    manager = manager_with(4)
+    manager.reserve_resources("w0", "r", Resources(cpu_cores=4, memory_bytes=500), now_s=5.0)
+    manager.release_resources("r", now_s=10.0)
+    manager.update_worker_resources("w0", Resources(), now_s=20.0)
+    utilization = manager.get_worker_utilization("w0")
+    assert utilization.cpu_reserved == pytest.approx(5 / 20)
+    assert utilization.memory_reserved == pytest.approx(0.5 * 5 / 20)
+    assert utilization.gpu_reserved == 0
+    assert utilization.window_s == 20
+
+
+def test_use_can_pass_the_capacity() -> None:
+    manager = manager_with(2)
+    manager.update_worker_resources("w0", Resources(cpu_cores=3), now_s=0.0)
+    manager.update_worker_resources("w0", Resources(cpu_cores=3), now_s=4.0)
+    assert manager.get_worker_utilization("w0").cpu_used == pytest.approx(1.5)
+
+
+def test_all_workers_together_are_weighted_by_capacity() -> None:
+    manager = manager_with(1, 3)
+    manager.reserve_resources("w1", "r", Resources(cpu_cores=3), now_s=0.0)
+    manager.update_worker_resources("w0", Resources(), now_s=10.0)
+    assert manager.get_worker_utilization().cpu_reserved == pytest.approx(0.75)
+
+
+def test_what_is_older_than_the_window_is_forgotten() -> None:
+    manager = manager_with(1, window_s=12.0)
+    manager.reserve_resources("w0", "r", Resources(cpu_cores=1), now_s=0.0)
+    manager.release_resources("r", now_s=100.0)
+    for second in range(101, 121):
+        manager.update_worker_resources("w0", Resources(), now_s=float(second))
+    utilization = manager.get_worker_utilization("w0")
+    assert utilization.cpu_reserved == 0
+    assert 12 <= utilization.window_s <= 13
+
+
+def test_before_any_time_has_passed_the_present_level_counts() -> None:
+    manager = manager_with(2)
+    manager.reserve_resources("w0", "r", Resources(cpu_cores=1), now_s=0.0)
+    assert manager.get_worker_utilization("w0").cpu_reserved == pytest.approx(0.5)
+
+
+def test_a_clock_that_goes_back_counts_nothing() -> None:
+    manager = manager_with(2)
+    manager.reserve_resources("w0", "r", Resources(cpu_cores=2), now_s=10.0)
+    manager.release_resources("r", now_s=5.0)
+    manager.update_worker_resources("w0", Resources(), now_s=20.0)
+    assert manager.get_worker_utilization("w0").cpu_reserved == 0
+
+
+def test_no_worker_no_utilization() -> None:
+    assert DynamicResourceManager().get_worker_utilization() == Utilization()
