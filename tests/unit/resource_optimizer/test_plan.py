@@ -1,0 +1,228 @@
+"""Plans: every test once, never over capacity, near the bound."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drm.model.cluster import WorkerState, WorkerView
+from drm.model.errors import DuplicateError
+from drm.model.plan import Plan
+from drm.model.resources import ZERO, Requirements, Resources, total
+from drm.model.work import Forecast, Task
+from drm.resource_optimizer import ResourceOptimizer
+
+
+def worker(
+    name: str,
+    *,
+    cpu: float = 1,
+    memory: int = 100,
+    gpus: float = 0,
+    labels: tuple[str, ...] = (),
+    reserved: Resources = ZERO,
+    state: WorkerState = WorkerState.READY,
+) -> WorkerView:
+    capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
+    return WorkerView(
+        worker_id=name,
+        worker_type="t",
+        state=state,
+        capacity=capacity,
+        allocatable=capacity,
+        reserved=reserved,
+        labels=frozenset(labels),
+    )
+
+
+def task(
+    number: int,
+    seconds: float,
+    *,
+    cpu: float = 1,
+    memory: int = 0,
+    gpus: float = 0,
+    labels: tuple[str, ...] = (),
+    lock: str | None = None,
+    group: str | None = None,
+) -> Task:
+    return Task(
+        task_id=f"m.py::t{number}",
+        scope="m.py",
+        position=number,
+        requirements=Requirements(
+            amounts=Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus),
+            labels=frozenset(labels),
+            lock=lock,
+            group=group,
+        ),
+        forecast=Forecast(wall_s=seconds, memory_bytes=0),
+    )
+
+
+def plan(tasks: list[Task], *workers: WorkerView) -> Plan:
+    return ResourceOptimizer().allocate_resources(tasks, workers)
+
+
+def where(made: Plan) -> dict[str, str]:
+    return {each.task_id.removeprefix("m.py::"): each.worker_id for each in made.allocations}
+
+
+def test_the_longest_go_first() -> None:
+    made = plan([task(number, seconds) for number, seconds in enumerate((1, 2, 3, 4))], worker("a"), worker("b"))
+    assert [each.task_id[-2:] for each in made.allocations] == ["t3", "t2", "t1", "t0"]
+    assert (made.makespan_s, made.lower_bound_s) == (5, 5)
+
+
+def test_a_test_goes_where_it_leaves_least() -> None:
+    made = plan([task(0, 1, cpu=2)], worker("large", cpu=8), worker("small", cpu=2), worker("middle", cpu=4))
+    assert where(made) == {"t0": "small"}
+
+
+def test_a_test_without_gpu_leaves_the_gpu_worker_to_others() -> None:
+    made = plan([task(0, 1), task(1, 1, gpus=1)], worker("gpu", gpus=1), worker("cpu", memory=1000))
+    assert where(made) == {"t0": "cpu", "t1": "gpu"}
+
+
+def test_small_tests_fill_the_gaps_beside_large_ones() -> None:
+    made = plan([task(0, 10, cpu=3), task(1, 9, cpu=3), task(2, 8, cpu=1), task(3, 7, cpu=1)], worker("w", cpu=4))
+    starts = {each.task_id[-2:]: each.start_s for each in made.allocations}
+    assert starts == {"t0": 0, "t1": 10, "t2": 0, "t3": 8}
+
+
+def test_labels_lead_to_the_worker_that_carries_them() -> None:
+    made = plan([task(0, 1, labels=("db",))], worker("plain"), worker("db", cpu=8, labels=("db", "x")))
+    assert where(made) == {"t0": "db"}
+
+
+def test_tests_with_one_lock_run_one_after_another_and_count_in_the_bound() -> None:
+    made = plan([task(number, 2, lock="db") for number in range(4)], worker("a", cpu=4), worker("b", cpu=4))
+    assert sorted(each.start_s for each in made.allocations) == [0, 2, 4, 6]
+    assert made.makespan_s == made.lower_bound_s == 8
+
+
+def test_a_group_runs_on_one_worker_in_file_order() -> None:
+    tasks = [task(0, 1, group="g", cpu=1), task(1, 5), task(2, 2, group="g", cpu=2), task(3, 5)]
+    made = plan(tasks, worker("small"), worker("large", cpu=2))
+    placed = {each.task_id[-2:]: each for each in made.allocations}
+    assert placed["t0"].worker_id == placed["t2"].worker_id == "large"
+    assert placed["t2"].start_s == placed["t0"].start_s + 1
+
+
+def test_what_fits_nowhere_is_refused_with_a_sentence() -> None:
+    made = plan([task(0, 1), task(1, 1, gpus=3)], worker("w", gpus=2))
+    assert where(made) == {"t0": "w"}
+    assert [(refusal.task_id, refusal.reason) for refusal in made.refusals] == [
+        ("m.py::t1", "needs 3 gpu; the largest worker has 2")
+    ]
+
+
+def test_without_workers_everything_is_refused() -> None:
+    made = plan([task(0, 1)], worker("gone", state=WorkerState.GONE), worker("leaving", state=WorkerState.DRAINING))
+    assert (made.allocations, len(made.refusals), made.makespan_s, made.lower_bound_s) == ((), 1, 0, 0)
+    assert "no worker" in made.refusals[0].reason
+
+
+def test_no_tasks_no_plan() -> None:
+    assert plan([], worker("w")) == Plan()
+
+
+def test_what_is_reserved_already_is_waited_for() -> None:
+    busy = worker("w", cpu=2, reserved=Resources(cpu_cores=2))
+    assert where(plan([task(0, 1), task(1, 3)], busy)) == {"t0": "w", "t1": "w"}
+
+
+def test_a_task_that_comes_twice_is_an_error() -> None:
+    with pytest.raises(DuplicateError):
+        plan([task(0, 1), task(0, 1)], worker("w"))
+
+
+TASKS = st.lists(
+    st.builds(
+        dict,
+        seconds=st.floats(0, 100) | st.just(1.0),
+        cpu=st.sampled_from([0, 0.25, 1, 2, 5]),
+        memory=st.sampled_from([0, 10, 60, 500]),
+        gpus=st.sampled_from([0, 0, 0, 0.5, 1]),
+        labels=st.sampled_from([(), (), ("db",), ("nowhere",)]),
+        lock=st.sampled_from([None, None, None, "a", "b"]),
+        group=st.sampled_from([None, None, None, None, "g", "h"]),
+    ),
+    max_size=30,
+)
+WORKERS = st.lists(
+    st.builds(
+        dict,
+        cpu=st.sampled_from([1, 2, 4]),
+        memory=st.sampled_from([50, 100]),
+        gpus=st.sampled_from([0, 0, 1]),
+        labels=st.sampled_from([(), ("db",)]),
+        state=st.sampled_from([WorkerState.READY, WorkerState.READY, WorkerState.STARTING, WorkerState.GONE]),
+    ),
+    max_size=5,
+)
+
+
+@given(TASKS, WORKERS, st.randoms(use_true_random=False))
+def test_every_plan_is_complete_feasible_and_deterministic(
+    rows: list[dict[str, object]], machines: list[dict[str, object]], rng: random.Random
+) -> None:
+    tasks = [task(number, **row) for number, row in enumerate(rows)]  # type: ignore[arg-type]
+    workers = [worker(f"w{number}", **row) for number, row in enumerate(machines)]  # type: ignore[arg-type]
+    made = plan(tasks, *workers)
+    placed = [each.task_id for each in made.allocations] + [each.task_id for each in made.refusals]
+    assert sorted(placed) == sorted(each.task_id for each in tasks)
+    assert all(refusal.reason for refusal in made.refusals)
+    assert made.makespan_s >= made.lower_bound_s * (1 - 1e-9)
+    _check_never_over(made, tasks, workers)
+    shuffled = list(tasks)
+    rng.shuffle(shuffled)
+    again = plan(shuffled, *workers)
+    assert set(again.allocations) == set(made.allocations)
+
+
+def _check_never_over(made: Plan, tasks: list[Task], workers: list[WorkerView]) -> None:
+    by_id = {each.task_id: each for each in tasks}
+    views = {each.worker_id: each for each in workers}
+    spans = [(each, by_id[each.task_id]) for each in made.allocations]
+    for allocation, this in spans:
+        view = views[allocation.worker_id]
+        assert view.state in (WorkerState.READY, WorkerState.STARTING)
+        assert this.requirements.labels <= view.labels
+        now_s = allocation.start_s
+        running = [(other, each) for other, each in spans if other.start_s <= now_s < other.start_s + each.expected_s]
+        here = [each.requirements.amounts for other, each in running if other.worker_id == view.worker_id]
+        assert total(here).fits_in(view.allocatable)
+        locks = [each.requirements.lock for _, each in running if each.requirements.lock]
+        assert len(locks) == len(set(locks))
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=60), st.integers(1, 6))
+def test_graham_1969_on_equal_workers(durations: list[float], machines: int) -> None:
+    made = plan(
+        [task(number, seconds) for number, seconds in enumerate(durations)],
+        *(worker(f"w{number}") for number in range(machines)),
+    )
+    assert made.makespan_s <= made.lower_bound_s * (2 - 1 / machines) + 1e-9
+
+
+@given(TASKS, WORKERS)
+def test_one_more_worker_never_raises_the_bound(
+    rows: list[dict[str, object]], machines: list[dict[str, object]]
+) -> None:
+    tasks = [task(number, **row) for number, row in enumerate(rows)]  # type: ignore[arg-type]
+    workers = [worker(f"w{number}", **row) for number, row in enumerate(machines)]  # type: ignore[arg-type]
+    before = plan(tasks, *workers)
+    after = plan(tasks, *workers, worker("new", cpu=1, memory=10))
+    if len(after.refusals) == len(before.refusals):
+        assert after.lower_bound_s <= before.lower_bound_s + 1e-9
+
+
+def test_quality_on_a_heavy_tailed_suite() -> None:
+    rng = random.Random(7)
+    tasks = [task(number, rng.lognormvariate(0, 1.5), cpu=rng.choice([1, 1, 2])) for number in range(2000)]
+    made = plan(tasks, *(worker(f"w{number}", cpu=4) for number in range(8)))
+    assert made.makespan_s <= 1.01 * made.lower_bound_s

@@ -1,0 +1,191 @@
+"""Which past a forecast rests on, and what bad samples do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drm.model.errors import ConfigError
+from drm.model.work import Outcome, Task, Usage
+from drm.ports import Forecaster, Sample
+from drm.resource_performance_predictor import PredictorStatistics, ResourcePerformancePredictor
+
+MIB = 2**20
+
+
+def task(task_id: str) -> Task:
+    return Task(task_id=task_id, scope=task_id.partition("::")[0])
+
+
+def usage(wall_s: float, memory_mib: int = 100, cpu_s: float = 0.0) -> Usage:
+    return Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=memory_mib * MIB)
+
+
+def trained(**walls: list[float]) -> ResourcePerformancePredictor:
+    """Return a predictor that knows tests ``m.py::<name>`` with these wall times."""
+    predictor = ResourcePerformancePredictor()
+    for name, seconds in walls.items():
+        for wall_s in seconds:
+            predictor.record_task_execution(f"m.py::{name}", usage(wall_s), Outcome.PASSED)
+    return predictor
+
+
+def test_it_is_a_forecaster() -> None:
+    forecaster: Forecaster = ResourcePerformancePredictor()
+    assert forecaster.predict_resource_requirements([]) == []
+
+
+@pytest.mark.parametrize(
+    ("walls", "expected"),
+    [([2.0], 2.0), ([2.0, 4.0], 3.0), ([1.0, 9.0, 2.0], 2.0), ([50.0, 1.0, 3.0, 2.0], 2.0), ([3.0, 3.0, 1.0], 3.0)],
+)
+def test_wall_is_the_median_of_the_last_three_attempts(walls: list[float], expected: float) -> None:
+    predictor = trained(a=walls)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::a")])
+    assert forecast.wall_s == expected == predictor.expected_wall_s("m.py::a", "m.py")
+    assert (forecast.method, forecast.samples) == ("history", len(walls))
+
+
+def test_memory_is_the_largest_peak_with_a_margin() -> None:
+    predictor = ResourcePerformancePredictor()
+    for mib in (100, 300, 200):
+        predictor.record_task_execution("m.py::a", usage(1.0, mib), Outcome.PASSED)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::a")])
+    assert forecast.memory_bytes == pytest.approx(330 * MIB)
+
+
+def test_a_new_test_is_like_its_module() -> None:
+    predictor = trained(a=[1.0], b=[3.0])
+    predictor.record_task_execution("other.py::x", usage(100.0, 1000), Outcome.PASSED)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::new")])
+    assert (forecast.method, forecast.wall_s, forecast.samples) == ("siblings", 2.0, 2)
+    assert forecast.memory_bytes == 150 * MIB
+    assert predictor.expected_wall_s("m.py::new", "m.py") == 2.0
+
+
+def test_a_new_module_is_like_the_run() -> None:
+    predictor = trained(a=[1.0, 2.0], b=[3.0])
+    (forecast,) = predictor.predict_resource_requirements([task("new.py::x")])
+    assert (forecast.method, forecast.wall_s) == ("run", 2.0)
+    assert predictor.expected_wall_s("new.py::x", "new.py") == 2.0
+
+
+def test_without_any_past_the_defaults_hold() -> None:
+    predictor = ResourcePerformancePredictor(default_wall_s=0.5, default_memory_bytes=7)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::a")])
+    assert (forecast.method, forecast.wall_s, forecast.memory_bytes, forecast.samples) == ("default", 0.5, 7, 0)
+    assert predictor.expected_wall_s("m.py::a", "m.py") == 0.5
+
+
+def test_an_attempt_cut_short_teaches_its_memory_and_not_its_duration() -> None:
+    predictor = trained(a=[5.0])
+    predictor.record_task_execution("m.py::a", usage(0.1, 400), None)
+    predictor.record_task_execution("m.py::b", usage(0.1, 800), None)
+    known, killed_at_once = predictor.predict_resource_requirements([task("m.py::a"), task("m.py::b")])
+    assert (known.wall_s, known.memory_bytes) == (5.0, pytest.approx(440 * MIB))
+    assert (killed_at_once.wall_s, killed_at_once.memory_bytes) == (5.0, pytest.approx(880 * MIB))
+    assert predictor.get_statistics().censored == 2
+
+
+def test_a_test_that_did_not_run_teaches_nothing() -> None:
+    predictor = trained(a=[5.0])
+    predictor.record_task_execution("m.py::a", usage(0.0, 0), Outcome.NOT_RUN)
+    assert predictor.expected_wall_s("m.py::a", "m.py") == 5.0
+
+
+def test_memory_that_was_not_measured_falls_back_to_the_module() -> None:
+    predictor = trained(a=[1.0])
+    predictor.record_task_execution("m.py::b", usage(2.0, 0), Outcome.PASSED)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::b")])
+    assert (forecast.wall_s, forecast.memory_bytes) == (2.0, 150 * MIB)
+
+
+def test_cores_are_cpu_time_over_wall_time_where_that_means_something() -> None:
+    predictor = ResourcePerformancePredictor()
+    predictor.record_task_execution("m.py::wide", usage(2.0, cpu_s=5.0), Outcome.PASSED)
+    predictor.record_task_execution("m.py::short", usage(0.001, cpu_s=0.01), Outcome.PASSED)
+    wide, short = predictor.predict_resource_requirements([task("m.py::wide"), task("m.py::short")])
+    assert (wide.cpu_cores, short.cpu_cores) == (2.5, 1.0)
+
+
+def test_history_teaches_as_attempts_of_the_run_do() -> None:
+    rows = {
+        "m.py::a": [
+            Sample(task_id="m.py::a", usage=usage(wall_s), outcome=Outcome.PASSED) for wall_s in (9.0, 1.0, 2.0, 3.0)
+        ]
+    }
+    predictor = ResourcePerformancePredictor()
+    assert predictor.train_models(rows) == 4
+    assert predictor.expected_wall_s("m.py::a", "m.py") == 2.0
+    predictor.record_task_execution("m.py::a", usage(5.0, 200), Outcome.FAILED)
+    assert predictor.get_statistics() == PredictorStatistics(
+        tests=1, scopes=1, learnt=4, recorded=1, censored=0, mean_wall_s=4.0, peak_rss_bytes=200 * MIB
+    )
+
+
+BAD = [
+    Usage(wall_s=math.nan),
+    Usage(wall_s=-1.0),
+    Usage(wall_s=math.inf),
+    Usage(cpu_s=math.nan),
+    Usage(cpu_s=-0.1),
+    Usage(peak_rss_bytes=-1),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_bad_samples_are_refused_and_teach_nothing(bad: Usage) -> None:
+    predictor = trained(a=[5.0])
+    before = predictor.get_statistics()
+    with pytest.raises(ConfigError, match=r"m\.py::b"):
+        predictor.record_task_execution("m.py::b", bad, Outcome.PASSED)
+    good = Sample(task_id="m.py::a", usage=usage(1.0), outcome=Outcome.PASSED)
+    with pytest.raises(ConfigError, match=r"m\.py::b"):
+        predictor.train_models(
+            {"m.py::a": [good], "m.py::b": [Sample(task_id="m.py::b", usage=bad, outcome=Outcome.PASSED)]}
+        )
+    assert predictor.get_statistics() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"default_wall_s": 0.0},
+        {"default_wall_s": math.nan},
+        {"default_memory_bytes": -1},
+        {"memory_margin": 0.9},
+        {"sibling_margin": math.inf},
+    ],
+)
+def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        ResourcePerformancePredictor(**options)  # type: ignore[arg-type]
+
+
+@given(
+    attempts=st.lists(
+        st.tuples(
+            st.sampled_from(["m.py::a", "m.py::b", "n.py::a", "n.py"]),
+            st.floats(0, 1e6),
+            st.integers(0, 2**50),
+            st.sampled_from([*Outcome, None]),
+        )
+    )
+)
+def test_forecasts_stay_within_what_was_seen(attempts: list[tuple[str, float, int, Outcome | None]]) -> None:
+    predictor = ResourcePerformancePredictor()
+    for task_id, wall_s, memory, outcome in attempts:
+        predictor.record_task_execution(task_id, Usage(wall_s=wall_s, peak_rss_bytes=memory), outcome)
+    tasks = [task("m.py::a"), task("n.py"), task("new.py::x")]
+    forecasts = predictor.predict_resource_requirements(tasks)
+    assert forecasts == predictor.predict_resource_requirements(tasks)
+    walls = [wall_s for _, wall_s, _, _ in attempts] + [0.1]
+    for each, forecast in zip(tasks, forecasts, strict=True):
+        assert min(walls) * (1 - 1e-9) <= forecast.wall_s <= max(walls) * (1 + 1e-9)
+        assert forecast.memory_bytes >= 0
+        assert forecast.wall_s == predictor.expected_wall_s(each.task_id, each.scope)
+        own = [memory for task_id, _, memory, outcome in attempts if task_id == each.task_id and outcome != "not_run"]
+        assert forecast.memory_bytes >= max(own, default=0)
