@@ -59,9 +59,9 @@ def _decoder(kind: Any) -> _Decoder:
     if origin is tuple:
         return _row(arguments) if Ellipsis not in arguments else _many(_decoder(arguments[0]))
     if kind is float:
-        return _scalar((int, float), "a number", convert=float)
+        return _number
     if kind in (int, str, bool):
-        return _scalar((kind,), {int: "a whole number", str: "text", bool: "true or false"}[kind])
+        return _scalar(kind, {int: "a whole number", str: "text", bool: "true or false"}[kind])
     if issubclass(kind, enum.Enum):
         return _enum(kind)
     return _dataclass(kind)
@@ -73,11 +73,19 @@ def _wrong(where: str, wanted: str, value: Any) -> ConfigError:
     return ConfigError(f"{where or 'the value'} should be {wanted}, not {shown}")
 
 
-def _scalar(kinds: tuple[type, ...], wanted: str, convert: Callable[[Any], Any] | None = None) -> _Decoder:
+def _number(value: Any, where: str) -> float:
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _wrong(where, "a number", value)
+    return float(value)
+
+
+def _scalar(kind: type, wanted: str) -> _Decoder:
     def decoder(value: Any, where: str) -> Any:
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        if type(value) is not kind:
             raise _wrong(where, wanted, value)
-        return convert(value) if convert is not None else value
+        return value
 
     return decoder
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
+from drm.model.units import format_duration
 from drm.model.work import Outcome
 from drm.summary import RunSummary
 
-__all__ = ["counts_text", "one_line", "plural"]
+__all__ = ["amount", "counts_text", "one_line", "percent", "plural"]
 
 
 def one_line(text: str, limit: int = 200) -> str:
@@ -34,7 +36,25 @@ def plural(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
+def percent(share: float | None) -> str:
+    """Return ``"92.4%"``, or a dash where there is no number."""
+    return f"{100 * share:.1f}%" if share is not None and math.isfinite(share) else "-"
+
+
+def amount(seconds: float) -> str:
+    """Return a duration for a table, small ones exactly: ``"12.3 µs"``; a dash where there is no number."""
+    if not math.isfinite(seconds):
+        return "-"
+    if 0 < abs(seconds) < 0.01:
+        return f"{seconds * 1e6:.1f} µs" if abs(seconds) < 0.001 else f"{seconds * 1000:.2f} ms"
+    return format_duration(seconds)
+
+
 def counts_text(summary: RunSummary, joint: str = " + ") -> str:
     """Return ``"1540 passed + 11 skipped"``: every outcome that occurred."""
-    words = {Outcome.ERROR.value: "errors", Outcome.NOT_RUN.value: "not run"}
-    return joint.join(f"{number} {words.get(name, name)}" for name, number in summary.counts if number) or "none"
+    parts = [
+        plural(number, name) if name == Outcome.ERROR.value else f"{number} {name.replace('_', ' ')}"
+        for name, number in summary.counts
+        if number
+    ]
+    return joint.join(parts) or "none"

@@ -1,0 +1,77 @@
+"""What in a report needs a person, worst first. Pure; Markdown and HTML show the same list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from drm.model.plan import ScalingAction
+from drm.model.units import format_bytes
+from drm.model.work import Outcome
+from drm.reporting.report import Attention, Report, RunReport, StageReport, State
+from drm.reporting.text import plural
+
+__all__ = ["attention"]
+
+_KINDS = ("unreadable", "error", "failed", "killed", "refused", "lost", "denied", "regressed", "flaky", "missing")
+
+
+def attention(report: Report) -> list[Attention]:
+    """Return one entry per cause; what an inner run provoked on purpose is left to the test that made it."""
+    found = [Attention(kind="unreadable", stage="", what=problem, why="") for problem in report.problems]
+    for stage in report.sections:
+        found.extend(_of_stage(stage))
+    for benchmark in report.benchmarks:
+        if benchmark.verdict == "regressed":
+            change = f"{benchmark.change:+.0%} against the baseline" if benchmark.change is not None else ""
+            found.append(Attention(kind="regressed", stage="performance", what=benchmark.name, why=change))
+    if all(stage.state is State.MISSING for stage in report.stages) and report.own_run is not None:
+        found = [item for item in found if item.kind != "missing"]  # somebody's own project has no stages
+    return sorted(found, key=lambda item: _KINDS.index(item.kind))
+
+
+def _of_stage(stage: StageReport) -> Iterator[Attention]:
+    if stage.state is State.MISSING:
+        yield Attention(kind="missing", stage=stage.name, what=f"the {stage.name} stage", why=stage.why)
+    if stage.state is State.PARTIAL:
+        yield Attention(kind="missing", stage=stage.name, what=f"a part of the {stage.name} stage", why=stage.why)
+    for run in stage.runs:
+        if run.state is State.ERROR:
+            yield Attention(kind="error", stage=run.name, what=f"the run of {run.name}", why=run.why)
+        yield from _failures(run)
+        yield from _resources(run)
+
+
+def _failures(run: RunReport) -> Iterator[Attention]:
+    """Group failures by the line that explains them: one broken thing often fails many tests."""
+    causes: dict[str, list[str]] = defaultdict(list)
+    for test in run.summary.tests:
+        if test.outcome.is_bad:
+            causes[test.message].append(test.task_id)
+        elif test.flaky:
+            why = f"passed on attempt {test.attempts}"
+            yield Attention(kind="flaky", stage=run.name, what=test.task_id, why=why)
+    for message, task_ids in causes.items():
+        others = f" and {len(task_ids) - 1} more" if len(task_ids) > 1 else ""
+        yield Attention(kind="failed", stage=run.name, what=task_ids[0] + others, why=message)
+
+
+def _resources(run: RunReport) -> Iterator[Attention]:
+    outcomes = {test.task_id: test.outcome for test in run.summary.tests}
+    for event in run.summary.interruptions:
+        memory = f", peak memory {format_bytes(event.peak_rss_bytes)}" if event.peak_rss_bytes else ""
+        end = outcomes.get(event.task_id, Outcome.NOT_RUN).value.replace("_", " ")
+        why = f"attempt {event.attempt}: {event.cause}{memory}; in the end: {end}"
+        yield Attention(kind="killed", stage=run.name, what=event.task_id, why=why)
+    for refusal in run.summary.allocations.refusals:
+        yield Attention(kind="refused", stage=run.name, what=refusal.task_id, why=refusal.reason)
+    for worker in run.summary.workers:
+        if worker.requeued:
+            why = f"{worker.lost_reason}; {plural(worker.requeued, 'test')} went back to the queue"
+            yield Attention(kind="lost", stage=run.name, what=worker.worker_id, why=why)
+    denials: dict[str, int] = defaultdict(int)
+    for record in run.summary.scaling:
+        if record.decision.action is ScalingAction.DENIED:
+            denials[record.decision.reason] += 1
+    for reason, times in denials.items():
+        yield Attention(kind="denied", stage=run.name, what=f"scaling, {plural(times, 'time')}", why=reason)

@@ -1,0 +1,143 @@
+"""Reads what the stages left in a folder of reports. Damage becomes a state, never a crash."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import drm
+from drm.model.errors import DrmError
+from drm.model.events import utc_text
+from drm.model.stages import STAGES, Stage
+from drm.reporting import verdict
+from drm.reporting.codec import decode
+from drm.reporting.files import read_json
+from drm.reporting.measures import read_benchmarks, read_coverage
+from drm.reporting.ndjson import read_events
+from drm.reporting.report import Report, RunReport, State, StatusFile
+from drm.reporting.results import check_version, read_results
+from drm.summary import RunSummary, summarise
+
+__all__ = ["build_report"]
+
+_OWN_RUN = Stage(name="run", summary="drm run by itself; no part of the verdict where a stage has run", paths=())
+_STATUS_VERSION = 1
+_RECORDS = ("status.json", "results.json", "events.ndjson")
+
+
+def build_report(reports_dir: Path, *, now: datetime | None = None) -> Report:
+    """Return the report of everything under the folder; a folder that is empty or absent gives an empty report."""
+    root = Path(reports_dir)
+    found = {stage.name: _runs(root, stage.name) for stage in (*STAGES, _OWN_RUN)}
+    problems: list[str] = []
+    newest = _newest([run for stage in STAGES for run in found[stage.name]] or found[_OWN_RUN.name])
+    stages = tuple(verdict.judge_stage(stage, found[stage.name], newest.commit) for stage in STAGES)
+    own_runs = found[_OWN_RUN.name]
+    own_run = verdict.judge_stage(_OWN_RUN, own_runs, "") if own_runs else None
+    counted = [stage for stage in stages if stage.runs] or ([own_run] if own_run is not None else [])
+    tests = verdict.cell_of(test for stage in counted for run in stage.runs for test in run.summary.tests)
+    state = verdict.overall(stages, own_run)
+    return Report(
+        state=state,
+        headline=verdict.headline(state, stages, own_run, tests),
+        created_at=utc_text(now if now is not None else datetime.now(UTC)),
+        drm_version=drm.__version__,
+        tests=tests,
+        commit=newest.commit,
+        branch=newest.branch,
+        machine=newest.machine,
+        stages=stages,
+        components=verdict.components(stages, frozenset(stage.name for stage in STAGES if stage.by_component)),
+        own_run=own_run,
+        coverage=read_coverage(root / "coverage.json", problems),
+        benchmarks=read_benchmarks(root, problems),
+        problems=tuple(problem.replace(f"{root}{os.sep}", "") for problem in problems),
+    )
+
+
+def _newest(runs: Sequence[RunReport]) -> RunSummary:
+    return max((run.summary for run in runs), key=lambda summary: summary.started_at, default=RunSummary())
+
+
+def _runs(root: Path, stage: str) -> list[RunReport]:
+    """Return the stage's runs: its own folder, and one per component where CI split it (``unit-<component>``)."""
+    folders = [root / stage]
+    if stage != _OWN_RUN.name and root.is_dir():
+        folders += sorted(path for path in root.iterdir() if path.name.startswith(f"{stage}-"))
+    runs = [_run(root, folder, folder.name) for folder in folders]
+    return [run for run in runs if run is not None]
+
+
+def _run(root: Path, folder: Path, name: str) -> RunReport | None:
+    """Return the run recorded in the folder, None when there is no trace of one."""
+    inner_folders = sorted(path for path in (folder / "runs").iterdir()) if (folder / "runs").is_dir() else []
+    inner = [_run(root, path, f"{name} / {path.name}") for path in inner_folders]
+    if not any((folder / record).exists() for record in _RECORDS):
+        return None
+    damage: list[str] = []
+    notes: list[str] = []
+    status = _status(folder / "status.json", damage)
+    summary, exit_code = _results(folder / "results.json", damage)
+    replayed = _replay(folder / "events.ndjson", damage, notes)
+    run = RunReport(name=name, state=State.MISSING, status=status, files=_files(root, folder))
+    notes = [note.replace(f"{root}{os.sep}", "") for note in notes]
+    # Events are the record; results.json is made from them and stands in where they are gone.
+    summary = replayed if replayed is not None else summary
+    told = damage[0].replace(f"{root}{os.sep}", "") if damage else ""
+    state, why = verdict.judge_run(summary, status, exit_code, told)
+    return replace(
+        run,
+        state=state,
+        why=why if not notes or state is not State.ERROR else f"{why} ({notes[0]})",
+        summary=summary if summary is not None else RunSummary(),
+        notes=tuple(notes),
+        inner=tuple(item for item in inner if item is not None),
+    )
+
+
+def _files(root: Path, folder: Path) -> tuple[str, ...]:
+    wanted = (*_RECORDS, "junit.xml", "stage.log")
+    return tuple(Path(os.path.relpath(folder / name, root)).as_posix() for name in wanted if (folder / name).exists())
+
+
+def _status(path: Path, damage: list[str]) -> StatusFile | None:
+    if not path.exists():
+        return None
+    try:
+        data = read_json(path)
+        check_version(data.get("schema_version", _STATUS_VERSION), _STATUS_VERSION, path)
+        return decode(StatusFile, data)
+    except DrmError as error:
+        damage.append(_naming(path, error))
+        return None
+
+
+def _results(path: Path, damage: list[str]) -> tuple[RunSummary | None, int | None]:
+    if not path.exists():
+        return None, None
+    try:
+        results = read_results(path)
+    except DrmError as error:
+        damage.append(_naming(path, error))
+        return None, None
+    return results.summary, results.exit_code
+
+
+def _replay(path: Path, damage: list[str], notes: list[str]) -> RunSummary | None:
+    if not path.exists():
+        return None
+    try:
+        return summarise(read_events(path, on_note=notes.append))
+    except DrmError as error:
+        damage.append(_naming(path, error))
+    except (TypeError, ValueError, AttributeError, KeyError) as error:  # a field of a type that no event has
+        damage.append(f"{path}: is damaged ({type(error).__name__}: {error}); delete it and run the tests again")
+    return None
+
+
+def _naming(path: Path, error: DrmError) -> str:
+    text = str(error)
+    return text if str(path) in text else f"{path}: {text}"

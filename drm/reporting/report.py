@@ -1,0 +1,173 @@
+"""A report as one frozen value: every format and every badge is made from it.
+
+``collect`` reads it from a folder, ``verdict`` holds the rules by which states are given.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from drm.summary import RunSummary
+
+__all__ = [
+    "Attention",
+    "Benchmark",
+    "Cell",
+    "ComponentReport",
+    "Coverage",
+    "Report",
+    "RunReport",
+    "StageReport",
+    "State",
+    "StatusFile",
+]
+
+
+class State(str, enum.Enum):
+    """How something stands, worst first.
+
+    ``ERROR``: unreadable, crashed or not finished. ``PARTIAL``: something required is
+    missing. ``STALE``: of another commit than the rest. ``NO_TESTS``: nothing ran, so
+    nothing passed. ``MISSING``: there is no trace of it.
+    """
+
+    ERROR = "error"
+    FAILING = "failing"
+    PARTIAL = "partial"
+    STALE = "stale"
+    PASSING = "passing"
+    NO_TESTS = "no_tests"
+    MISSING = "missing"
+
+    @property
+    def words(self) -> str:
+        return self.value.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusFile:
+    """status.json, as the session of a stage writes it, even when it fails."""
+
+    status: str
+    stage: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+    components: tuple[str, ...] = ()
+    started_at: str = ""
+    finished_at: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """One folder with the record of one run.
+
+    ``why`` is one line for every state but passing. ``files``: what else lies there, relative to the reports.
+    ``inner``: runs that this one's tests made; they are shown, and its tests judge them.
+    """
+
+    name: str
+    state: State
+    why: str = ""
+    summary: RunSummary = field(default_factory=RunSummary)
+    status: StatusFile | None = None
+    notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    inner: tuple[RunReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Tests in one place, counted. ``passed`` includes expected failures; ``ran`` leaves out skipped and not run."""
+
+    state: State
+    collected: int = 0
+    ran: int = 0
+    passed: int = 0
+    skipped: int = 0
+    not_run: int = 0
+    wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """One stage: its runs (one, or one per component), and how it stands."""
+
+    name: str
+    title: str
+    state: State
+    why: str = ""
+    tests: Cell
+    runs: tuple[RunReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentReport:
+    """One component across the stages; ``cells`` has one per stage of the table, in its order."""
+
+    slug: str
+    title: str
+    state: State
+    tests: Cell
+    cells: tuple[tuple[str, Cell], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    percent: float
+    statements: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One benchmark, in seconds. ``baseline_s`` is the stored median it is compared with, None where there is none."""
+
+    name: str
+    median_s: float
+    mean_s: float
+    stddev_s: float
+    rounds: int
+    baseline_s: float | None = None
+    verdict: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """Return median / baseline - 1."""
+        return self.median_s / self.baseline_s - 1 if self.baseline_s else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """Something that needs a person: what kind of thing, where, and why."""
+
+    kind: str
+    stage: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that the stages left behind. ``headline`` is the verdict in one sentence."""
+
+    state: State
+    headline: str
+    created_at: str
+    drm_version: str
+    tests: Cell
+    commit: str = ""
+    branch: str = ""
+    machine: str = ""
+    stages: tuple[StageReport, ...] = ()
+    components: tuple[ComponentReport, ...] = ()
+    own_run: StageReport | None = None
+    coverage: Coverage | None = None
+    benchmarks: tuple[Benchmark, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def sections(self) -> tuple[StageReport, ...]:
+        """Return the stages and the user's own run, in the order in which they are shown."""
+        return self.stages + ((self.own_run,) if self.own_run is not None else ())
