@@ -1,0 +1,211 @@
+"""The controller: an ordinary pytest session whose tests run on DRM's executors."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from drm.inline import InlineRun
+from drm.model.errors import DrmError
+from drm.model.markers import requirements_of
+from drm.model.work import Task, unique_ids
+from drm.options import other_threads, run_options
+from drm.pytest_surface import PytestSurface, StatusLine
+from drm.session import Journal, Run, new_run_id
+from drm.settings import read_settings
+from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
+from drm.worker.spawned import environment_for
+from drm.worker.suite import Suite, fork_zygote
+
+
+class Controller:
+    """A pytest plugin. Collection, options, reporting stay pytest's; only the loop over tests is replaced."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._settings = read_settings(config.rootpath)
+        self._options = run_options(config, self._settings)
+        self._status = StatusLine(config, time.monotonic)
+        self._items: dict[str, pytest.Item] = {}
+        self._tasks: list[Task] = []
+        self._journal: Journal | None = None
+        self._inline: InlineRun | None = None
+
+    # -- collection
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Read every test's requirements: a bad marker is a usage error, before anything runs."""
+        ids = unique_ids(item.nodeid for item in session.items)
+        self._items = dict(zip(ids, session.items, strict=True))
+        cache: dict[Any, Any] = {}
+        try:
+            self._tasks = [
+                self._task(task_id, position, item, cache) for position, (task_id, item) in enumerate(self._items.items())
+            ]
+        except DrmError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def _task(self, task_id: str, position: int, item: pytest.Item, cache: dict[Any, Any]) -> Task:
+        markers = list(item.iter_markers("drm"))
+        key = tuple(map(id, markers))
+        if key not in cache:  # most tests have none, and those of a class share theirs
+            given = [(mark.args, mark.kwargs) for mark in markers]
+            cache[key] = markers, requirements_of(given, self._settings.requirements, where=item.nodeid)
+        return Task(
+            task_id=task_id,
+            scope=item.nodeid.partition("::")[0],
+            position=position,
+            requirements=cache[key][1],
+        )
+
+    # -- the run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        option = session.config.option
+        if option.collectonly or (session.testsfailed and not option.continue_on_collection_errors):
+            return None  # pytest's own loop says what there is to say
+        if option.setupplan or option.setuponly or option.setupshow or not self._tasks:
+            return None
+        if self._options.executors[1] == 0 and not self._options.worker_types:
+            self._start_inline()
+            return None
+        self._run(session)
+        return True
+
+    def _start_inline(self) -> None:
+        self._journal = Journal(self._options, run_id=new_run_id(), say=self._status.say)
+        ids = {item: task_id for task_id, item in self._items.items()}
+        self._inline = InlineRun(self._journal, self._options.capacity, ids)
+        self._inline.start(self._tasks)
+        self._config.pluginmanager.register(self._inline, "drm-inline")
+
+    def _run(self, session: pytest.Session) -> None:
+        suite = self._suite(new_run_id())
+        # The zygote is forked first: a child of this process should hold no open file of ours.
+        run_id = suite.run_id
+        surface = PytestSurface(session, self._items, self._status)
+        self._journal = Journal(self._options, run_id=run_id, say=self._status.say)
+        run = Run(self._options, self._journal, surface, suite)
+        failure: BaseException | None = None
+        try:
+            with self._interruptions(run):
+                if not self._options.worker_types:
+                    run.start_local_worker(self._launcher(session, suite))
+                run.submit(self._tasks)
+                run.coordinator.run()
+        except (DrmError, KeyboardInterrupt) as error:
+            failure = error
+            run.coordinator.request_stop(str(error) or "interrupted")
+        finally:
+            with self._interruptions(run):
+                run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
+            self._status.clear()
+        self._raise(session, run, failure)
+
+    def _suite(self, run_id: str) -> Suite:
+        config = self._config
+        factory = getattr(config, "_tmp_path_factory", None)
+        return Suite(
+            args=tuple(map(str, config.invocation_params.args)),
+            cwd=str(config.invocation_params.dir),
+            sys_path=tuple(sys.path),
+            run_id=run_id,
+            executor_count=max(1, self._options.executors[1], self._options.workers[1]),
+            basetemp=str(factory.getbasetemp()) if factory is not None else "",
+        )
+
+    def _launcher(self, session: pytest.Session, suite: Suite) -> Launcher:
+        threads = other_threads()
+        if self._options.start_method == "fork" and threads:
+            self._status.say(
+                f"the suite left threads running after collection ({', '.join(threads)}), and cannot be forked "
+                "safely: executors are spawned, and each collects for itself"
+            )
+        if self._options.start_method == "spawn" or threads:
+            command = (sys.executable, "-m", "drm.worker.spawned")
+            return SpawnLauncher(command, lambda executor_id: environment_for(suite, executor_id))
+
+        def fork(control: socket.socket, foreign: socket.socket) -> int:
+            return fork_zygote(session, suite, control, foreign)
+
+        return ZygoteLauncher(fork)
+
+    _signalled = 0
+
+    @contextmanager
+    def _interruptions(self, run: Run) -> Iterator[None]:
+        """Turn the first Ctrl-C (or SIGTERM) into an orderly end, and let the second one through."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, _frame: object) -> None:
+            if self._signalled:
+                raise KeyboardInterrupt
+            self._signalled = number
+            run.coordinator.request_stop(f"interrupted by {signal.Signals(number).name}")
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, handle) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    def _raise(self, session: pytest.Session, run: Run, failure: BaseException | None) -> None:
+        """End as pytest would have ended had it run the tests itself."""
+        asked = run.coordinator.stop_asked
+        if self._signalled == signal.SIGTERM:
+            raise pytest.exit.Exception("terminated by SIGTERM", returncode=128 + signal.SIGTERM)
+        if self._signalled or isinstance(failure, KeyboardInterrupt):
+            raise KeyboardInterrupt
+        if failure is not None:
+            raise pytest.exit.Exception(f"drm: {failure}", returncode=3)
+        if asked is not None and asked.kind == "exit":
+            raise pytest.exit.Exception(asked.message, returncode=asked.exit_code)
+        if asked is not None and asked.kind == "interrupt":
+            raise KeyboardInterrupt(asked.message)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop or asked is not None:
+            raise session.Interrupted(session.shouldstop or (asked.message if asked else ""))
+
+    # -- the end
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._inline is not None:
+            reason = str(session.shouldfail or session.shouldstop or "")
+            self._inline.finish(reason or ("interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else ""))
+        self._write_results(int(exitstatus))
+
+    def _write_results(self, exit_code: int) -> None:
+        if self._journal is None or self._options.report_dir is None:
+            return
+        from drm.reporting.results import write_results
+
+        try:
+            write_results(
+                self._journal.summary(), self._options.report_dir / "results.json", exit_code=exit_code
+            )
+        except DrmError as error:
+            self._status.say(str(error))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self._journal is None or self._config.get_verbosity() < -1:
+            return
+        from drm.reporting.terminal import closing_lines
+
+        for line in closing_lines(self._journal.summary()):
+            terminalreporter.write_line(line)

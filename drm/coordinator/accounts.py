@@ -1,0 +1,84 @@
+"""The account of every test: where it stands, and its one final outcome."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from drm.model.errors import DuplicateError
+from drm.model.work import Outcome, Task
+
+
+@dataclass(slots=True)
+class _Entry:
+    task: Task
+    attempts: int = 0
+    outcome: Outcome | None = None
+
+
+class Accounts:
+    """Every submitted test has one entry; ``counts`` over all of them sums to ``collected``."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._final = 0
+        self._bad = 0
+
+    def open(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            if task.task_id in self._entries:
+                raise DuplicateError(f"test {task.task_id} was submitted already")
+            self._entries[task.task_id] = _Entry(task)
+
+    def task(self, task_id: str) -> Task:
+        return self._entries[task_id].task
+
+    def begin(self, task_id: str) -> int:
+        """Count one more attempt; return its number, from 1."""
+        entry = self._entries[task_id]
+        entry.attempts += 1
+        return entry.attempts
+
+    def attempts(self, task_id: str) -> int:
+        return self._entries[task_id].attempts
+
+    def settle(self, task_id: str, outcome: Outcome) -> bool:
+        """Make the outcome final; False (and nothing changes) where one is final already."""
+        entry = self._entries.get(task_id)
+        if entry is None or entry.outcome is not None:
+            return False
+        entry.outcome = outcome
+        self._final += 1
+        self._bad += outcome.is_bad
+        return True
+
+    def spoil(self, task_id: str) -> bool:
+        """A late teardown turns a final outcome into an error. False if there is none to turn."""
+        entry = self._entries.get(task_id)
+        if entry is None or entry.outcome is None:
+            return False
+        self._bad += not entry.outcome.is_bad
+        entry.outcome = Outcome.ERROR
+        return True
+
+    def open_tasks(self) -> list[Task]:
+        """Return the tests without a final outcome."""
+        return [entry.task for entry in self._entries.values() if entry.outcome is None]
+
+    @property
+    def collected(self) -> int:
+        return len(self._entries)
+
+    @property
+    def final(self) -> int:
+        return self._final
+
+    @property
+    def bad(self) -> int:
+        return self._bad
+
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """Return (outcome, number) for the outcomes there are; tests without one count as not run."""
+        counter = Counter((entry.outcome or Outcome.NOT_RUN) for entry in self._entries.values())
+        return tuple((outcome.value, counter[outcome]) for outcome in Outcome if counter[outcome])

@@ -1,0 +1,72 @@
+"""The executors of a run: which there are, what each holds, and which has nothing to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from drm.model.resources import Resources
+
+
+@dataclass(slots=True)
+class Executor:
+    """``held``: tests sent and not ended, oldest first; ``current``: the one it runs (or died in)."""
+
+    executor_id: str
+    worker_id: str
+    ready: bool = False
+    held: deque[str] = field(default_factory=deque)
+    current: str | None = None
+    attempt: int = 0
+    began_s: float = 0.0
+    deadline_s: float | None = None
+    batches: int = 0
+    amounts: Resources | None = None
+    lock: str | None = None
+    idle_since_s: float = 0.0
+    stopping: bool = False
+    finished: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return self.ready and not self.batches and not self.stopping
+
+
+class Crew:
+    """All executors, by id and by worker."""
+
+    def __init__(self) -> None:
+        self._executors: dict[str, Executor] = {}
+        self._by_worker: dict[str, dict[str, Executor]] = {}
+        self._made = 0
+
+    def hire(self, worker_id: str) -> Executor:
+        """Return a new executor with the next id: gw0, gw1, ..."""
+        executor = Executor(executor_id=f"gw{self._made}", worker_id=worker_id)
+        self._made += 1
+        self._executors[executor.executor_id] = executor
+        self._by_worker.setdefault(worker_id, {})[executor.executor_id] = executor
+        return executor
+
+    def dismiss(self, executor_id: str) -> Executor | None:
+        executor = self._executors.pop(executor_id, None)
+        if executor is not None:
+            del self._by_worker[executor.worker_id][executor_id]
+        return executor
+
+    def get(self, executor_id: str) -> Executor | None:
+        return self._executors.get(executor_id)
+
+    def on(self, worker_id: str) -> list[Executor]:
+        return list(self._by_worker.get(worker_id, {}).values())
+
+    def __iter__(self) -> Any:
+        return iter(list(self._executors.values()))
+
+    def __len__(self) -> int:
+        return len(self._executors)
+
+    @property
+    def running(self) -> int:
+        return sum(executor.current is not None for executor in self._executors.values())

@@ -1,0 +1,203 @@
+"""Giving work to executors: under a reservation each, in batches, and taking it back when one is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from drm.coordinator.accounts import Accounts
+from drm.coordinator.crew import Crew, Executor
+from drm.coordinator.ending import timeout_reason
+from drm.coordinator.recorder import Recorder
+from drm.coordinator.settings import RunSettings
+from drm.dynamic_resource_manager import DynamicResourceManager
+from drm.model import events
+from drm.model.cluster import WorkerView
+from drm.model.work import Task
+from drm.ports import Clock, Engine
+from drm.resource_optimizer.queue import Batch, WorkQueue
+
+_PREFETCH_S = 0.01  # while a test expected to be shorter runs, the batch after it is sent already
+_LEAST_BUDGET_S = 0.2
+
+
+class Dispatcher:
+    """Keeps the executors busy with what the queue offers."""
+
+    def __init__(
+        self,
+        *,
+        settings: RunSettings,
+        clock: Clock,
+        engine: Engine,
+        manager: DynamicResourceManager,
+        queue: WorkQueue,
+        accounts: Accounts,
+        recorder: Recorder,
+        expected: Callable[[str, str], float],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._engine = engine
+        self._manager = manager
+        self._queue = queue
+        self._accounts = accounts
+        self._recorder = recorder
+        self._expected = expected
+        self._timed: set[str] = set()
+        self.crew = Crew()
+        self.closed = False
+
+    # -- giving
+
+    def assign(self) -> None:
+        """Give waiting tests to idle executors, and start executors where resources are free."""
+        if self.closed or not len(self._queue):
+            return
+        for worker in self._manager.snapshot(self._clock.now()).ready:
+            self._fill(worker)
+
+    def _fill(self, worker: WorkerView) -> None:
+        here = self.crew.on(worker.worker_id)
+        for executor in here:
+            if executor.is_idle:
+                free = self._manager.free(worker.worker_id)
+                batch = self._queue.take(executor.executor_id, free, worker.labels, share=len(self.crew))
+                if batch is not None:
+                    self._give(executor, batch)
+        waiting = sum(not executor.ready or executor.is_idle for executor in here)
+        least, most = self._executors_for(worker)
+        while len(here) < most and len(self._queue) > waiting:
+            free = self._manager.free(worker.worker_id)
+            if not self._queue.can_serve(free, worker.labels) or (waiting and len(here) >= least):
+                break
+            executor = self.crew.hire(worker.worker_id)
+            self._engine.spawn(worker.worker_id, executor.executor_id)
+            here.append(executor)
+            waiting += 1
+
+    def _executors_for(self, worker: WorkerView) -> tuple[int, int]:
+        if self._settings.worker_types:  # separate workers: one per core
+            return 1, max(1, int(worker.allocatable.cpu_cores))
+        return self._settings.executors
+
+    def _give(self, executor: Executor, batch: Batch) -> None:
+        self._manager.reserve_resources(
+            executor.worker_id, executor.executor_id, batch.amounts, now_s=self._clock.now()
+        )
+        executor.amounts, executor.lock = batch.amounts, batch.lock
+        self._send(executor, batch)
+
+    def _send(self, executor: Executor, batch: Batch) -> None:
+        executor.batches += 1
+        executor.held.extend(task.task_id for task in batch.tasks)
+        numbered = [(task.task_id, self._accounts.attempts(task.task_id) + 1) for task in batch.tasks]
+        budget = max(_LEAST_BUDGET_S, 4 * batch.expected_s)
+        self._engine.send(executor.worker_id, executor.executor_id, numbered, batch.next_task, budget)
+
+    # -- what executors say
+
+    def began(self, executor: Executor, task_id: str) -> None:
+        task = self._accounts.task(task_id)
+        now = self._clock.now()
+        executor.current, executor.began_s = task_id, now
+        executor.attempt = self._accounts.begin(task_id)
+        timeout = task.requirements.timeout_s
+        executor.deadline_s = now + timeout if timeout is not None else None
+        if timeout is not None:
+            self._timed.add(executor.executor_id)
+        if executor.amounts is not None:
+            self._recorder.record(
+                events.AttemptStarted,
+                task_id=task_id,
+                attempt=executor.attempt,
+                worker_id=executor.worker_id,
+                executor_id=executor.executor_id,
+                reserved=executor.amounts,
+            )
+        if executor.batches == 1 and len(executor.held) == 1 and not self.closed:
+            self._prefetch(executor, task)
+
+    def _prefetch(self, executor: Executor, task: Task) -> None:
+        if self._expected(task.task_id, task.scope) < _PREFETCH_S:
+            batch = self._queue.more(executor.executor_id, share=len(self.crew))
+            if batch is not None:
+                self._send(executor, batch)
+
+    def ended(self, executor: Executor, task_id: str) -> None:
+        executor.current, executor.deadline_s = None, None
+        self._timed.discard(executor.executor_id)
+        executor.finished += 1
+        if task_id in executor.held:
+            executor.held.remove(task_id)
+
+    def batch_ended(self, executor: Executor, returned: Iterable[str]) -> None:
+        executor.batches = max(0, executor.batches - 1)
+        back = [task_id for task_id in returned if task_id in executor.held]
+        for task_id in back:
+            executor.held.remove(task_id)
+        self.requeue(back)
+        if not executor.batches:
+            executor.idle_since_s = self._clock.now()
+            self._release(executor)
+
+    def _release(self, executor: Executor) -> None:
+        if executor.amounts is not None:
+            self._manager.release_resources(executor.executor_id, now_s=self._clock.now())
+            self._queue.release_lock(executor.lock)
+            executor.amounts = executor.lock = None
+
+    def requeue(self, task_ids: Iterable[str]) -> None:
+        self._queue.add([self._accounts.task(task_id) for task_id in task_ids])
+
+    def gone(self, executor: Executor) -> str | None:
+        """An executor is no more: queue what it held and had not begun; return the test it was running."""
+        self.crew.dismiss(executor.executor_id)
+        self._timed.discard(executor.executor_id)
+        self._release(executor)
+        self._queue.leave(executor.executor_id)
+        running = executor.current
+        self.requeue(task_id for task_id in executor.held if task_id != running)
+        return running
+
+    # -- ending
+
+    def enforce_timeouts(self) -> None:
+        """Kill executors whose test has run past its timeout."""
+        now = self._clock.now()
+        for executor_id in tuple(self._timed):
+            executor = self.crew.get(executor_id)
+            if executor is None or executor.deadline_s is None or executor.current is None:
+                self._timed.discard(executor_id)
+            elif now > executor.deadline_s:
+                timeout = self._accounts.task(executor.current).requirements.timeout_s or 0.0
+                self._engine.kill(executor.worker_id, executor_id, timeout_reason(timeout))
+                self._timed.discard(executor_id)
+
+    def stop_on(self, worker_id: str) -> None:
+        """Let the executors of one worker finish and end."""
+        for executor in self.crew.on(worker_id):
+            self._stop(executor)
+
+    def stop_all(self) -> None:
+        """Give out nothing more; executors finish their test, tear down and end."""
+        self.closed = True
+        for executor in self.crew:
+            self._stop(executor)
+
+    def _stop(self, executor: Executor) -> None:
+        if not executor.stopping:
+            executor.stopping = True
+            self._engine.stop(executor.worker_id, executor.executor_id)
+
+    def interrupt_all(self) -> None:
+        """Break off what runs, as Ctrl-C does."""
+        self.closed = True
+        for executor in self.crew:
+            executor.stopping = True
+            self._engine.interrupt(executor.worker_id, executor.executor_id)
+
+    def kill_all(self, reason: str) -> None:
+        self.closed = True
+        for executor in self.crew:
+            executor.stopping = True
+            self._engine.kill(executor.worker_id, executor.executor_id, reason)

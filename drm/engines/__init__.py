@@ -1,0 +1,1 @@
+"""Where executors run: ``embedded`` is this machine."""

@@ -1,0 +1,142 @@
+"""``@pytest.mark.drm(...)`` and the [drm] section as requirements; worker types as people write them. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from drm.model.cluster import WorkerType
+from drm.model.errors import ConfigError
+from drm.model.resources import Requirements, Resources
+from drm.model.units import parse_bytes, parse_duration
+
+EXAMPLE = '@pytest.mark.drm(cpu=2, memory="4GiB", gpu=1, labels=["x"], lock="db", group="g", timeout=60)'
+
+
+def _amount(value: Any, what: str) -> float:
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number < 0:
+        raise ConfigError(f"{what}: {value!r} is not an amount", remedy="give a number >= 0")
+    return number
+
+
+def _cpu(value: Any, what: str) -> float:
+    number = _amount(value, what)
+    if number == 0:
+        raise ConfigError(f"{what}: a test cannot run on 0 cpu", remedy="give a number above 0, such as 0.5")
+    return number
+
+
+def _name(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{what}: {value!r} is not a name", remedy='give a text such as "db"')
+    return value
+
+
+def _names(value: Any, what: str) -> frozenset[str]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ConfigError(f"{what}: {value!r} is no list of names", remedy='give a list such as ["gpu"]')
+    return frozenset(_name(item, what) for item in value)
+
+
+def _timeout(value: Any, what: str) -> float:
+    seconds = parse_duration(value, what=what)
+    if seconds == 0:
+        raise ConfigError(f"{what}: 0 seconds is no time to run in", remedy="give a number of seconds above 0")
+    return seconds
+
+
+_KEYS: dict[str, Callable[[Any, str], Any]] = {
+    "cpu": _cpu,
+    "memory": lambda value, what: parse_bytes(value, what=what),
+    "gpu": _amount,
+    "labels": _names,
+    "lock": _name,
+    "group": _name,
+    "timeout": _timeout,
+}
+
+
+def check_key(key: str, valid: Sequence[str], *, where: str) -> None:
+    """Raise ConfigError for a key that is none of ``valid``, with the likeliest one as the remedy."""
+    if key not in valid:
+        close = difflib.get_close_matches(key, valid, n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"the keys are {', '.join(valid)}"
+        raise ConfigError(f"{where}: unknown key {key!r}", remedy=remedy)
+
+
+def requirements_of(
+    markers: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
+    defaults: Mapping[str, Any],
+    *,
+    where: str,
+) -> Requirements:
+    """Return what a test requires.
+
+    ``markers`` are the (args, kwargs) of its drm markers, nearest first: a key of a nearer
+    one wins. ``defaults`` are parsed values from the [drm] section. ConfigError names ``where``.
+    """
+    values: dict[str, Any] = {}
+    for args, kwargs in markers:
+        if args:
+            raise ConfigError(f"{where}: the drm marker takes no positional values", remedy=f"write {EXAMPLE}")
+        for key, value in kwargs.items():
+            check_key(key, tuple(_KEYS), where=f"{where}: drm marker")
+            if key not in values and value is not None:
+                values[key] = _KEYS[key](value, f"{where}: drm marker {key}")
+    sources = {key: "marker" for key in values}
+    for key, value in defaults.items():
+        if key in _KEYS and key not in values:
+            values[key] = value
+            sources[key] = "configuration"
+    return Requirements(
+        amounts=Resources(
+            cpu_cores=values.get("cpu", 1.0), memory_bytes=values.get("memory", 0), gpus=values.get("gpu", 0.0)
+        ),
+        labels=values.get("labels", frozenset()),
+        lock=values.get("lock"),
+        group=values.get("group"),
+        timeout_s=values.get("timeout"),
+        sources=tuple(sorted(sources.items())),
+    )
+
+
+def parse_defaults(section: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Return the requirement keys of a [drm] section, parsed."""
+    texts = {key: value for key, value in section.items() if key in ("cpu", "memory", "gpu", "timeout")}
+    return {key: _KEYS[key](value, f"{where}: {key}") for key, value in texts.items()}
+
+
+def parse_worker_type(text: str, *, machine: Resources, number: int) -> WorkerType:
+    """Return a worker type from ``"cpu=1"`` or ``"name=big,cpu=2,memory=4GiB,gpu=1,labels=gpu+ssd,price=0.5"``.
+
+    Memory not given is the same share of the machine's as the cpu is of its cores (at most all of it).
+    """
+    where = f"--drm-worker-type {text!r}"
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or not value.strip():
+            raise ConfigError(f"{where}: {part!r} is not KEY=VALUE", remedy='write it like "cpu=1,memory=2GiB"')
+        check_key(key.strip(), ("name", "cpu", "memory", "gpu", "labels", "price"), where=where)
+        values[key.strip()] = value.strip()
+    cpu = _cpu(values.get("cpu", "1"), f"{where}: cpu")
+    share = min(1.0, cpu / machine.cpu_cores) if machine.cpu_cores else 1.0
+    memory = parse_bytes(values["memory"], what=f"{where}: memory") if "memory" in values else None
+    return WorkerType(
+        name=values.get("name") or (f"worker-{number}" if number else "worker"),
+        capacity=Resources(
+            cpu_cores=cpu,
+            memory_bytes=memory if memory is not None else int(machine.memory_bytes * share),
+            gpus=_amount(values.get("gpu", "0"), f"{where}: gpu"),
+        ),
+        labels=frozenset(filter(None, values.get("labels", "").split("+"))),
+        usd_per_hour=_amount(values.get("price", "0"), f"{where}: price"),
+    )

@@ -1,0 +1,76 @@
+"""The pytest plugin: options, the marker, and with ``--drm`` a controller in place of pytest's own loop.
+
+Parses, calls and prints; what it calls is imported only when ``--drm`` is given, so that a
+plain pytest run pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from drm.controller import Controller
+
+_MARKER = (
+    "drm(cpu=1, memory=None, gpu=0, labels=None, lock=None, group=None, timeout=None): "
+    'what the test requires of the worker that runs it, such as cpu=2, memory="4GiB", lock="db"'
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("drm", "dynamic resource management")
+    add = group.addoption
+    add("--drm", action="store_true", default=False, help="run the tests on resources that DRM manages")
+    add(
+        "--drm-executors",
+        metavar="N|A..B|auto",
+        default=None,
+        help="processes on this machine (default: auto, one per core; 0: run in this process and only record)",
+    )
+    add("--drm-cpus", metavar="CORES", default=None, help="cores that tests may reserve (default: all)")
+    add("--drm-memory", metavar="SIZE", default=None, help="memory that tests may reserve (default: all)")
+    add(
+        "--drm-workers",
+        metavar="A..B",
+        default=None,
+        help="separate local workers, added and removed as the work asks (default: none)",
+    )
+    add(
+        "--drm-worker-type",
+        metavar="cpu=N,...",
+        action="append",
+        default=None,
+        help="what a separate worker has: cpu=1,memory=2GiB,gpu=1,labels=a+b,name=x; may be given again",
+    )
+    add(
+        "--drm-start",
+        choices=("fork", "spawn"),
+        default=None,
+        help="how executors start: fork (fast, collects once) or spawn (default: fork where there is one)",
+    )
+    add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARKER)
+    if not config.getoption("drm") or hasattr(config, "workerinput"):
+        return
+    if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
+        raise pytest.UsageError("--drm and pytest-xdist's -n both distribute tests; use one of them")
+    config.pluginmanager.register(_controller(config), "drm-controller")
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not config.getoption("collectonly"):
+        reporter.showfspath = False  # tests of many files end in between each other
+
+
+def _controller(config: pytest.Config) -> Controller:
+    from drm.controller import Controller
+    from drm.model.errors import DrmError
+
+    try:
+        return Controller(config)
+    except DrmError as error:
+        raise pytest.UsageError(str(error)) from None

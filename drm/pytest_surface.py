@@ -1,0 +1,134 @@
+"""pytest as the surface of a run: what tests reported becomes pytest's own hook calls, as if they had run here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from drm.model.work import Outcome
+from drm.ports import Status
+from drm.worker.reports import ReportDecoder, decode_warning, first_line, outcome_of
+
+_LINE_EVERY_S = 10.0
+
+
+class PytestSurface:
+    """Implements ``drm.ports.Surface`` over a collected pytest session."""
+
+    def __init__(self, session: pytest.Session, items: Mapping[str, pytest.Item], status: StatusLine) -> None:
+        self._session = session
+        self._config = session.config
+        self._items = items
+        self._decoder = ReportDecoder(session.config)
+        self._status = status
+
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> tuple[Outcome, str]:
+        item = self._items[task_id]
+        if not reports:
+            message = f"the worker did not find {task_id} when it collected; make collection deterministic"
+            self.deliver_death(task_id, executor_id, message, 0.0)
+            return Outcome.ERROR, message
+        decoded = self._decoder.decode(item, reports, executor_id)
+        self._log(item, decoded)
+        return outcome_of(decoded)
+
+    def deliver_death(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
+        item = self._items[task_id]
+        failed = self._report(item, "call" if executor_id else "setup", "failed", message, wall_s, executor_id)
+        ended = self._report(item, "teardown", "passed", None, 0.0, executor_id)
+        self._log(item, [failed, ended])
+
+    def deliver_late(self, task_id: str, executor_id: str, reports: list[Any]) -> str:
+        message = ""
+        for report in self._decoder.decode(self._items[task_id], reports, executor_id):
+            message = message or first_line(report)
+            self._status.clear()
+            self._config.hook.pytest_runtest_logreport(report=report)
+        return message
+
+    def deliver_warning(self, data: dict[str, Any]) -> None:
+        self._config.hook.pytest_warning_recorded.call_historic(kwargs=decode_warning(data))
+
+    def stop_wanted(self) -> str:
+        return str(self._session.shouldfail or self._session.shouldstop or "")
+
+    def say(self, line: str) -> None:
+        self._status.say(line)
+
+    def show_status(self, status: Status) -> None:
+        self._status.show(status)
+
+    def _log(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
+        self._status.clear()
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in reports:
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    @staticmethod
+    def _report(
+        item: pytest.Item, when: Any, outcome: Any, text: str | None, wall_s: float, executor_id: str
+    ) -> pytest.TestReport:
+        keywords: Any = dict.fromkeys(item.keywords, 1)
+        report = pytest.TestReport(item.nodeid, item.location, keywords, outcome, text, when, duration=wall_s)
+        report.worker_id = executor_id  # type: ignore[attr-defined]
+        return report
+
+
+class StatusLine:
+    """One line under pytest's progress on a terminal; elsewhere a line every ten seconds."""
+
+    def __init__(self, config: pytest.Config, now: Any) -> None:
+        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._now = now
+        self._next_line_s = now() + _LINE_EVERY_S
+        self._shown = False
+        self._quiet = config.get_verbosity() < 0
+        self._on_terminal = self._reporter is not None and self._reporter.isatty
+
+    def show(self, status: Status) -> None:
+        if self._reporter is None or self._quiet:
+            return
+        if self._on_terminal:
+            # IND (ESC D) makes sure that a line below exists, and keeps the column; then save the cursor,
+            # write below, come back: pytest's own line is never touched.
+            self._raw(f"\x1bD\x1b[A\x1b7\x1b[B\r\x1b[2K\x1b[2m{self._text(status)}\x1b[0m\x1b8")
+            self._shown = True
+        elif self._now() >= self._next_line_s:
+            self._next_line_s = self._now() + _LINE_EVERY_S
+            self.say(self._text(status))
+
+    def _text(self, status: Status) -> str:
+        from drm.reporting.terminal import status_line
+
+        return status_line(
+            workers=status.workers,
+            executors=status.executors,
+            running=status.running,
+            reserved=status.reserved,
+            capacity=status.capacity,
+            finished=status.finished,
+            total=status.total,
+            failed=status.failed,
+            eta_s=status.eta_s,
+            width=self._reporter._tw.fullwidth - 1,
+        )
+
+    def clear(self) -> None:
+        """Take the line away before pytest writes."""
+        if self._shown:
+            self._raw("\x1b7\x1b[B\r\x1b[2K\x1b8")
+            self._shown = False
+
+    def say(self, line: str) -> None:
+        if self._reporter is not None:
+            self.clear()
+            self._reporter.ensure_newline()
+            self._reporter.write_line(line if line.startswith("drm:") else f"drm: {line}")
+
+    def _raw(self, text: str) -> None:
+        self._reporter._tw._file.write(text)
+        self._reporter._tw._file.flush()

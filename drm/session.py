@@ -1,0 +1,246 @@
+"""From options to a wired run: the one place where the parts are put together."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from drm import __version__
+from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
+from drm.coordinator import Coordinator, Parts, Recorder, RunSettings
+from drm.coordinator.pool import WorkerPool
+from drm.dynamic_resource_manager import DynamicResourceManager
+from drm.engines.embedded import EmbeddedEngine
+from drm.history import MemoryHistory, open_history
+from drm.model import events
+from drm.model.cluster import WorkerState, WorkerType, WorkerView
+from drm.model.errors import ConfigError, DrmError
+from drm.model.resources import Resources
+from drm.model.work import Task
+from drm.ports import EventSink, HistoryStore, Surface
+from drm.reporting.ndjson import NdjsonSink
+from drm.resource_optimizer import ResourceOptimizer
+from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.sinks import HistorySink, SummarySink
+from drm.summary import RunSummary
+from drm.worker.launchers import Launcher
+from drm.worker.probe import machine_capacity
+from drm.worker.suite import Suite
+
+LOCAL_WORKER = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the surface was asked for. ``executors`` (0, 0): run in this process. ``workers``: (0, 0) for none."""
+
+    executors: tuple[int, int]
+    workers: tuple[int, int] = (0, 0)
+    worker_types: tuple[WorkerType, ...] = ()
+    capacity: Resources
+    start_method: str = "fork"
+    report_dir: Path | None = None
+    history_path: Path | None = None
+    rootdir: Path
+    command: tuple[str, ...] = ()
+
+
+class SystemClock:
+    """Implements ``drm.ports.Clock`` with the machine's clocks."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def utc(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and that no other run has."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+
+
+class Journal:
+    """The record of one run: the sinks its options ask for, a recorder over them, and the summary they add up to."""
+
+    def __init__(self, options: RunOptions, *, run_id: str, say: Callable[[str], None]) -> None:
+        self.run_id = run_id
+        self.machine = machine_class(options.capacity)
+        self.history: HistoryStore = MemoryHistory()
+        if options.history_path is not None:
+            with suppress(OSError):
+                _ignore_by_git(options.history_path.parent)
+            self.history = open_history(options.history_path, warn=say)
+        self._summary = SummarySink()
+        sinks: list[EventSink] = [
+            self._summary,
+            HistorySink(self.history, run_id=run_id, machine=self.machine),
+        ]
+        if options.report_dir is not None:
+            try:
+                sinks.append(NdjsonSink(options.report_dir / "events.ndjson"))
+            except DrmError as error:
+                say(f"no report will be written: {error}")
+        self.recorder = Recorder(SystemClock(), sinks, say)
+        self._started(options)
+
+    def _started(self, options: RunOptions) -> None:
+        commit, branch = _revision(options.rootdir)
+        self.recorder.record(
+            events.RunStarted,
+            run_id=self.run_id,
+            format_version=events.FORMAT_VERSION,
+            command=options.command,
+            rootdir=str(options.rootdir),
+            drm_version=__version__,
+            python=platform.python_version(),
+            platform=platform.platform(),
+            machine=self.machine,
+            cpu_cores=options.capacity.cpu_cores,
+            memory_bytes=options.capacity.memory_bytes,
+            commit=commit,
+            branch=branch,
+        )
+
+    def summary(self) -> RunSummary:
+        return self._summary.summary()
+
+
+class Run:
+    """A wired run: the coordinator and what it stands on."""
+
+    def __init__(self, options: RunOptions, journal: Journal, surface: Surface, suite: Suite) -> None:
+        self._options = options
+        self.journal = journal
+        clock = SystemClock()
+        self.manager = DynamicResourceManager()
+        self.predictor = ResourcePerformancePredictor()
+        self.optimizer = ResourceOptimizer(self.predictor)
+        self.engine = EmbeddedEngine(suite=suite, start_method=options.start_method)
+        self.providers = CloudProviderManager(clock=clock)
+        settings = RunSettings(
+            run_id=journal.run_id,
+            executors=options.executors,
+            workers=options.workers,
+            worker_types=options.worker_types,
+        )
+        if options.worker_types:
+            self.providers.add_provider(LocalProvider(options.capacity, options.worker_types))
+            self.engine.listen()
+        pool = WorkerPool(
+            settings=settings,
+            clock=clock,
+            engine=self.engine,
+            manager=self.manager,
+            optimizer=self.optimizer,
+            providers=self.providers,
+            recorder=journal.recorder,
+        )
+        parts = Parts(
+            clock=clock,
+            engine=self.engine,
+            manager=self.manager,
+            optimizer=self.optimizer,
+            predictor=self.predictor,
+            pool=pool,
+            recorder=journal.recorder,
+            surface=surface,
+        )
+        self.coordinator = Coordinator(parts, settings, largest=self._largest())
+
+    def start_local_worker(self, launcher: Launcher) -> None:
+        """Start the worker that lives in this process (there is none when separate workers were asked for)."""
+        self.engine.add_local_worker(
+            LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=self._options.capacity), launcher
+        )
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Learn what history knows of the tests, and queue them."""
+        self.predictor.train_models(self.journal.history.samples([task.task_id for task in tasks]))
+        self.coordinator.submit(tasks, self._planned_workers())
+
+    def _planned_workers(self) -> list[WorkerView]:
+        """Return the workers as they will be when the pool is at its largest: what a plan may count on."""
+        types = self._options.worker_types
+        if not types:
+            return [_view(LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=self._options.capacity))]
+        most = max(self._options.workers[1], len(types))
+        return [_view(f"{types[n % len(types)].name}#{n}", types[n % len(types)]) for n in range(most)]
+
+    def _largest(self) -> Resources:
+        largest = Resources()
+        for view in self._planned_workers():
+            largest = largest.at_least(view.capacity)
+        return largest
+
+
+def _view(worker_id: str, worker_type: WorkerType) -> WorkerView:
+    return WorkerView(
+        worker_id=worker_id,
+        worker_type=worker_type.name,
+        state=WorkerState.READY,
+        capacity=worker_type.capacity,
+        allocatable=worker_type.capacity,
+        labels=worker_type.labels,
+    )
+
+
+def capacity_of(cpus: float | None, memory_bytes: int | None) -> Resources:
+    """Return what this machine gives, with what the user set in its place."""
+    machine = machine_capacity()
+    return Resources(
+        cpu_cores=machine.cpu_cores if cpus is None else cpus,
+        memory_bytes=machine.memory_bytes if memory_bytes is None else memory_bytes,
+    )
+
+
+def check_worker_types(worker_types: Sequence[WorkerType], capacity: Resources) -> None:
+    """Raise ConfigError for a type that the machine cannot give even once, or a name given twice."""
+    names = [worker_type.name for worker_type in worker_types]
+    for worker_type in worker_types:
+        lacking = Resources(
+            cpu_cores=worker_type.capacity.cpu_cores, memory_bytes=worker_type.capacity.memory_bytes
+        ).lacking(capacity)
+        if lacking:
+            raise ConfigError(
+                f"worker type {worker_type.name!r} does not fit on this machine: {', '.join(lacking)}",
+                remedy="ask for less, or set --drm-cpus and --drm-memory",
+            )
+        if names.count(worker_type.name) > 1:
+            raise ConfigError(
+                f"two worker types are called {worker_type.name!r}", remedy="give each its own name=..."
+            )
+
+
+def machine_class(capacity: Resources) -> str:
+    """Return a text that is equal on machines whose times may be compared."""
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    return f"{platform.system()}-{platform.machine()}-{os.cpu_count()}c-{python}".lower()
+
+
+def _revision(rootdir: Path) -> tuple[str, str]:
+    """Return commit and branch of the project, or empty strings outside git."""
+    command = ["git", "-C", str(rootdir), "rev-parse", "HEAD", "--abbrev-ref", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return "", ""
+    lines = done.stdout.split()
+    return (lines[0], lines[1]) if done.returncode == 0 and len(lines) == 2 else ("", "")
+
+
+def _ignore_by_git(folder: Path) -> None:
+    """Make DRM's folder with a .gitignore of its own, as pytest does with its cache."""
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / ".gitignore"
+    if not marker.exists():
+        marker.write_text("# made by drm\n*\n", encoding="utf-8")

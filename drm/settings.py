@@ -1,0 +1,55 @@
+"""The [drm] section of a project's configuration file."""
+
+from __future__ import annotations
+
+import configparser
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drm.model.errors import ConfigError
+from drm.model.markers import check_key, parse_defaults
+
+_KEYS = ("cpu", "memory", "gpu", "timeout", "executors", "workers", "worker_type", "cpus", "machine_memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSettings:
+    """``requirements``: defaults for tests without a marker (parsed); ``options``: defaults of --drm-... options."""
+
+    requirements: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def read_settings(rootdir: Path) -> ProjectSettings:
+    """Read [drm] from pytest.ini, pyproject.toml ([tool.drm]) or setup.cfg: the first file that has it.
+
+    ConfigError for a file that cannot be parsed or a key that is none of ours.
+    """
+    for name in ("pytest.ini", "pyproject.toml", "setup.cfg"):
+        path = rootdir / name
+        section = _section(path) if path.is_file() else None
+        if section is None:
+            continue
+        for key in section:
+            check_key(key, _KEYS, where=f"{name} [drm]")
+        requirements = parse_defaults(section, where=f"{name} [drm]")
+        options = {
+            key: str(value) for key, value in section.items() if key not in ("cpu", "memory", "gpu", "timeout")
+        }
+        return ProjectSettings(requirements=requirements, options=options)
+    return ProjectSettings()
+
+
+def _section(path: Path) -> dict[str, Any] | None:
+    try:
+        if path.suffix == ".toml":
+            section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("drm")
+            return dict(section) if section is not None else None
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_string(path.read_text(encoding="utf-8"))
+        return dict(parser["drm"]) if parser.has_section("drm") else None
+    except (tomllib.TOMLDecodeError, configparser.Error, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{path.name} cannot be read: {first}", remedy="correct the file") from error

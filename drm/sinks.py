@@ -1,0 +1,68 @@
+"""Consumers of events that every run has: the summary, and the history of attempts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from drm.model.events import AttemptFinished, Event
+from drm.ports import HistoryStore, Sample
+from drm.summary import RunSummary, Summarizer
+
+
+class SummarySink:
+    """Folds events into a summary while they come."""
+
+    def __init__(self) -> None:
+        self._summarizer = Summarizer()
+
+    def emit(self, event: Event) -> None:
+        self._summarizer.feed(event)
+
+    def flush(self) -> None:
+        """Nothing to do: the summary is in memory."""
+
+    def close(self) -> None:
+        """Nothing to do: the summary is in memory."""
+
+    def summary(self) -> RunSummary:
+        return self._summarizer.summary()
+
+
+class HistorySink:
+    """Records finished attempts, in transactions of at least ``every_s`` seconds of the run."""
+
+    def __init__(self, store: HistoryStore, *, run_id: str, machine: str, every_s: float = 2.0) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._machine = machine
+        self._every_s = every_s
+        self._events: list[AttemptFinished] = []
+        self._due_s = every_s
+        self._elapsed_s = 0.0
+
+    def emit(self, event: Event) -> None:
+        self._elapsed_s = event.elapsed_s
+        if isinstance(event, AttemptFinished):
+            self._events.append(event)
+
+    def flush(self) -> None:
+        if self._events and self._elapsed_s >= self._due_s:
+            self._write()
+
+    def close(self) -> None:
+        self._write()
+        self._store.close()
+
+    def _write(self) -> None:
+        self._due_s = self._elapsed_s + self._every_s
+        finished, self._events = self._events, []
+        self._store.record(self._run_id, [self._sample(event) for event in finished])
+
+    def _sample(self, event: AttemptFinished) -> Sample:
+        return Sample(
+            task_id=event.task_id,
+            usage=event.usage,
+            outcome=event.outcome,
+            at=datetime.fromisoformat(event.at).timestamp(),
+            machine=self._machine,
+        )

@@ -1,0 +1,130 @@
+"""A worker process: ``python -m drm.worker --coordinator unix:PATH --worker-id ID``.
+
+Joins a coordinator, collects the suite once in a zygote, and serves executors until
+it is released or the coordinator is gone; then it ends, and everything it started with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import selectors
+import signal
+import socket
+import sys
+from typing import Any
+
+import pytest
+
+from drm.model.errors import LostError
+from drm.model.resources import Resources
+from drm.worker.agent import Agent
+from drm.worker.channel import Channel
+from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
+from drm.worker.protocol import joined_message
+from drm.worker.spawned import environment_for
+from drm.worker.suite import Suite, collect_and, run_zygote
+
+_POLL_S = 0.5
+
+
+def _connect(address: str) -> Channel:
+    scheme, _, path = address.partition(":")
+    if scheme != "unix":
+        raise SystemExit(f"drm.worker: {address!r} is no coordinator address; it looks like unix:/path/of/socket")
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        raise SystemExit(f"drm.worker: no coordinator listens at {address} ({error.strerror})") from error
+    return Channel(sock)
+
+
+def make_launcher(suite: Suite, start: str) -> Launcher:
+    """Return the launcher for a process that has not collected: by fork of a collecting child, or by spawn."""
+    if start == "spawn":
+        command = (sys.executable, "-m", "drm.worker.spawned")
+        return SpawnLauncher(command, lambda executor_id: environment_for(suite, executor_id))
+
+    def fork(control: socket.socket, foreign: socket.socket) -> int:
+        pid = os.fork()
+        if pid == 0:
+            foreign.close()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+            def loop(session: pytest.Session) -> None:
+                from drm.worker.identity import shed_capture
+
+                shed_capture(session.config)
+                run_zygote(session, suite, control)
+
+            code = collect_and(suite, suite.identity("zygote"), loop)
+            sys.stderr.write(f"drm.worker: collecting the suite ended with exit code {code}\n")
+            os._exit(code or 1)
+        return pid
+
+    return ZygoteLauncher(fork)
+
+
+class _Released(Exception):
+    """Time to end."""
+
+
+class Worker:
+    """The agent and its connection."""
+
+    def __init__(self, channel: Channel, worker_id: str) -> None:
+        self._channel = channel
+        self._worker_id = worker_id
+        self._selector = selectors.DefaultSelector()
+
+    def run(self) -> None:
+        self._channel.send(["hello", self._worker_id])
+        message = self._channel.next()
+        if message is None:
+            raise SystemExit("drm.worker: the coordinator turned this worker away")
+        _, suite, start, cpu, memory, gpus, labels, kind = message
+        capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
+        joined = joined_message(capacity, frozenset(labels), kind, os.getpid())
+        launcher = make_launcher(Suite.from_json(suite), start)
+        agent = Agent(launcher, self._selector, self._channel.send, joined)
+        try:
+            agent.start()
+            self._selector.register(self._channel, selectors.EVENT_READ, lambda: self._obey(agent))
+            while True:
+                for key, _ in self._selector.select(_POLL_S):
+                    key.data()
+                agent.tick()
+        except (_Released, LostError):
+            pass
+        finally:
+            agent.close()
+
+    def _obey(self, agent: Agent) -> None:
+        for message in self._channel.receive():
+            if message[0] == "release":
+                raise _Released
+            agent.command(message)
+        if self._channel.closed:
+            raise _Released
+
+
+def _end(*_: Any) -> None:
+    raise _Released
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m drm.worker", description="Join a coordinator as a worker.")
+    parser.add_argument("--coordinator", required=True, metavar="unix:PATH")
+    parser.add_argument("--worker-id", required=True)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        Worker(_connect(options.coordinator), options.worker_id).run()
+    except (_Released, LostError):
+        return
+
+
+if __name__ == "__main__":
+    main()

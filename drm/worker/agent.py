@@ -1,0 +1,175 @@
+"""The agent: supervises the executors of one worker and tells what it sees.
+
+The same code serves the embedded engine, inside the controller, and a worker
+process, whose main loop passes messages on (``drm.worker.__main__``).
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from drm.model.errors import LostError
+from drm.worker import probe
+from drm.worker.channel import Channel
+from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
+
+SAMPLE_INTERVAL_S = 1.0
+_SEND_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True)
+class _Executor:
+    channel: Channel
+    pid: int = 0
+    cpu_s: float = 0.0
+    kill_reason: str = ""
+    stopping: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+
+class Agent:
+    """Carries out commands and emits messages; both are lists whose first item is a name.
+
+    Commands: ["spawn", id], ["run", id, batch, next task, budget], ["stop", id], ["kill", id, reason],
+    ["interrupt", id]. Messages: ``joined`` once executors can be spawned, what they send, with the executor's id put second, and
+    ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes], ["left", reason].
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        selector: selectors.BaseSelector,
+        emit: Callable[[list[Any]], None],
+        joined: list[Any],
+    ) -> None:
+        self._joined = joined
+        self._launcher = launcher
+        self._selector = selector
+        self._emit = emit
+        self._executors: dict[str, _Executor] = {}
+        self._sampled_at = time.monotonic()
+
+    def start(self) -> None:
+        self._launcher.start(self._selector, self._on_launcher)
+
+    @property
+    def executors(self) -> int:
+        return len(self._executors)
+
+    def command(self, message: list[Any]) -> None:
+        """Carry out one command. One for an executor that is gone does nothing: its exit is being told."""
+        name, executor_id, *rest = message
+        if name == "spawn":
+            self._spawn(executor_id)
+            return
+        executor = self._executors.get(executor_id)
+        if executor is None:
+            return
+        if name == "kill":
+            executor.kill_reason = executor.kill_reason or rest[0]
+            self._launcher.signal(executor_id, signal.SIGKILL)
+        elif name == "interrupt":
+            executor.stopping = True
+            self._launcher.signal(executor_id, signal.SIGINT)
+        else:
+            executor.stopping = executor.stopping or name == "stop"
+            try:
+                executor.channel.send([name, *rest])
+            except LostError as error:
+                if not executor.channel.closed:  # alive and not reading
+                    self.command(["kill", executor_id, f"it took no message: {error}"])
+
+    def _spawn(self, executor_id: str) -> None:
+        ours, theirs = socket.socketpair()
+        executor = _Executor(Channel(ours, send_timeout_s=_SEND_TIMEOUT_S))
+        self._executors[executor_id] = executor
+        self._selector.register(executor.channel, selectors.EVENT_READ, lambda: self._receive(executor_id))
+        self._launcher.spawn(executor_id, theirs)
+        theirs.close()
+
+    def _receive(self, executor_id: str) -> None:
+        executor = self._executors.get(executor_id)
+        if executor is None:
+            return
+        try:
+            for name, *rest in executor.channel.receive():
+                self._emit([name, executor_id, *rest])
+        except LostError as error:
+            executor.channel.closed = True
+            self.command(["kill", executor_id, f"it sent nonsense: {error}"])
+        if executor.channel.closed:  # its exit status follows
+            self._unregister(executor)
+
+    def _unregister(self, executor: _Executor) -> None:
+        if executor.channel.fileno() in self._selector.get_map():
+            self._selector.unregister(executor.channel)
+
+    def _on_launcher(self, message: list[Any]) -> None:
+        name, *rest = message
+        if name == "spawned":
+            executor_id, pid = rest
+            if executor_id in self._executors:
+                self._executors[executor_id].pid = pid
+                self._emit(["ready", executor_id, pid])
+        elif name == "exited":
+            self._exited(*rest)
+        elif name == "collected":
+            self._emit(self._joined)
+        else:
+            for executor_id in list(self._executors):
+                self._receive(executor_id)
+                self._forget(executor_id)
+            self._emit(["left", rest[0]])
+
+    def _exited(self, executor_id: str, status: int, peak_kib: int) -> None:
+        executor = self._executors.get(executor_id)
+        if executor is None:
+            return
+        self._receive(executor_id)  # what it sent before it died comes first
+        self._forget(executor_id)
+        code = os.waitstatus_to_exitcode(status)
+        if code == 0 and executor.stopping:
+            self._emit(["exited", executor_id, None])
+            return
+        death = {
+            "reason": executor.kill_reason,
+            "exit_code": code if code >= 0 else None,
+            "signal": signal_name(-code) if code < 0 else None,
+            "peak_rss_bytes": peak_kib * 1024,
+        }
+        self._emit(["exited", executor_id, death])
+
+    def _forget(self, executor_id: str) -> None:
+        executor = self._executors.pop(executor_id)
+        self._unregister(executor)
+        executor.channel.close()
+
+    def tick(self) -> None:
+        """Sample usage when a second has gone by; call it at least that often."""
+        if isinstance(self._launcher, SpawnLauncher):
+            self._launcher.poll()
+        now = time.monotonic()
+        if now - self._sampled_at < SAMPLE_INTERVAL_S:
+            return
+        cores = 0.0
+        for executor in self._executors.values():
+            if executor.pid:
+                used = probe.cpu_seconds(executor.pid)
+                cores += max(0.0, used - executor.cpu_s) / (now - self._sampled_at)
+                executor.cpu_s = used
+        self._sampled_at = now
+        memory = probe.memory_bytes(executor.pid for executor in self._executors.values() if executor.pid)
+        self._emit(["sample", round(cores, 3), memory])
+
+    def close(self) -> None:
+        """End everything by force; returns when no process is left."""
+        self._launcher.close()
+        for executor_id in list(self._executors):
+            self._forget(executor_id)

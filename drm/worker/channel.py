@@ -1,0 +1,85 @@
+"""One socket that carries messages both ways."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections import deque
+from typing import Any
+
+from drm.model.errors import LostError
+from drm.model.wire import FrameReader, encode_frame
+
+_CHUNK = 256 * 1024
+
+
+class Channel:
+    """Messages over a connected stream socket.
+
+    The far side may die at any moment: then ``closed`` is true, what had arrived can still be
+    read, and ``send`` raises LostError.
+    """
+
+    def __init__(self, sock: socket.socket, *, send_timeout_s: float | None = None) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._send_timeout_s = send_timeout_s
+        self._reader = FrameReader()
+        self._waiting: deque[list[Any]] = deque()
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: list[Any]) -> None:
+        self.send_bytes(encode_frame(message))
+
+    def send_bytes(self, frames: bytes) -> None:
+        """Send encoded frames; waits while the far side is slow, at most ``send_timeout_s`` seconds."""
+        view = memoryview(frames)
+        while view:
+            try:
+                view = view[self._socket.send(view) :]
+            except (BlockingIOError, InterruptedError):
+                if not select.select((), (self._socket,), (), self._send_timeout_s)[1]:
+                    raise LostError("the other side does not read") from None
+            except OSError as error:
+                self.closed = True
+                raise LostError(f"the other side is gone ({error})") from error
+
+    def receive(self) -> list[list[Any]]:
+        """Return the messages that are there, without waiting."""
+        messages: list[list[Any]] = list(self._waiting)
+        self._waiting.clear()
+        while not self.closed:
+            try:
+                data = self._socket.recv(_CHUNK)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.closed = True
+                break
+            messages += self._reader.feed(data)
+            if len(data) < _CHUNK:
+                break
+        return messages
+
+    def next(self) -> list[Any] | None:
+        """Wait for one message and return it; None when the far side is gone."""
+        while not self._waiting:
+            if self.closed:
+                return None
+            select.select((self._socket,), (), ())
+            self._waiting.extend(self.receive())
+        return self._waiting.popleft()
+
+    def peek(self) -> list[Any] | None:
+        """Return the newest message that waits, if any, and leave it there."""
+        self._waiting.extend(self.receive())
+        return self._waiting[-1] if self._waiting else None
+
+    def close(self) -> None:
+        self.closed = True
+        self._socket.close()

@@ -1,0 +1,139 @@
+"""The executor: one process that runs tests, one at a time, and reports each before it begins the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from drm.model.errors import LostError
+from drm.model.wire import encode_frame
+from drm.worker.channel import Channel
+from drm.worker.measure import Meter
+from drm.worker.reports import ReportEncoder, encode_warning
+
+
+class Executor:
+    """Runs batches that arrive on its channel until told to stop.
+
+    What a test reported is on its way before the next test begins, in one system
+    call with the word that it begins: so nothing is lost with a process that dies, and
+    the coordinator always knows which test it was running.
+    """
+
+    def __init__(self, session: pytest.Session, channel: Channel, items: Mapping[str, pytest.Item]) -> None:
+        self._session = session
+        self._config = session.config
+        self._channel = channel
+        self._items = items
+        self._encoder = ReportEncoder(session.config)
+        self._meter = Meter()
+        self._reports: list[Any] = []
+        self._outgoing = bytearray()
+        self._last: tuple[str, pytest.Item] | None = None
+        self._failed = False
+
+    def serve(self, *, tear_down: bool = True) -> None:
+        """Run until told to stop, or until nobody listens any more; then tear everything down.
+
+        ``tear_down=False`` leaves ``pytest_sessionfinish`` to the pytest session around it.
+        """
+        self._config.pluginmanager.register(self, "drm-executor")
+        self._session.shouldfail = self._session.shouldstop = False
+        try:
+            try:
+                self._serve_batches()
+            except KeyboardInterrupt as error:
+                self._ask("interrupt", str(error))
+            except pytest.exit.Exception as error:
+                self._ask("exit", str(error.msg), error.returncode)
+            self._settle(None)
+            if tear_down:
+                self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=int(self._failed))
+            self._flush()
+        except LostError:
+            return
+
+    def _serve_batches(self) -> None:
+        while True:
+            message = self._channel.next()
+            if message is None or message[0] == "stop":
+                return
+            self._run_batch(*message[1:])
+
+    def _run_batch(self, batch: list[tuple[str, int]], next_task: str | None, budget_s: float) -> None:
+        started = time.perf_counter()
+        tasks = [task_id for task_id, _ in batch]
+        returned: list[str] = []
+        for index, (task_id, attempt) in enumerate(batch):
+            if index and (time.perf_counter() - started > budget_s or self._told_to_stop()):
+                returned = tasks[index:]
+                break
+            following = tasks[index + 1] if index + 1 < len(tasks) else next_task
+            self._run_test(task_id, attempt, following)
+            if self._session.shouldstop or self._session.shouldfail:
+                self._ask("stop", str(self._session.shouldstop or self._session.shouldfail))
+                self._session.shouldstop = self._session.shouldfail = False
+        self._put(["idle", returned])
+        self._flush()
+
+    def _told_to_stop(self) -> bool:
+        message = self._channel.peek()
+        return message is not None and message[0] == "stop"
+
+    def _run_test(self, task_id: str, attempt: int, following: str | None) -> None:
+        self._put(["begin", task_id, attempt])
+        item = self._items.get(task_id)
+        if item is None:
+            self._put(["missing", task_id, attempt])
+            return
+        self._settle(item)
+        self._flush()
+        self._reports = []
+        self._last = (task_id, item)
+        self._meter.start()
+        self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._neighbour(following))
+        usage = self._meter.stop()
+        self._put(["end", task_id, attempt, self._reports, usage])
+
+    def _neighbour(self, following: str | None) -> Any:
+        """Return the node that decides which fixtures stay set up: the next test, or else the session."""
+        return self._items.get(following, self._session) if following is not None else self._session
+
+    def _settle(self, upcoming: pytest.Item | None) -> None:
+        """Tear down what the upcoming test does not share.
+
+        Needed where another test comes than the last batch announced. An error then belongs to
+        the last test that ran, whose reports have been sent already.
+        """
+        if self._last is None:
+            return
+        task_id, item = self._last
+        call = pytest.CallInfo.from_call(
+            lambda: self._session._setupstate.teardown_exact(upcoming), when="teardown", reraise=KeyboardInterrupt
+        )
+        if call.excinfo is not None:
+            report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+            self._put(["late", task_id, [self._encoder.encode(report)]])
+
+    def _ask(self, kind: str, message: str, exit_code: int | None = None) -> None:
+        self._put(["ask", kind, message, exit_code])
+        self._flush()
+
+    def _put(self, message: list[Any]) -> None:
+        self._outgoing += encode_frame(message)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, bytearray()
+        self._channel.send_bytes(bytes(outgoing))
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._failed = self._failed or report.failed
+        self._reports.append(self._encoder.encode(report))
+
+    @pytest.hookimpl
+    def pytest_warning_recorded(self, warning_message: Any, when: Any, nodeid: str, location: Any) -> None:
+        self._put(["warning", encode_warning(warning_message, when, nodeid, location)])

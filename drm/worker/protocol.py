@@ -1,0 +1,79 @@
+"""The messages of an agent as observations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drm.model import observations as seen
+from drm.model.errors import LostError
+from drm.model.resources import Resources
+from drm.model.work import Death, Usage
+
+
+def observation(worker_id: str, message: list[Any]) -> seen.Observation:
+    """Return what a message says. LostError when it is none of ours: that worker cannot be trusted further."""
+    try:
+        return _READERS[message[0]](worker_id, *message[1:])
+    except (KeyError, TypeError, ValueError) as error:
+        raise LostError(f"worker {worker_id} sent a message that is not understood ({error!r})") from error
+
+
+def _joined(worker_id: str, cpu: float, memory: int, gpus: float, labels: list[str], kind: str, pid: int) -> Any:
+    capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
+    return seen.WorkerJoined(
+        worker_id=worker_id, capacity=capacity, labels=frozenset(labels), worker_type=kind, pid=pid
+    )
+
+
+def joined_message(capacity: Resources, labels: frozenset[str], worker_type: str, pid: int) -> list[Any]:
+    """Return the message by which a worker joins."""
+    amounts = [capacity.cpu_cores, capacity.memory_bytes, capacity.gpus]
+    return ["joined", *amounts, sorted(labels), worker_type, pid]
+
+
+def _end(worker: str, executor: str, task_id: str, attempt: int, reports: list[Any], usage: list[float]) -> Any:
+    wall, cpu, peak = usage
+    return seen.AttemptEnded(
+        worker_id=worker,
+        executor_id=executor,
+        task_id=task_id,
+        attempt=attempt,
+        reports=reports,
+        usage=Usage(wall_s=wall, cpu_s=cpu, peak_rss_bytes=int(peak)),
+    )
+
+
+def _exited(worker: str, executor: str, death: dict[str, Any] | None) -> Any:
+    return seen.ExecutorExited(
+        worker_id=worker, executor_id=executor, death=None if death is None else Death(**death)
+    )
+
+
+_READERS: dict[str, Any] = {
+    "joined": _joined,
+    "left": lambda worker, reason: seen.WorkerLeft(worker_id=worker, reason=reason),
+    "sample": lambda worker, cores, memory: seen.WorkerSampled(
+        worker_id=worker, used=Resources(cpu_cores=cores, memory_bytes=memory)
+    ),
+    "ready": lambda worker, executor, pid: seen.ExecutorReady(worker_id=worker, executor_id=executor, pid=pid),
+    "begin": lambda worker, executor, task, attempt: seen.AttemptBegan(
+        worker_id=worker, executor_id=executor, task_id=task, attempt=attempt
+    ),
+    "end": _end,
+    "missing": lambda worker, executor, task, attempt: seen.AttemptEnded(
+        worker_id=worker, executor_id=executor, task_id=task, attempt=attempt, reports=[], usage=Usage()
+    ),
+    "idle": lambda worker, executor, returned: seen.BatchEnded(
+        worker_id=worker, executor_id=executor, returned=tuple(returned)
+    ),
+    "late": lambda worker, executor, task, reports: seen.TeardownReported(
+        worker_id=worker, executor_id=executor, task_id=task, reports=reports
+    ),
+    "warning": lambda worker, executor, data: seen.WarningRecorded(
+        worker_id=worker, executor_id=executor, data=data
+    ),
+    "ask": lambda worker, executor, kind, text, code: seen.StopAsked(
+        worker_id=worker, executor_id=executor, kind=kind, message=text, exit_code=code
+    ),
+    "exited": _exited,
+}

@@ -1,0 +1,138 @@
+"""pytest's phase reports on the wire: a plain passed phase is four numbers, anything else pytest's own form."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import pytest
+
+from drm.model.work import Outcome
+
+_PLAIN_FIELDS = frozenset(
+    pytest.TestReport("", ("", None, ""), {}, "passed", None, "call", duration=0.0, start=0.0, stop=0.0).__dict__
+)
+_PHASES = ("setup", "call", "teardown")
+
+
+class ReportEncoder:
+    """Turns reports into JSON values.
+
+    A phase that passed and carries nothing but times is ``[phase, duration, start,
+    stop]``: the controller knows the rest from its own item. It is used only while no
+    plugin has its own ``pytest_report_to_serializable``.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._may_shorten = len(config.hook.pytest_report_to_serializable.get_hookimpls()) == 1
+
+    def encode(self, report: pytest.TestReport) -> Any:
+        if (
+            self._may_shorten
+            and report.outcome == "passed"
+            and report.longrepr is None
+            and not report.sections
+            and not report.user_properties
+            and report.__dict__.keys() == _PLAIN_FIELDS
+        ):
+            return [_PHASES.index(report.when), report.duration, report.start, report.stop]  # type: ignore[arg-type]
+        return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+
+
+class ReportDecoder:
+    """Rebuilds reports on the controller, with what it knows of the collected item."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def decode(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> list[pytest.TestReport]:
+        """Return the reports of one test in order, each with ``worker_id`` set as under pytest-xdist."""
+        keywords: dict[str, int] | None = None
+        reports = []
+        for data in encoded:
+            if isinstance(data, list):
+                if keywords is None:
+                    keywords = dict.fromkeys(item.keywords, 1)
+                phase, duration, start, stop = data
+                report = pytest.TestReport(
+                    item.nodeid,
+                    item.location,
+                    keywords,  # type: ignore[arg-type]
+                    "passed",
+                    None,
+                    _PHASES[phase],  # type: ignore[arg-type]
+                    duration=duration,
+                    start=start,
+                    stop=stop,
+                )
+            else:
+                report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
+            report.worker_id = worker_id  # type: ignore[attr-defined]
+            reports.append(report)
+        return reports
+
+
+def encode_warning(message: warnings.WarningMessage, when: str, nodeid: str, location: Any) -> dict[str, Any]:
+    """Return a recorded warning as JSON values."""
+    category = message.category
+    return {
+        "text": str(message.message),
+        "module": category.__module__,
+        "category": category.__name__,
+        "filename": message.filename,
+        "lineno": message.lineno,
+        "when": when,
+        "nodeid": nodeid,
+        "location": location,
+    }
+
+
+def decode_warning(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``pytest_warning_recorded`` again.
+
+    The category is looked up only in modules that are imported already: a worker cannot make us import.
+    """
+    category = getattr(sys.modules.get(data["module"]), data["category"], Warning)
+    if not (isinstance(category, type) and issubclass(category, Warning)):
+        category = Warning
+    try:
+        warning = category(data["text"])
+    except Exception:  # a category with a signature of its own
+        category, warning = Warning, Warning(data["text"])
+    location = data["location"]
+    return {
+        "warning_message": warnings.WarningMessage(warning, category, data["filename"], data["lineno"]),
+        "when": data["when"],
+        "nodeid": data["nodeid"],
+        "location": tuple(location) if location else None,
+    }
+
+
+def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
+    """Return the outcome that a test's phase reports amount to, and one line on a bad one.
+
+    pytest's own rules: a failed setup or teardown is an error, a failed call a failure.
+    """
+    outcome, message = Outcome.NOT_RUN, ""
+    for report in reports:
+        if report.outcome == "failed":
+            bad = Outcome.FAILED if report.when == "call" else Outcome.ERROR
+            if outcome is not Outcome.FAILED:
+                outcome, message = bad, first_line(report)
+        elif report.outcome == "skipped":
+            outcome = Outcome.XFAILED if hasattr(report, "wasxfail") else Outcome.SKIPPED
+        elif report.outcome == "passed" and report.when == "call" and outcome is Outcome.NOT_RUN:
+            outcome = Outcome.XPASSED if hasattr(report, "wasxfail") else Outcome.PASSED
+    if outcome is Outcome.NOT_RUN and reports and all(report.passed for report in reports):
+        outcome = Outcome.PASSED  # --setup-only: there is no call
+    return outcome, message
+
+
+def first_line(report: pytest.TestReport) -> str:
+    """Return what a failed report says in one line of at most 300 characters."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else str(report.longrepr or "")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[0].strip()[:300] if lines else ""

@@ -1,0 +1,45 @@
+"""An executor in an interpreter of its own: ``python -m drm.worker.spawned SOCKET``.
+
+For platforms without fork, and suites that cannot be forked. It collects for itself.
+The suite and the executor's id come in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import pytest
+
+from drm.model.work import unique_ids
+from drm.worker.channel import Channel
+from drm.worker.executor import Executor
+from drm.worker.linux import die_with_parent
+from drm.worker.suite import Suite, collect_and
+
+SUITE_VARIABLE = "DRM_SUITE"
+EXECUTOR_VARIABLE = "DRM_EXECUTOR_ID"
+
+
+def environment_for(suite: Suite, executor_id: str) -> dict[str, str]:
+    """Return the environment in which a spawned executor finds its suite and its name."""
+    return {**os.environ, SUITE_VARIABLE: suite.to_json(), EXECUTOR_VARIABLE: executor_id}
+
+
+def main(descriptor: int) -> int:
+    die_with_parent()
+    suite = Suite.from_json(os.environ.pop(SUITE_VARIABLE))
+    executor_id = os.environ.pop(EXECUTOR_VARIABLE)
+    channel = Channel(socket.socket(fileno=descriptor))
+
+    def loop(session: pytest.Session) -> None:
+        items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
+        Executor(session, channel, items).serve(tear_down=False)
+
+    code = collect_and(suite, suite.identity(executor_id), loop)
+    return 0 if code in (0, 1, 5) else code
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,108 @@
+"""Collecting the suite in a process of its own, and forking or being an executor from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytest
+
+from drm.model.work import unique_ids
+from drm.worker.channel import Channel
+from drm.worker.executor import Executor
+from drm.worker.identity import Identity, become_worker, set_worker_input, shed_capture
+from drm.worker.zygote import Zygote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """How the controller was started, so that another process collects the same tests."""
+
+    args: tuple[str, ...]
+    cwd: str
+    sys_path: tuple[str, ...]
+    run_id: str
+    executor_count: int
+    basetemp: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Suite:
+        data = json.loads(text)
+        return cls(**{**data, "args": tuple(data["args"]), "sys_path": tuple(data["sys_path"])})
+
+    def identity(self, executor_id: str) -> Identity:
+        return Identity(
+            executor_id=executor_id,
+            executor_count=self.executor_count,
+            run_id=self.run_id,
+            basetemp=self.basetemp,
+        )
+
+
+def fork_zygote(session: pytest.Session, suite: Suite, control: socket.socket, foreign: socket.socket) -> int:
+    """Fork a zygote from a process that has collected; return its pid."""
+    config = session.config
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None and not stream.closed:
+            stream.flush()  # or the child would print it again
+    if capture is not None:
+        capture.suspend_global_capture(in_=False)
+    pid = os.fork()
+    if pid == 0:
+        foreign.close()
+        shed_capture(config)
+        run_zygote(session, suite, control)
+    return pid
+
+
+def run_zygote(session: pytest.Session, suite: Suite, control: socket.socket) -> None:
+    """Become a zygote; never returns."""
+    items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
+
+    def serve(executor_id: str, sock: socket.socket) -> None:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the terminal's input is the controller's
+        become_worker(session.config, suite.identity(executor_id))
+        Executor(session, Channel(sock), items).serve()
+
+    Zygote(control, serve).run()
+
+
+class SuitePlugin:
+    """Makes an own pytest session of a worker process: silent, and ``loop`` in place of running tests."""
+
+    def __init__(self, identity: Identity, loop: Callable[[pytest.Session], None]) -> None:
+        self._identity = identity
+        self._loop = loop
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        set_worker_input(config, self._identity)
+        config.option.basetemp = os.path.join(self._identity.basetemp, f"popen-{self._identity.executor_id}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            session.config.pluginmanager.unregister(reporter)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._loop(session)
+        return True
+
+
+def collect_and(suite: Suite, identity: Identity, loop: Callable[[pytest.Session], None]) -> int:
+    """Run pytest on the suite up to the point where tests would run, and there ``loop``; return its exit code."""
+    os.chdir(suite.cwd)
+    sys.path[:] = suite.sys_path
+    plugins: list[Any] = [SuitePlugin(identity, loop)]
+    return int(pytest.main(list(suite.args), plugins=plugins))

@@ -1,0 +1,171 @@
+"""The zygote: a process that holds the collected suite and from then on only forks executors and buries them.
+
+It starts no thread and runs no test. When the agent at the other end of its
+control socket goes away, however that happens, it takes all executors along.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from drm.model.wire import FrameReader, encode_frame
+from drm.worker.linux import adopt_orphans, children_of, die_with_parent
+
+Serve = Callable[[str, socket.socket], None]
+
+_OWN_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
+
+
+class Zygote:
+    """Carries out ["spawn", id] (with one file descriptor), ["kill", id] and ["interrupt", id].
+
+    Says ["collected"] first, then answers ["spawned", id, pid] and ["exited", id, wait status, peak resident KiB].
+    ``serve`` is run in each fork; it returns when the executor is done.
+    """
+
+    def __init__(self, control: socket.socket, serve: Serve) -> None:
+        self._control = control
+        self._serve = serve
+        self._executors: dict[int, str] = {}
+        self._reader = FrameReader()
+        self._descriptors: list[int] = []
+        self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
+
+    def run(self) -> NoReturn:
+        """Serve until the control socket closes; never returns."""
+        status = 0
+        try:
+            os.setsid()  # a Ctrl-C at the terminal is the controller's to handle
+            adopt_orphans()
+            gc.freeze()  # so that a collection in one executor does not copy every shared page
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, lambda *_: self._bury_all())
+            signal.signal(signal.SIGCHLD, lambda *_: None)
+            signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+            self._tell(["collected"])
+            self._loop()
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        finally:
+            self._bury_all()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _loop(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ)
+            selector.register(self._wake, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is self._wake:
+                        with suppress(BlockingIOError):
+                            self._wake.recv(4096)
+                    elif not self._obey():
+                        return
+                self._reap()
+
+    def _obey(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
+        if not data:
+            return False
+        self._descriptors += descriptors
+        for message in self._reader.feed(data):
+            command, executor_id = message[0], str(message[1])
+            if command == "spawn":
+                self._spawn(executor_id, self._descriptors.pop(0))
+            elif command == "kill":
+                self._signal(executor_id, signal.SIGKILL)
+            elif command == "interrupt":
+                self._signal(executor_id, signal.SIGINT)
+        return True
+
+    def _signal(self, executor_id: str, number: int) -> None:
+        for pid, name in self._executors.items():
+            if name == executor_id:
+                if number == signal.SIGKILL:
+                    _kill_group(pid)
+                else:
+                    os.kill(pid, number)
+
+    def _spawn(self, executor_id: str, descriptor: int) -> None:
+        sock = socket.socket(fileno=descriptor)
+        pid = os.fork()
+        if pid == 0:
+            self._become_executor(executor_id, sock)
+        self._executors[pid] = executor_id
+        sock.close()
+        self._tell(["spawned", executor_id, pid])
+
+    def _become_executor(self, executor_id: str, sock: socket.socket) -> NoReturn:
+        status = 70  # EX_SOFTWARE: the executor itself failed, not a test
+        try:
+            die_with_parent()
+            signal.set_wakeup_fd(-1)
+            for number in _OWN_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as the interpreter sets it at start
+            os.setsid()
+            self._control.close()
+            self._wake.close()
+            self._waker.close()
+            self._serve(executor_id, sock)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):
+                    stream.flush()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            executor_id = self._executors.pop(pid, None)
+            if executor_id is not None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)  # what its tests left behind in its process group
+                self._tell(["exited", executor_id, status, usage.ru_maxrss])
+
+    def _tell(self, message: list[object]) -> None:
+        with suppress(OSError):
+            self._control.sendall(encode_frame(message))
+
+    def _bury_all(self) -> None:
+        """Kill every executor and every adopted descendant."""
+        for pid in list(self._executors):
+            _kill_group(pid)
+        for _ in range(100):  # killing a parent hands us its children: repeat until none is left
+            remaining = children_of(os.getpid())
+            for pid in remaining:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                os.wait4(-1, 0)
+            except ChildProcessError:
+                return
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # in the moment before it leads a group of its own
