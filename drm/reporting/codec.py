@@ -47,7 +47,10 @@ def _names(cls: type) -> tuple[str, ...]:
 def decode(cls: type[_Value], data: Any, where: str = "") -> _Value:
     """Return the ``cls`` that ``encode`` gave ``data`` for; ConfigError names what does not fit."""
     kind: Any = cls
-    value: _Value = _decoder(kind)(data, where)
+    try:
+        value: _Value = _decoder(kind)(data, where)
+    except RecursionError as error:
+        raise ConfigError(f"{where or 'the value'} is nested too deeply") from error
     return value
 
 
@@ -127,12 +130,14 @@ def _enum(kind: type[enum.Enum]) -> _Decoder:
 
 def _dataclass(cls: type) -> _Decoder:
     hints = get_type_hints(cls)
-    inners = {field.name: _decoder(hints[field.name]) for field in fields(cls)}
+    inners: dict[str, _Decoder] = {}  # filled at first use: a run holds runs
     needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
 
     def decoder(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise _wrong(where, "an object", value)
+        if not inners:
+            inners.update({name: _decoder(hints[name]) for name in _names(cls)})
         for name in needed:
             if name not in value:
                 raise ConfigError(f"{where + '.' if where else ''}{name} is missing")

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import errno
+import html.parser
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from recorded import GIB, ONE, Tape, decision, leave, leave_all, suite, write_events
+
+from drm.model import events as ev
+from drm.model.errors import ConfigError, DrmError
+from drm.model.plan import Refusal, ScalingAction
+from drm.model.resources import Resources
+from drm.model.work import Outcome
+from drm.reporting.collect import build_report
+from drm.reporting.formats import write_reports
+from drm.reporting.html import render_html
+from drm.reporting.json_report import json_schema, read_report, render_json
+from drm.reporting.markdown import LIMIT_BYTES, escape, render_markdown
+from drm.reporting.report import Report
+
+ROOT = Path(__file__).parents[3]
+HOSTILE = (
+    "]]>",
+    "<script>alert(1)</script>",
+    "</style><img src=x onerror=alert(1)>",
+    "a\nb\r\n## head\n\n",
+    "`tick` ``two``",
+    "| pipe | \\| pipe",
+    "[link](http://example.com) ![image](x) www.example.com",
+    "{{ 7 * 7 }} {% raw %}",
+    "@octocat #12 *bold* __init__ ~~x~~ $x$",
+    "\u202etfel\u202c \x00 \x1b[31m \ud800",
+    "::set-output name=x::y",
+    "x" * 100_000,
+)
+
+
+def demo(reports: Path) -> Report:
+    """Return a report with something in every section."""
+    cases = {"tests/integration/test_plugin.py::t": Outcome.PASSED, "tests/integration/test_<b>.py::t": Outcome.ERROR}
+    leave_all(reports, integration=suite("integration", cases, message="E  1 | 2 is `not` <3>"))
+    inner = Tape(["t1", "t2"])
+    inner.add(ev.ScalingDecided, 0.3, decision=decision(alternatives=("hold: 12 s longer",)), outcome="granted")
+    inner.add(ev.ScalingDecided, 0.4, decision=decision(ScalingAction.DENIED, "limit", limits_hit=("max_workers",)))
+    for n in range(3):
+        inner.add(ev.ScalingDecided, 1.0 + n, decision=decision(ScalingAction.HOLD, f"{n} tests wait", wanted=1))
+    gpu = Resources(cpu_cores=2, memory_bytes=8 * GIB, gpus=1)
+    inner.add(ev.WorkerReady, 0.5, worker_id="w1", worker_type="gpu", capacity=gpu, labels=("gpu",))
+    for n in range(8):
+        used = Resources(cpu_cores=n / 4, memory_bytes=n * GIB, gpus=0.5)
+        inner.add(ev.UtilizationSampled, n, worker_id="w1", reserved=ONE, used=used, executors=1, running=1)
+    inner.start("t1", 1.0)
+    inner.end("t1", 2.0, None, cause="killed by SIGKILL")
+    inner.test("t1", 3.0)
+    inner.add(ev.WorkerLost, 4.0, worker_id="w1", reason="killed", requeued=1)
+    refusal = Refusal(task_id="t2", reason="8 gpu of 1")
+    inner.add(ev.PlanMade, 5.0, allocated=0, refusals=(refusal,), makespan_s=0.0, lower_bound_s=0.0)
+    inner.close(8.0)
+    write_events(reports / "e2e" / "runs" / "three kinds" / "events.ndjson", inner.events)
+    leave(reports / "run", inner, exit_code=1, status="failed")
+    totals = {"percent_covered": 93.4, "num_statements": 100, "missing_lines": 7}
+    (reports / "coverage.json").write_text(json.dumps({"totals": totals}))
+    stats = {"mean": 0.2, "median": 0.22, "stddev": 0.01, "rounds": 5}
+    extra = {"baseline_median_s": 0.2, "verdict": "regressed"}
+    benchmarks = [{"name": "bench[100]", "stats": stats, "extra_info": extra}, {"name": "bench[1]", "stats": stats}]
+    (reports / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": benchmarks}))
+    return replace(build_report(reports, now=datetime(2026, 11, 23, 12, tzinfo=UTC)), drm_version="1.2.3")
+
+
+def hostile(reports: Path) -> Report:
+    tests = {f"tests/unit/test_{n}.py::{text}": Outcome.FAILED for n, text in enumerate(HOSTILE)}
+    facts = {"commit": HOSTILE[1], "branch": HOSTILE[8], "machine": HOSTILE[2], "command": HOSTILE}
+    tape = suite("unit", tests, message="".join(HOSTILE), **facts)
+    leave(reports / "unit", tape, exit_code=1, status="failed", reason="".join(HOSTILE))
+    (reports / "unit" / "runs" / HOSTILE[1].replace("/", "")).mkdir(parents=True)
+    inner = reports / "unit" / "runs" / HOSTILE[1].replace("/", "")
+    write_events(inner / "events.ndjson", Tape([HOSTILE[2]]).events)
+    return build_report(reports)
+
+
+def test_golden_json(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    golden("report.json", json.dumps(json.loads(render_json(demo(tmp_path))), indent=1) + "\n")
+
+
+def test_golden_markdown(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    golden("report.md", render_markdown(demo(tmp_path)))
+
+
+def test_golden_html(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    golden("report.html", render_html(demo(tmp_path)))
+
+
+def test_report_json_is_read_back_equal(tmp_path: Path) -> None:
+    for name, make in (("a", demo), ("b", hostile)):
+        report = make(tmp_path / name)
+        write_reports(tmp_path / name, formats=["json"], report=report)
+        assert read_report(tmp_path / name / "report.json") == report
+
+
+def test_report_json_newer_or_damaged_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write_reports(tmp_path, formats=["json"])["json"]
+    good = json.loads(path.read_text())
+    for change, said in (({"schema_version": 2}, "use a newer drm"), ({"stages": 3}, "stages should be a list")):
+        path.write_text(json.dumps(good | change))
+        with pytest.raises(ConfigError, match=said):
+            read_report(path)
+
+
+def test_published_schema_is_the_one_of_the_values() -> None:
+    published = json.loads((ROOT / "docs" / "report.schema.json").read_text())
+    assert published == json_schema(), "python -m drm.reporting.json_report > docs/report.schema.json"
+
+
+def test_report_json_fits_the_published_schema(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install jsonschema")
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.check_schema(json_schema())
+    for name, make in (("a", demo), ("b", hostile)):
+        validator.validate(json.loads(render_json(make(tmp_path / name))))
+    assert not validator.is_valid({"schema_version": 1})
+
+
+class Page(html.parser.HTMLParser):
+    """Counts what a browser would make of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [f"{name}={value}" for name, value in attrs]
+
+
+def test_html_has_no_script_no_address_and_nothing_of_hostile_names(tmp_path: Path) -> None:
+    for make in (demo, hostile):
+        text = render_html(make(tmp_path / make.__name__))
+        page = Page(text)
+        assert not {"script", "img", "iframe", "link", "object"} & set(page.tags)
+        assert page.tags.count("b") == text.count("<b>")
+        assert not [item for item in page.attributes if item.startswith(("on", "src=", "href=http", "href=javascript"))]
+        assert "\x00" not in text
+        assert "\u202e" not in text
+        assert "x" * 1000 not in text
+    assert "49 " not in text
+
+
+def test_html_shows_every_failure_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    tests = {f"tests/unit/t.py::bad{n}": Outcome.FAILED for n in range(250)}
+    tests |= {f"tests/unit/t.py::good{n}": Outcome.PASSED for n in range(100)}
+    leave(tmp_path / "unit", suite("unit", tests), exit_code=1)
+    text = render_html(build_report(tmp_path))
+    assert len(re.findall(r"<td [^>]*>tests/unit/t.py::bad\d+</td>", text)) == 250
+    assert "100 others are in report.json" in text
+
+
+def test_empty_report_renders_in_every_format(tmp_path: Path) -> None:
+    paths = write_reports(tmp_path / "none", out_dir=tmp_path / "out")
+    assert sorted(paths) == ["html", "json", "md"]
+    for path in paths.values():
+        assert "Nothing has run" in path.read_text()
+
+
+def test_markdown_escapes_whatever_could_be_markup(tmp_path: Path) -> None:
+    for text in HOSTILE:
+        shown = escape(text)
+        assert "\n" not in shown
+        assert "<" not in shown
+        assert not re.search(r"(?<![\\&])[`|*\[\]#~$]", shown)
+        assert not re.search(r"@\w", shown)
+    assert escape("a_b __init__") == r"a_b \_\_init\_\_"
+    lines = render_markdown(hostile(tmp_path)).splitlines()
+    tables = [line for line in lines if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} <= {4, 5, 8, 11}
+    assert not [line for line in lines if "<script" in line or line.startswith("## head")]
+
+
+@pytest.mark.parametrize("letter", ["a", "<", "_", "\U0001f4a5", "`"])
+def test_markdown_stays_under_its_limit_whatever_the_input(tmp_path: Path, letter: str) -> None:
+    reports = tmp_path
+    tests = {f"tests/unit/t{n}.py::{letter * 500}": Outcome.FAILED for n in range(300)}
+    for stage in ("unit", "integration", "e2e"):
+        tape = suite(stage, tests, message=letter * 2000, branch=letter * 5000)
+        for n in range(100):
+            tape.add(ev.ScalingDecided, 1.0 + n, decision=decision(reason=letter * 900))
+        write_events(reports / stage / "events.ndjson", tape.events)
+    text = render_markdown(build_report(reports))
+    assert len(text.encode("utf-8", "replace")) <= LIMIT_BYTES
+    assert "## Failures (900)" in text
+    assert "more rows are in report.json" in text
+
+
+def test_unknown_format_and_full_disk_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'pdf' is not known; choose from json, md, html"):
+        write_reports(tmp_path, formats=["pdf"])
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DrmError, match=r"report\.json: cannot be written \(No space left on device\)"):
+        write_reports(tmp_path)
+
+
+def test_links_lead_from_another_folder_to_the_files(tmp_path: Path) -> None:
+    leave(tmp_path / "reports" / "run", suite("run"))
+    page = write_reports(tmp_path / "reports", out_dir=tmp_path / "site", formats=["html"])["html"].read_text()
+    assert 'href="../reports/run/events.ndjson"' in page
