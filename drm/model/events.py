@@ -191,6 +191,7 @@ class RunFinished(Event):
 
 EVENT_TYPES: dict[str, type[Event]] = {cls.__name__: cls for cls in Event.__subclasses__()}
 
+_names_by_class: dict[type[Any], tuple[str, ...]] = {}
 _VALUE_TYPES: dict[str, Any] = {
     "reserved": Resources,
     "used": Resources,
@@ -220,7 +221,15 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_fields(value: Any) -> dict[str, Any]:
-    return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    return {name: _plain(getattr(value, name)) for name in _field_names(type(value))}
+
+
+def _field_names(cls: type[Any]) -> tuple[str, ...]:
+    """Return the names of the fields; ``__dataclass_fields__`` would add the class variables."""
+    names = _names_by_class.get(cls)
+    if names is None:
+        names = _names_by_class[cls] = tuple(field.name for field in dataclasses.fields(cls))
+    return names
 
 
 def from_dict(data: dict[str, Any]) -> Event:
@@ -231,7 +240,7 @@ def from_dict(data: dict[str, Any]) -> Event:
     cls = EVENT_TYPES.get(str(data.get("event")))
     if cls is None:
         raise ConfigError(f"event {data.get('event')!r} is not known", remedy="use the drm version that wrote it")
-    known = {name: _rebuild(name, data[name]) for name in cls.__dataclass_fields__ if name in data}
+    known = {name: _rebuild(name, data[name]) for name in _field_names(cls) if name in data}
     try:
         return cls(**known)
     except (TypeError, ValueError) as error:
@@ -256,12 +265,12 @@ def _rebuild(name: str, value: Any) -> Any:
 
 
 def _decision(value: dict[str, Any]) -> ScalingDecision:
-    fields = {
+    fields: dict[str, Any] = {
         key: tuple(tuple(item) if isinstance(item, list) else item for item in inner)
         if isinstance(inner, list)
         else inner
         for key, inner in value.items()
-        if key in ScalingDecision.__dataclass_fields__
+        if key in _field_names(ScalingDecision)
     }
     fields["action"] = ScalingAction(fields["action"])
     fields["trigger"] = Trigger(**fields["trigger"])
