@@ -82,6 +82,7 @@ def test_badges_extra_makes_pybadges_importable(metadata: Message, python: str, 
     assert wanted["setuptools"].specifier.contains("80.9.0")
 
 
+@pytest.mark.filterwarnings("ignore:imghdr was removed", "ignore:pkg_resources is deprecated")
 def test_pybadges_draws_here() -> None:
     import pybadges
 
