@@ -37,7 +37,7 @@ def _of_stage(stage: StageReport) -> Iterator[Attention]:
         yield Attention(kind="missing", stage=stage.name, what=f"a part of the {stage.name} stage", why=stage.why)
     for run in stage.runs:
         if run.state is State.ERROR:
-            yield Attention(kind="error", stage=run.name, what=f"the run of {run.name}", why=run.why)
+            yield Attention(kind="error", stage=run.name, what=f"the {run.name} run", why=run.why)
         yield from _failures(run)
         yield from _resources(run)
 

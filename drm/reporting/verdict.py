@@ -40,13 +40,13 @@ def judge_run(
         return State.ERROR, f"the run did not finish{told}"
     if summary.bad:
         return State.FAILING, f"{summary.bad} of {plural(summary.collected, 'test')} did not pass"
-    code = exit_code if exit_code is not None else status.exit_code if status is not None else None
-    if code not in (None, 0, _NO_TESTS_EXIT):
-        return State.ERROR, f"pytest ended with exit code {code} although no test failed{told}"
     not_run = summary.count(Outcome.NOT_RUN)
     if not_run:
         cause = f": {one_line(summary.reason)}" if summary.reason else told
         return State.ERROR, f"{plural(not_run, 'test')} did not run{cause}"
+    code = exit_code if exit_code is not None else status.exit_code if status is not None else None
+    if code not in (None, 0, _NO_TESTS_EXIT):
+        return State.ERROR, f"pytest ended with exit code {code} although no test failed{told}"
     if status is not None and status.status != "passed" and code != _NO_TESTS_EXIT:
         return State.ERROR, f"the session ended as {one_line(status.status, 40)} although no test failed{told}"
     if cell_of(summary.tests).ran == 0:
@@ -141,7 +141,7 @@ def _cell(stage: StageReport, tests: Sequence[TestRecord], required: bool) -> Ce
     state = cell.state
     if stage.state is State.MISSING:
         state = State.MISSING
-    elif stage.state is State.ERROR and (tests or required) and state is not State.FAILING:
+    elif stage.state is State.ERROR and (tests or required):
         state = State.ERROR
     elif stage.state is State.STALE and state is State.PASSING:
         state = State.STALE

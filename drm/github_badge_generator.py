@@ -1,0 +1,300 @@
+"""Badges of a report: SVG through pybadges, and the JSON that shields' endpoint badge reads.
+
+``drm_status`` is the whole; where stages have run there is one per component
+(``drm_<slug>_status``), per stage (``drm_<stage>_test_status``) and one for
+coverage. The JSON has only the keys that shields knows
+(https://shields.io/badges/endpoint-badge); numbers, commit and time go to
+``<name>.meta.json`` beside it. Nothing is shown as passing that had no test,
+could not be read, or belongs to another commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from drm.model.errors import ConfigError, DrmError
+from drm.model.stages import COMPONENTS, STAGES
+from drm.model.units import parse_duration
+from drm.reporting.collect import build_report
+from drm.reporting.files import write_atomic
+from drm.reporting.json_report import read_report
+from drm.reporting.report import Cell, Report, State
+from drm.reporting.text import one_line
+
+__all__ = ["Badge", "badges_of", "generate_badges", "main", "markdown_lines"]
+
+# White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).
+COLORS = {
+    State.ERROR: "#6d28d9",
+    State.FAILING: "#c62828",
+    State.PARTIAL: "#b45309",
+    State.STALE: "#616161",
+    State.PASSING: "#2e7d32",
+    State.NO_TESTS: "#616161",
+    State.MISSING: "#616161",
+}
+OVERALL = "drm_status"
+COVERAGE = "drm_coverage_status"
+_NO_TESTS = Cell(state=State.NO_TESTS)
+_CACHE_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Badge:
+    """One badge: ``name`` is its file, ``why`` goes to the meta file."""
+
+    name: str
+    label: str
+    message: str
+    state: State
+    tests: Cell = _NO_TESTS
+    why: str = ""
+
+
+def _badge(name: str, label: str, state: State, tests: Cell, why: str = "") -> Badge:
+    if state is State.PASSING and not tests.ran:
+        state = State.NO_TESTS
+    message = state.words
+    if state in (State.FAILING, State.PARTIAL, State.PASSING):
+        message = f"{message} ({tests.passed}/{tests.ran})"
+    elif state in (State.NO_TESTS, State.MISSING):
+        message = "no status"
+    return Badge(name=name, label=label, message=message, state=state, tests=tests, why=why)
+
+
+def badges_of(report: Report, *, label: str = "DRM") -> list[Badge]:
+    """Return the badges of a report, the whole first; the rest only where a stage has run or is known of."""
+    badges = [_badge(OVERALL, one_line(label, 60), report.state, report.tests, report.headline)]
+    if any(stage.runs for stage in report.stages):
+        badges += [_badge(_name(item.slug), item.title, item.state, item.tests) for item in report.components]
+        badges += [
+            _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), stage.state, stage.tests, stage.why)
+            for stage in report.stages
+        ]
+        badges.append(_coverage(report))
+    return badges
+
+
+def _name(slug: str) -> str:
+    return f"drm_{slug.removeprefix('drm_')}_status"
+
+
+def _stage_label(name: str) -> str:
+    return "E2E tests" if name == "e2e" else f"{name.capitalize()} tests"
+
+
+def _coverage(report: Report) -> Badge:
+    name = COVERAGE
+    if report.coverage is None:
+        problem = next((problem for problem in report.problems if problem.startswith("coverage.json")), "")
+        state = State.ERROR if problem else State.MISSING
+        return _badge(name, "Coverage", state, _NO_TESTS, problem or "no coverage was measured")
+    percent = int(report.coverage.percent)  # rounded down: 99.9% is not 100%
+    state = State.PASSING if percent >= 80 else State.PARTIAL if percent >= 60 else State.FAILING
+    return Badge(name=name, label="Coverage", message=f"{percent}%", state=state)
+
+
+def _absent(report: Report) -> Iterator[Badge]:
+    """Yield badges for a report that says nothing of stages: those left from before would claim what nobody knows."""
+    state = State.ERROR if report.state is State.ERROR and not report.sections else State.MISSING
+    for component in COMPONENTS:
+        yield _badge(_name(component.slug), component.title, state, _NO_TESTS)
+    for stage in STAGES:
+        yield _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), state, _NO_TESTS)
+    yield _badge(COVERAGE, "Coverage", state, _NO_TESTS)
+
+
+def generate_badges(
+    source: Report | Path | str,
+    output_dir: Path | str,
+    *,
+    label: str = "DRM",
+    commit: str = "",
+    max_age_s: float | None = None,
+    component_badges: bool = True,
+    now: datetime | None = None,
+) -> list[Path]:
+    """Write the badges of a report, a folder of reports or a report.json; return the files, SVG and JSON.
+
+    A passing report of another ``commit``, or older than ``max_age_s``, is stale; a report.json that
+    cannot be read is an error. Raises ConfigError without pybadges, DrmError when a file cannot be written.
+    """
+    draw = _pybadges()
+    report = source if isinstance(source, Report) else _load(Path(source))
+    report = _aged(report, commit, max_age_s, now if now is not None else datetime.now(UTC))
+    folder = Path(output_dir)
+    badges = badges_of(report, label=label)
+    if len(badges) == 1:
+        badges += [badge for badge in _absent(report) if (folder / f"{badge.name}.json").exists()]
+    if not component_badges:
+        badges = badges[:1]
+    return [path for badge in badges for path in _write(badge, report, folder, draw)]
+
+
+def _load(source: Path) -> Report:
+    """Return the report of a folder, or the one in a file; a file that cannot be read is a report of an error."""
+    if not source.is_file():
+        return build_report(source)
+    try:
+        return read_report(source)
+    except DrmError as error:
+        return Report(state=State.ERROR, headline=str(error), created_at="", drm_version="", tests=_NO_TESTS)
+
+
+def _aged(report: Report, commit: str, max_age_s: float | None, now: datetime) -> Report:
+    """Return the report, what is passing in it made stale if it is of another commit or too old."""
+    same = commit.startswith(report.commit) or report.commit.startswith(commit)  # either may be shortened
+    other = bool(commit) and (not report.commit or not same)
+    started = [run.summary.started_at for stage in report.sections for run in stage.runs if run.summary.started_at]
+    old = max_age_s is not None and (not started or _age_s(max(started), now) > max_age_s)
+    if not other and not old:
+        return report
+
+    def stale(state: State) -> State:
+        return State.STALE if state is State.PASSING else state
+
+    return replace(
+        report,
+        state=stale(report.state),
+        stages=tuple(replace(stage, state=stale(stage.state)) for stage in report.stages),
+        components=tuple(replace(item, state=stale(item.state)) for item in report.components),
+    )
+
+
+def _age_s(started_at: str, now: datetime) -> float:
+    try:
+        return (now - datetime.fromisoformat(started_at)).total_seconds()
+    except (ValueError, TypeError):  # no time, or one without a zone: as good as too old
+        return float("inf")
+
+
+def _pybadges() -> Callable[..., str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pkg_resources, which pybadges needs, says at every import that it will go
+            from pybadges import badge
+    except ImportError as error:
+        remedy = "pip install 'drm-testing[badges]'"
+        raise ConfigError(f"badges need pybadges, which cannot be imported ({error})", remedy=remedy) from error
+    draw: Callable[..., str] = badge
+    return draw
+
+
+def _write(badge: Badge, report: Report, folder: Path, draw: Callable[..., str]) -> Iterator[Path]:
+    for suffix, text in (("svg", _svg(badge, draw)), ("json", _json(_endpoint(badge)))):
+        path = folder / f"{badge.name}.{suffix}"
+        write_atomic(path, text)
+        yield path
+    write_atomic(folder / f"{badge.name}.meta.json", _json(_meta(badge, report)))
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _endpoint(badge: Badge) -> dict[str, Any]:
+    return {
+        "schemaVersion": 1,
+        "label": badge.label,
+        "message": badge.message,
+        "color": COLORS[badge.state],
+        "isError": badge.state in (State.ERROR, State.FAILING),
+        "cacheSeconds": _CACHE_S,
+    }
+
+
+def _meta(badge: Badge, report: Report) -> dict[str, Any]:
+    tests = badge.tests
+    return {
+        "state": badge.state.value,
+        "why": one_line(badge.why, 500),
+        "passed": tests.passed,
+        "ran": tests.ran,
+        "skipped": tests.skipped,
+        "not_run": tests.not_run,
+        "collected": tests.collected,
+        "commit": one_line(report.commit),
+        "branch": one_line(report.branch),
+        "created_at": report.created_at,
+    }
+
+
+def _svg(badge: Badge, draw: Callable[..., str]) -> str:
+    """Return the picture, with a name for those who do not see it."""
+    said = f"{badge.label}: {badge.message}"
+    text = draw(left_text=badge.label, right_text=badge.message, right_color=COLORS[badge.state], whole_title=said)
+    return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(said)} ', 1) + "\n"
+
+
+def markdown_lines(badges: Sequence[Badge], *, repository: str, branch: str, folder: str) -> list[str]:
+    """Return the README line of each badge, through shields' endpoint."""
+    place = f"https://raw.githubusercontent.com/{repository}/{branch}/{folder.strip('/')}"
+    return [f"![{badge.label}](https://img.shields.io/endpoint?url={place}/{badge.name}.json)" for badge in badges]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m drm.github_badge_generator", description="Write status badges.")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--input", type=Path, metavar="FILE", help="a report.json that `drm report` wrote")
+    source.add_argument("--input-dir", type=Path, default=Path("reports"), metavar="DIR", help="default: reports")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--output", type=Path, metavar="FILE", help="write only the overall badge: FILE.svg, FILE.json")
+    target.add_argument("--output-dir", type=Path, default=Path(".github/badges"), metavar="DIR")
+    parser.add_argument("--label", default="DRM", help="text on the left of the overall badge")
+    parser.add_argument("--component-badges", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--commit", default="", help="results of another commit are stale")
+    parser.add_argument("--max-age", default="", metavar="TIME", help='older results are stale, such as "24h"')
+    parser.add_argument("--markdown", action="store_true", help="also print the lines for a README")
+    parser.add_argument("--repository", default=os.environ.get("GITHUB_REPOSITORY", "username/repo"))
+    parser.add_argument("--branch", default="main", help="where the README's badges are read from")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write badges as the command line says; return 0, or 1 when the input cannot be read or no badge was written."""
+    given = _parser().parse_args(arguments)
+    try:
+        max_age_s = parse_duration(given.max_age, what="--max-age") if given.max_age else None
+        if given.input is not None and not given.input.exists():
+            raise ConfigError(f"{given.input}: there is no such file", remedy="run `drm report` first")
+        report = _load(given.input if given.input is not None else given.input_dir)
+        choice = {"label": given.label, "commit": given.commit, "max_age_s": max_age_s}
+        folder = given.output.parent if given.output is not None else given.output_dir
+        if given.output is not None:
+            written = _write_one(report, given.output, **choice)
+        else:
+            written = generate_badges(report, folder, component_badges=given.component_badges, **choice)
+    except DrmError as error:
+        print(f"drm: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(str(path) for path in written))
+    if given.markdown:
+        names = {path.stem for path in written}
+        where = {"repository": given.repository, "branch": given.branch, "folder": folder.as_posix()}
+        badges = [badge for badge in badges_of(report, label=given.label) if badge.name in names]
+        print("\n".join(markdown_lines(badges, **where)))
+    unreadable = report.state is State.ERROR and not report.sections
+    if unreadable:
+        print(f"drm: {report.headline}", file=sys.stderr)
+    return int(unreadable)
+
+
+def _write_one(report: Report, output: Path, *, label: str, commit: str, max_age_s: float | None) -> list[Path]:
+    draw = _pybadges()
+    aged = _aged(report, commit, max_age_s, datetime.now(UTC))
+    badge = replace(badges_of(aged, label=label)[0], name=output.name.removesuffix(".svg").removesuffix(".json"))
+    return list(_write(badge, aged, output.parent, draw))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
