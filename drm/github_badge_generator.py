@@ -232,7 +232,13 @@ def _meta(badge: Badge, report: Report) -> dict[str, Any]:
 def _svg(badge: Badge, draw: Callable[..., str]) -> str:
     """Return the picture, with a name for those who do not see it."""
     said = f"{badge.label}: {badge.message}"
-    text = draw(left_text=badge.label, right_text=badge.message, right_color=COLORS[badge.state], whole_title=said)
+    text = draw(
+        left_text=badge.label,
+        right_text=badge.message,
+        right_color=COLORS[badge.state],
+        whole_title=said,
+        id_suffix=f"-{badge.name}",
+    )
     return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(said)} ', 1) + "\n"
 
 

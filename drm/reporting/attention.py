@@ -25,8 +25,6 @@ def attention(report: Report) -> list[Attention]:
         if benchmark.verdict == "regressed":
             change = f"{benchmark.change:+.0%} against the baseline" if benchmark.change is not None else ""
             found.append(Attention(kind="regressed", stage="performance", what=benchmark.name, why=change))
-    if all(stage.state is State.MISSING for stage in report.stages) and report.own_run is not None:
-        found = [item for item in found if item.kind != "missing"]  # somebody's own project has no stages
     return sorted(found, key=lambda item: _KINDS.index(item.kind))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from drm.model.errors import DrmError
+from drm.reporting.codec import decode
 from drm.reporting.files import read_json
 from drm.reporting.report import Benchmark, Coverage
 
@@ -31,28 +32,20 @@ def read_coverage(path: Path, problems: list[str]) -> Coverage | None:
 
 
 def read_benchmarks(root: Path, problems: list[str]) -> tuple[Benchmark, ...]:
-    """Return what pytest-benchmark wrote in the performance stage, with the stored baselines where it names them."""
+    """Return what the performance stage measured, beside the stored baselines; pytest-benchmark's own file will do."""
     path = root / "performance" / "benchmark.json"
     if not path.exists():
         return ()
     try:
         return tuple(_benchmark(item) for item in read_json(path)["benchmarks"])
-    except DrmError as error:
-        problems.append(str(error))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problems.append(f"{path}: is no benchmark report ({type(error).__name__}: {error}); run the stage again")
+    except (DrmError, KeyError, TypeError, ValueError, AttributeError) as error:
+        problems.append(f"{path}: is no benchmark report ({error}); run the stage again")
     return ()
 
 
 def _benchmark(item: dict[str, Any]) -> Benchmark:
-    stats, extra = item["stats"], item.get("extra_info") or {}
-    baseline = extra.get("baseline_median_s")
-    return Benchmark(
-        name=str(item["name"]),
-        median_s=float(stats["median"]),
-        mean_s=float(stats["mean"]),
-        stddev_s=float(stats["stddev"]),
-        rounds=int(stats["rounds"]),
-        baseline_s=float(baseline) if baseline is not None else None,
-        verdict=str(extra.get("verdict", "")),
-    )
+    stats = item.get("stats")
+    if stats is not None:  # pytest-benchmark's own --benchmark-json: no baseline in it
+        item = {"name": item["name"], "min_s": stats["min"], "median_s": stats["median"], "rounds": stats["rounds"]}
+    figures = {str(key): str(value) for key, value in (item.get("extra") or {}).items()}
+    return decode(Benchmark, {**item, "figures": [list(pair) for pair in figures.items()]})

@@ -122,20 +122,21 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """One benchmark, in seconds. ``baseline_s`` is the stored median it is compared with, None where there is none."""
+    """One benchmark. ``baseline_s`` is what its least time is compared with, None where nothing is stored.
+
+    ``change``: 0.1 is 10 % slower; above ``limit`` it is more than chance. ``figures``: its measures of quality.
+    """
 
     name: str
+    min_s: float
     median_s: float
-    mean_s: float
-    stddev_s: float
     rounds: int
+    component: str = ""
     baseline_s: float | None = None
+    change: float | None = None
+    limit: float | None = None
     verdict: str = ""
-
-    @property
-    def change(self) -> float | None:
-        """Return median / baseline - 1."""
-        return self.median_s / self.baseline_s - 1 if self.baseline_s else None
+    figures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,5 +170,7 @@ class Report:
 
     @property
     def sections(self) -> tuple[StageReport, ...]:
-        """Return the stages and the user's own run, in the order in which they are shown."""
-        return self.stages + ((self.own_run,) if self.own_run is not None else ())
+        """Return what is shown, in order: the stages and the user's own run; a project without stages has only that."""
+        if self.own_run is None:
+            return self.stages
+        return (*self.stages, self.own_run) if any(stage.runs for stage in self.stages) else (self.own_run,)

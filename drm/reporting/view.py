@@ -43,7 +43,7 @@ METRIC_COLUMNS = (
 )
 SCALING_COLUMNS = ("at", "decision", "type", "workers", "trigger", "reason", "outcome")
 WORKER_COLUMNS = ("worker", "type", "capacity", "ready", "gone", "attempts", "busy", "cpu mean / peak", "memory peak")
-BENCHMARK_COLUMNS = ("benchmark", "median", "mean ± sd", "rounds", "baseline", "change", "verdict")
+BENCHMARK_COLUMNS = ("benchmark", "least", "median", "rounds", "baseline", "change (limit)", "verdict", "figures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +182,13 @@ def benchmark_rows(report: Report) -> list[Row]:
     return [
         (
             item.name,
+            amount(item.min_s),
             amount(item.median_s),
-            f"{amount(item.mean_s)} ± {amount(item.stddev_s)}",
             str(item.rounds),
-            amount(item.baseline_s) if item.baseline_s is not None else "no baseline",
-            f"{item.change:+.1%}" if item.change is not None else "-",
+            amount(item.baseline_s) if item.baseline_s is not None else "-",
+            f"{item.change:+.1%} ({percent(item.limit)})" if item.change is not None else "-",
             item.verdict or "-",
+            ", ".join(f"{name} {value}" for name, value in item.figures) or "-",
         )
         for item in report.benchmarks
     ]

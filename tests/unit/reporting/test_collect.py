@@ -158,11 +158,13 @@ def test_own_run_alone_gives_the_verdict_and_does_not_when_stages_ran(tmp_path: 
     leave(tmp_path / "run", suite("run", {"test_a.py::t": Outcome.FAILED}), exit_code=1, status="failed")
     report = build(tmp_path)
     assert (report.state, report.tests.ran) == (State.FAILING, 1)
+    assert [item.name for item in report.sections] == ["run"]
     leave_all(tmp_path)
     report = build(tmp_path)
     assert (report.state, report.tests.ran) == (State.PASSING, 20)
     assert report.own_run is not None
     assert report.own_run.state is State.FAILING
+    assert [item.name for item in report.sections][-2:] == ["distributed", "run"]
 
 
 def test_runs_that_tests_made_are_shown_and_do_not_judge(tmp_path: Path) -> None:
@@ -184,14 +186,17 @@ def test_coverage_and_benchmarks(tmp_path: Path) -> None:
     leave_all(tmp_path)
     totals = {"percent_covered": 93.4, "num_statements": 100, "missing_lines": 7}
     (tmp_path / "coverage.json").write_text(json.dumps({"totals": totals}))
-    stats = {"mean": 0.2, "median": 0.22, "stddev": 0.01, "rounds": 5}
-    benchmark = {"name": "bench[100]", "stats": stats, "extra_info": {"baseline_median_s": 0.2, "verdict": "same"}}
-    (tmp_path / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": [benchmark]}))
+    ours = {"name": "a", "min_s": 0.21, "median_s": 0.22, "rounds": 5, "extra": {"gap": 0.1, "n": 3}}
+    ours |= {"baseline_s": 0.2, "change": 0.05, "limit": 0.1, "verdict": "unchanged"}
+    theirs = {"name": "b", "stats": {"min": 1.0, "median": 2.0, "rounds": 3, "ops": 1.0}, "extra_info": {}}
+    (tmp_path / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": [ours, theirs]}))
     report = build(tmp_path)
     assert report.coverage is not None
     assert (report.coverage.percent, report.coverage.missing) == (93.4, 7)
-    (found,) = report.benchmarks
-    assert (found.median_s, found.change, found.verdict) == (0.22, pytest.approx(0.1), "same")
+    first, second = report.benchmarks
+    assert (first.min_s, first.baseline_s, first.change, first.verdict) == (0.21, 0.2, 0.05, "unchanged")
+    assert first.figures == (("gap", "0.1"), ("n", "3"))
+    assert (second.min_s, second.median_s, second.rounds, second.baseline_s) == (1.0, 2.0, 3, None)
     assert report.problems == ()
 
 

@@ -66,9 +66,9 @@ def demo(reports: Path) -> Report:
     leave(reports / "run", inner, exit_code=1, status="failed")
     totals = {"percent_covered": 93.4, "num_statements": 100, "missing_lines": 7}
     (reports / "coverage.json").write_text(json.dumps({"totals": totals}))
-    stats = {"mean": 0.2, "median": 0.22, "stddev": 0.01, "rounds": 5}
-    extra = {"baseline_median_s": 0.2, "verdict": "regressed"}
-    benchmarks = [{"name": "bench[100]", "stats": stats, "extra_info": extra}, {"name": "bench[1]", "stats": stats}]
+    slow = {"name": "bench[100]", "component": "resource_optimizer", "min_s": 0.22, "median_s": 0.23, "rounds": 5}
+    slow |= {"baseline_s": 0.2, "change": 0.1, "limit": 0.08, "verdict": "regressed", "extra": {"gap": 0.02}}
+    benchmarks = [slow, {"name": "bench[1]", "stats": {"min": 2e-6, "median": 0.0021, "rounds": 5}}]
     (reports / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": benchmarks}))
     return replace(build_report(reports, now=datetime(2026, 11, 23, 12, tzinfo=UTC)), drm_version="1.2.3")
 
