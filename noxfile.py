@@ -14,6 +14,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,18 +96,16 @@ def install(session: nox.Session, *extras: str) -> None:
     """Install this project with extras. One session at a time: the build writes into the checkout."""
     with open(ROOT / "setup.cfg", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        session.install("-e", f".[{','.join(extras)}]", env=index_environment())
+        session.install("-e", f".[{','.join(extras)}]", env=pip_settings())
 
 
-def index_environment() -> dict[str, str]:
-    """Return the package index that pip is set to, in uv's words: uv does not read pip's settings."""
-    if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE")):
-        return {}
-    index = os.environ.get("PIP_INDEX_URL", "")
-    if not index:
-        command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-        index = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return {"UV_DEFAULT_INDEX": index} if index else {}
+def pip_settings() -> dict[str, str]:
+    """Return the index and the certificates that pip is set to, in uv's words: uv reads no setting of pip."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    settings = dict(reversed(re.findall(r"\.([\w-]+)='(.*)'", listed)))  # the environment is listed first, and wins
+    words = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+    return {word: settings[name] for name, word in words.items() if name in settings and word not in os.environ}
 
 
 @contextlib.contextmanager
