@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from drm.model.plan import ScalingAction
-from drm.model.units import format_bytes
 from drm.model.work import Outcome
 from drm.reporting.report import Attention, Report, RunReport, StageReport, State
 from drm.reporting.text import plural
@@ -43,7 +42,10 @@ def _of_stage(stage: StageReport) -> Iterator[Attention]:
 def _failures(run: RunReport) -> Iterator[Attention]:
     """Group failures by the line that explains them: one broken thing often fails many tests."""
     causes: dict[str, list[str]] = defaultdict(list)
+    killed = {(event.task_id, event.cause) for event in run.summary.interruptions}  # listed as such
     for test in run.summary.tests:
+        if (test.task_id, test.message) in killed:
+            continue
         if test.outcome.is_bad:
             causes[test.message].append(test.task_id)
         elif test.flaky:
@@ -57,9 +59,8 @@ def _failures(run: RunReport) -> Iterator[Attention]:
 def _resources(run: RunReport) -> Iterator[Attention]:
     outcomes = {test.task_id: test.outcome for test in run.summary.tests}
     for event in run.summary.interruptions:
-        memory = f", peak memory {format_bytes(event.peak_rss_bytes)}" if event.peak_rss_bytes else ""
         end = outcomes.get(event.task_id, Outcome.NOT_RUN).value.replace("_", " ")
-        why = f"attempt {event.attempt}: {event.cause}{memory}; in the end: {end}"
+        why = f"attempt {event.attempt}: {event.describe()}; in the end: {end}"
         yield Attention(kind="killed", stage=run.name, what=event.task_id, why=why)
     for refusal in run.summary.allocations.refusals:
         yield Attention(kind="refused", stage=run.name, what=refusal.task_id, why=refusal.reason)

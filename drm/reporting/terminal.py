@@ -84,10 +84,9 @@ def _interruptions(summary: RunSummary) -> list[str]:
     def line(event: Interruption) -> str:
         test = outcomes.get(event.task_id)
         end = test.outcome.value.replace("_", " ") if test is not None else "unknown"
-        memory = f", peak memory {format_bytes(event.peak_rss_bytes)}" if event.peak_rss_bytes else ""
         return (
             f"drm: {one_line(event.task_id, 160)}: attempt {event.attempt} on {event.worker_id}: "
-            f"{one_line(event.cause)}{memory}; in the end: {end}"
+            f"{one_line(event.describe(), 300)}; in the end: {end}"
         )
 
     return [line(event) for event in summary.interruptions]

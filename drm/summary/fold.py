@@ -84,7 +84,8 @@ class Summarizer:
         self._tests: dict[str, _Test] = {}
         self._sums = [0.0, 0.0, 0.0, 0.0]  # reserved cpu, used cpu, reserved bytes, used bytes; all times seconds
         self._reserved: dict[tuple[str, int], tuple[float, int]] = {}
-        self._executor_ids: set[str] = set()
+        self._running = 0
+        self._peak_running = 0
         self._waits: list[float] = []
         self._refusals: dict[str, Refusal] = {}
         self._interruptions: list[Interruption] = []
@@ -197,11 +198,13 @@ class Summarizer:
             test.started_s = event.elapsed_s
             self._waits.append(event.elapsed_s - test.discovered_s)
         test.attempts = event.attempt
-        self._executor_ids.add(event.executor_id)
+        self._running += 1
+        self._peak_running = max(self._peak_running, self._running)
         self._reserved[event.task_id, event.attempt] = (event.reserved.cpu_cores, event.reserved.memory_bytes)
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
         self._test(event).last = event
+        self._running -= 1
         usage = event.usage
         cpu_cores, memory_bytes = self._reserved.pop((event.task_id, event.attempt), (0.0, 0))
         sums = self._sums
@@ -275,13 +278,13 @@ class Summarizer:
         )
 
     def _peak_executors(self) -> int:
-        """Return the most executors that samples saw at once; a run too short for samples counts those that ran."""
+        """Return the most executors that samples saw at once; a run too short for them counts attempts at once."""
         current: dict[str, int] = {}
         peak = 0
         for sample in sorted((s for series in self._samples.values() for s in series), key=attrgetter("seq")):
             current[sample.worker_id] = sample.executors
             peak = max(peak, sum(current.values()))
-        return peak or len(self._executor_ids)
+        return max(peak, self._peak_running)
 
 
 def _record(task_id: str, test: _Test) -> TestRecord:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from drm.model.plan import Refusal, ScalingDecision
 from drm.model.resources import ZERO, Resources
+from drm.model.units import format_bytes
 from drm.model.work import Outcome
 
 
@@ -43,6 +44,11 @@ class Interruption:
     at_s: float
     cause: str
     peak_rss_bytes: int = 0
+
+    def describe(self) -> str:
+        """Return the cause, with the memory where the cause does not speak of it."""
+        known = not self.peak_rss_bytes or "memory" in self.cause
+        return self.cause if known else f"{self.cause}, peak memory {format_bytes(self.peak_rss_bytes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def test_killed_attempt_is_kept_with_its_cause_and_the_retry_decides() -> None:
     assert (died.task_id, died.attempt, died.worker_id, died.cause) == (A, 1, "w1", "killed by SIGKILL")
     (test,) = summary.tests
     assert (test.outcome, test.attempts, test.flaky, test.worker_id) == (Outcome.PASSED, 2, True, "w2")
-    assert summary.executors == 2
+    assert summary.executors == 1
 
 
 def test_waits_placements_refusals_and_what_was_reserved() -> None:
@@ -141,3 +141,21 @@ def test_twenty_thousand_tests_fold_in_well_under_a_second() -> None:
     started = time.process_time()
     assert summarise(tape.events).count(Outcome.PASSED) == 20_000
     assert time.process_time() - started < 1.0
+
+
+def test_executors_of_a_short_run_are_those_that_ran_at_once() -> None:
+    tape = Tape([A, B])
+    tape.start(A, 1.0)
+    tape.start(B, 1.1, executor="w1-e2")
+    tape.end(A, 1.5, None, cause="killed")
+    tape.start(A, 1.6, attempt=2, executor="w1-e3")
+    assert summarise(tape.events).executors == 2
+
+
+def test_cause_of_an_interruption_names_the_memory_once() -> None:
+    tape = Tape([A])
+    for attempt, cause in ((1, "killed by SIGKILL"), (2, "killed; its memory peaked at 2 GiB")):
+        tape.end(A, 1.0, None, attempt=attempt, cause=cause)
+    first, second = summarise(tape.events).interruptions
+    assert first.describe() == "killed by SIGKILL, peak memory 200 MiB"
+    assert second.describe() == "killed; its memory peaked at 2 GiB"
