@@ -1,0 +1,1 @@
+"""The performance stage: what is measured, and what it is compared with."""

@@ -1,0 +1,180 @@
+"""Measurements of this run against those stored for the same kind of machine.
+
+A baseline file holds, per benchmark, the least seconds of each of the last runs: the
+noise of a machine only adds. Runs on other machines say nothing, so the file's name is
+the machine's fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+KEPT_RUNS = 30
+FEW_RUNS = 5
+FLOOR_FEW, FLOOR_MANY = 0.30, 0.15
+SPREADS = 4.0
+MAD_TO_SIGMA = 1.4826  # of a normal distribution
+
+REGRESSED, IMPROVED, UNCHANGED, NO_BASELINE = "regressed", "improved", "unchanged", "no baseline for this machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One benchmark of one run. Times are cpu seconds per call; ``extra`` holds quality figures."""
+
+    name: str
+    component: str
+    min_s: float
+    median_s: float
+    mean_s: float
+    stddev_s: float
+    rounds: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The least seconds against the stored ones; ``change`` 0.1 is 10 % slower. None where nothing is stored."""
+
+    name: str
+    verdict: str
+    min_s: float
+    baseline_s: float | None = None
+    change: float | None = None
+    limit: float | None = None
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        if self.baseline_s is None or self.change is None or self.limit is None:
+            return f"{self.name}: {_seconds(self.min_s)}, {self.verdict}"
+        return (
+            f"{self.name}: {_seconds(self.min_s)} against {_seconds(self.baseline_s)}, "
+            f"{self.change:+.0%} (limit {self.limit:.0%}): {self.verdict}"
+        )
+
+
+def machine() -> dict[str, str | int]:
+    """Return what makes times comparable: cpu model, cores that may be used, Python's minor version."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "python": f"{platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}",
+    }
+
+
+def fingerprint(facts: Mapping[str, str | int]) -> str:
+    """Return the machine's facts as a file name without suffix."""
+    text = f"{facts['cpu']}-{facts['cores']}cores-{facts['python']}"
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def load_baseline(path: Path) -> dict[str, list[float]]:
+    """Return the least seconds of past runs per benchmark, oldest first; nothing where there is no file.
+
+    ValueError for another format.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if data.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"{path}: format {data.get('schema_version')} is not {SCHEMA_VERSION}; store it anew")
+    return {name: [float(value) for value in row["min_s"]] for name, row in data["benchmarks"].items()}
+
+
+def store_baseline(
+    path: Path, facts: Mapping[str, str | int], past: Mapping[str, Sequence[float]], measured: Sequence[Measurement]
+) -> None:
+    """Write the past runs and this one; benchmarks that did not run keep their past."""
+    runs = {name: list(values) for name, values in past.items()}
+    for each in measured:
+        runs[each.name] = [*runs.get(each.name, []), float(f"{each.min_s:.6g}")][-KEPT_RUNS:]
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "machine": dict(facts),
+        "benchmarks": {name: {"min_s": values} for name, values in sorted(runs.items())},
+    }
+    write_json(path, data)
+
+
+def compare(
+    measured: Sequence[Measurement], past: Mapping[str, Sequence[float]], *, quick: bool = False
+) -> list[Comparison]:
+    """Return one verdict per measurement.
+
+    The limit is the larger of four robust standard deviations of the past runs
+    (median absolute deviation, Rousseeuw and Croux 1993) and a floor: 30 % while
+    fewer than five runs are stored and for a quick run, else 15 %.
+    """
+    return [_verdict(each, past.get(each.name, ()), quick=quick) for each in measured]
+
+
+def _verdict(each: Measurement, past: Sequence[float], *, quick: bool) -> Comparison:
+    if not past:
+        return Comparison(name=each.name, verdict=NO_BASELINE, min_s=each.min_s)
+    centre = statistics.median(past)
+    spread = MAD_TO_SIGMA * statistics.median(abs(value - centre) for value in past)
+    floor = FLOOR_FEW if quick or len(past) < FEW_RUNS else FLOOR_MANY
+    limit = max(floor, SPREADS * spread / centre)
+    change = each.min_s / centre - 1
+    return Comparison(
+        name=each.name,
+        verdict=REGRESSED if change > limit else IMPROVED if change < -limit else UNCHANGED,
+        min_s=each.min_s,
+        baseline_s=centre,
+        change=change,
+        limit=limit,
+    )
+
+
+def report(
+    measured: Sequence[Measurement], comparisons: Sequence[Comparison], facts: Mapping[str, str | int], *, quick: bool
+) -> dict[str, Any]:
+    """Return what ``benchmark.json`` holds: one flat row per benchmark, times in seconds."""
+    rows = [{**asdict(compared), **asdict(each)} for each, compared in zip(measured, comparisons, strict=True)]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fingerprint": fingerprint(facts),
+        "machine": dict(facts),
+        "timer": "process_time",
+        "quick": quick,
+        "benchmarks": rows,
+    }
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        beside.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"

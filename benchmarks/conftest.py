@@ -1,0 +1,144 @@
+"""Options of the performance stage, the ``measure`` fixture, and the comparison at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import compare
+from drm.model.stages import component_of
+
+BASELINES = Path(__file__).parent / "baselines"
+LEAST_ROUNDS, QUICK_LEAST_ROUNDS, MOST_ROUNDS = 15, 3, 500
+BUDGET_S, QUICK_BUDGET_S = (
+    0.5,
+    0.1,
+)  # a short benchmark is repeated for so long: a slow spell of the machine does not cover all of it
+
+measured_key = pytest.StashKey[list[compare.Measurement]]()
+lines_key = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("benchmarks", "performance stage")
+    group.addoption("--quick", action="store_true", help="fewer rounds per benchmark")
+    group.addoption("--update-baselines", action="store_true", help="store this run's times for this machine")
+    group.addoption("--fail-on-regression", action="store_true", help="fail when a benchmark is slower than its limit")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick") and config.getoption("--update-baselines"):
+        raise pytest.UsageError("--update-baselines needs all rounds; leave --quick out")
+    config.stash[measured_key] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "measure" in getattr(item, "fixturenames", ()):
+            # cpu time, not wall time: what else runs on the machine counts less
+            item.add_marker(pytest.mark.benchmark(timer=time.process_time, disable_gc=True))
+
+
+@pytest.fixture
+def measure(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """``measure(function, iterations=1, setup=None, **figures)``: time it, return what it returns last.
+
+    ``setup`` runs before every round, and what it returns are the arguments. Keep figures
+    of quality by ``measure.extra[...] = ...`` or as keywords.
+    """
+    quick = bool(request.config.getoption("--quick"))
+
+    def run(
+        function: Callable[..., Any], *, iterations: int = 1, setup: Callable[[], Any] | None = None, **figures: Any
+    ) -> Any:
+        benchmark.extra_info.update(figures)
+        arguments = (setup(),) if setup is not None else ()
+        started = time.perf_counter()
+        for _ in range(iterations):
+            function(*arguments)
+        return benchmark.pedantic(
+            function,
+            setup=(lambda: ((setup(),), {})) if setup is not None else None,
+            rounds=_rounds(time.perf_counter() - started, quick=quick),
+            iterations=iterations,
+        )
+
+    run.extra = benchmark.extra_info  # type: ignore[attr-defined]
+    yield run
+    if benchmark.stats is not None:
+        stats = benchmark.stats.stats
+        request.config.stash[measured_key].append(
+            compare.Measurement(
+                name=benchmark.name,
+                component=component_of(request.node.nodeid),
+                min_s=stats.min,
+                median_s=stats.median,
+                mean_s=stats.mean,
+                stddev_s=stats.stddev,
+                rounds=stats.rounds,
+                extra=dict(benchmark.extra_info),
+            )
+        )
+
+
+def _rounds(one_s: float, *, quick: bool) -> int:
+    """Return how many rounds of ``one_s`` seconds fill the budget, within limits."""
+    least, budget_s = (QUICK_LEAST_ROUNDS, QUICK_BUDGET_S) if quick else (LEAST_ROUNDS, BUDGET_S)
+    return max(least, min(MOST_ROUNDS, int(budget_s / max(one_s, 1e-9))))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Compare with the baseline of this machine; write the figures; gate if asked to."""
+    config = session.config
+    measured = config.stash.get(measured_key, [])
+    if not measured or hasattr(config, "workerinput"):
+        return
+    facts = compare.machine()
+    path = BASELINES / f"{compare.fingerprint(facts)}.json"
+    lines = config.stash.setdefault(lines_key, [])
+    try:
+        past = compare.load_baseline(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        past = {}
+        lines.append(f"baseline {path} cannot be read ({error}): nothing is compared")
+    comparisons = compare.compare(measured, past, quick=bool(config.getoption("--quick")))
+    lines += [compared.describe() for compared in comparisons]
+    lines += _write(config, path, facts, past, measured, comparisons)
+    slower = [compared for compared in comparisons if compared.verdict == compare.REGRESSED]
+    if slower and config.getoption("--fail-on-regression"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _write(
+    config: pytest.Config,
+    path: Path,
+    facts: dict[str, str | int],
+    past: dict[str, list[float]],
+    measured: list[compare.Measurement],
+    comparisons: list[compare.Comparison],
+) -> list[str]:
+    """Write benchmark.json, and the baseline where asked to; return lines that say so, or why not."""
+    lines = []
+    target = config.rootpath / "reports" / "performance" / "benchmark.json"
+    quick = bool(config.getoption("--quick"))
+    try:
+        compare.write_json(target, compare.report(measured, comparisons, facts, quick=quick))
+        lines.append(f"figures: {target.relative_to(config.rootpath)}")
+        if config.getoption("--update-baselines"):
+            compare.store_baseline(path, facts, past, measured)
+            lines.append(f"baseline stored: {path.name}")
+    except OSError as error:
+        lines.append(f"figures could not be written ({error})")
+    return lines
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    lines = config.stash.get(lines_key, [])
+    if lines:
+        terminalreporter.section("compared with stored baselines")
+        for line in lines:
+            terminalreporter.write_line(line)

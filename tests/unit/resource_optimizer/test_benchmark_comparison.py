@@ -1,0 +1,100 @@
+"""Verdicts of the performance stage: found when slower, silent when not, never across machines."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def compare() -> ModuleType:
+    """``benchmarks/compare.py``, by its path: it is no part of the distribution."""
+    path = Path(__file__).parents[3] / "benchmarks" / "compare.py"
+    spec = importlib.util.spec_from_file_location("benchmarks_compare", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def measurement(compare: ModuleType, min_s: float, name: str = "test_x"):  # type: ignore[no-untyped-def]
+    return compare.Measurement(
+        name=name,
+        component="resource_optimizer",
+        min_s=min_s,
+        median_s=min_s * 1.1,
+        mean_s=min_s * 1.2,
+        stddev_s=0.0,
+        rounds=15,
+        extra={"tasks": 100},
+    )
+
+
+@pytest.mark.parametrize(
+    ("past", "now", "verdict"),
+    [
+        ([], 1.0, "no baseline for this machine"),
+        ([1.0], 1.29, "unchanged"),
+        ([1.0], 1.31, "regressed"),
+        ([1.0], 0.69, "improved"),
+        ([1.0, 1.01, 0.99, 1.0, 1.0], 1.14, "unchanged"),
+        ([1.0, 1.01, 0.99, 1.0, 1.0], 1.16, "regressed"),
+        ([1.0, 1.1, 0.9, 1.05, 0.95], 1.25, "unchanged"),
+        ([1.0, 1.1, 0.9, 1.05, 0.95], 1.35, "regressed"),
+    ],
+)
+def test_the_verdict_knows_the_noise_of_the_machine(
+    compare: ModuleType, past: list[float], now: float, verdict: str
+) -> None:
+    (compared,) = compare.compare([measurement(compare, now)], {"test_x": past})
+    assert compared.verdict == verdict
+    assert verdict in compared.describe()
+    assert "test_x" in compared.describe()
+
+
+def test_a_quick_run_is_judged_less_strictly(compare: ModuleType) -> None:
+    (compared,) = compare.compare([measurement(compare, 1.25)], {"test_x": [1.0] * 9}, quick=True)
+    assert compared.verdict == "unchanged"
+
+
+def test_what_is_stored_is_what_is_loaded_and_thirty_runs_are_kept(compare: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "baselines" / "m.json"
+    facts = {"cpu": "A CPU @ 2GHz", "cores": 2, "python": "CPython 3.11"}
+    assert compare.load_baseline(path) == {}
+    for number in range(1, 36):
+        compare.store_baseline(path, facts, compare.load_baseline(path), [measurement(compare, float(number))])
+    compare.store_baseline(path, facts, compare.load_baseline(path), [measurement(compare, 1.0, "test_other")])
+    loaded = compare.load_baseline(path)
+    assert loaded == {"test_x": [float(number) for number in range(6, 36)], "test_other": [1.0]}
+    assert [file.name for file in path.parent.iterdir()] == ["m.json"]
+
+
+def test_another_format_is_an_error_and_not_a_baseline(compare: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"schema_version": 99}')
+    with pytest.raises(ValueError, match="99"):
+        compare.load_baseline(tmp_path / "m.json")
+
+
+def test_the_machine_is_a_file_name(compare: ModuleType) -> None:
+    facts = {"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores": 4, "python": "CPython 3.12"}
+    assert compare.fingerprint(facts) == "intel-r-xeon-r-cpu-2.20ghz-4cores-cpython-3.12"
+    mine = compare.machine()
+    assert mine["cores"] >= 1
+    assert compare.fingerprint(mine)
+
+
+def test_the_report_holds_one_flat_row_per_benchmark(compare: ModuleType) -> None:
+    measured = [measurement(compare, 2.0)]
+    facts = {"cpu": "x", "cores": 1, "python": "CPython 3.11"}
+    data = compare.report(measured, compare.compare(measured, {"test_x": [1.0]}), facts, quick=True)
+    (row,) = json.loads(json.dumps(data))["benchmarks"]
+    assert (row["name"], row["min_s"], row["median_s"], row["rounds"]) == ("test_x", 2.0, 2.2, 15)
+    assert (row["baseline_s"], row["change"], row["verdict"]) == (1.0, 1.0, "regressed")
+    assert row["extra"] == {"tasks": 100}
