@@ -49,7 +49,8 @@ class Controller:
         cache: dict[Any, Any] = {}
         try:
             self._tasks = [
-                self._task(task_id, position, item, cache) for position, (task_id, item) in enumerate(self._items.items())
+                self._task(task_id, position, item, cache)
+                for position, (task_id, item) in enumerate(self._items.items())
             ]
         except DrmError as error:
             raise pytest.UsageError(str(error)) from None
@@ -155,7 +156,7 @@ class Controller:
             self._signalled = number
             run.coordinator.request_stop(f"interrupted by {signal.Signals(number).name}")
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
         before = [signal.signal(number, handle) for number in numbers]
         try:
             yield
@@ -196,9 +197,7 @@ class Controller:
         from drm.reporting.results import write_results
 
         try:
-            write_results(
-                self._journal.summary(), self._options.report_dir / "results.json", exit_code=exit_code
-            )
+            write_results(self._journal.summary(), self._options.report_dir / "results.json", exit_code=exit_code)
         except DrmError as error:
             self._status.say(str(error))
 

@@ -86,5 +86,3 @@ class InlineRun:
             reason=reason,
         )
         self._recorder.close()
-
-

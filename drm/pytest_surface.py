@@ -23,6 +23,7 @@ class PytestSurface:
         self._items = items
         self._decoder = ReportDecoder(session.config)
         self._status = status
+        self._hooks: dict[Any, Any] = {}
 
     def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> tuple[Outcome, str]:
         item = self._items[task_id]
@@ -62,11 +63,19 @@ class PytestSurface:
 
     def _log(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
         self._status.clear()
-        hook = item.ihook
-        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        hook = self._hook_of(item)
+        nodeid, location = item.nodeid, reports[0].location
+        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         for report in reports:
             hook.pytest_runtest_logreport(report=report)
-        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+    def _hook_of(self, item: pytest.Item) -> Any:
+        """Return ``item.ihook``, found once per module: tests of one share it."""
+        hook = self._hooks.get(item.parent)
+        if hook is None:
+            hook = self._hooks[item.parent] = item.ihook
+        return hook
 
     @staticmethod
     def _report(

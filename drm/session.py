@@ -37,6 +37,7 @@ from drm.worker.probe import machine_capacity
 from drm.worker.suite import Suite
 
 LOCAL_WORKER = "local"
+_LEARN_FROM = 3  # newest attempts per test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class Journal:
 
     def __init__(self, options: RunOptions, *, run_id: str, say: Callable[[str], None]) -> None:
         self.run_id = run_id
-        self.machine = machine_class(options.capacity)
+        self.machine = machine_class()
         self.history: HistoryStore = MemoryHistory()
         if options.history_path is not None:
             with suppress(OSError):
@@ -165,7 +166,7 @@ class Run:
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Learn what history knows of the tests, and queue them."""
-        self.predictor.train_models(self.journal.history.samples([task.task_id for task in tasks]))
+        self.predictor.train_models(self.journal.history.samples([task.task_id for task in tasks], last=_LEARN_FROM))
         self.coordinator.submit(tasks, self._planned_workers())
 
     def _planned_workers(self) -> list[WorkerView]:
@@ -216,12 +217,10 @@ def check_worker_types(worker_types: Sequence[WorkerType], capacity: Resources) 
                 remedy="ask for less, or set --drm-cpus and --drm-memory",
             )
         if names.count(worker_type.name) > 1:
-            raise ConfigError(
-                f"two worker types are called {worker_type.name!r}", remedy="give each its own name=..."
-            )
+            raise ConfigError(f"two worker types are called {worker_type.name!r}", remedy="give each its own name=...")
 
 
-def machine_class(capacity: Resources) -> str:
+def machine_class() -> str:
     """Return a text that is equal on machines whose times may be compared."""
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
     return f"{platform.system()}-{platform.machine()}-{os.cpu_count()}c-{python}".lower()

@@ -35,9 +35,7 @@ def read_settings(rootdir: Path) -> ProjectSettings:
         for key in section:
             check_key(key, _KEYS, where=f"{name} [drm]")
         requirements = parse_defaults(section, where=f"{name} [drm]")
-        options = {
-            key: str(value) for key, value in section.items() if key not in ("cpu", "memory", "gpu", "timeout")
-        }
+        options = {key: str(value) for key, value in section.items() if key not in ("cpu", "memory", "gpu", "timeout")}
         return ProjectSettings(requirements=requirements, options=options)
     return ProjectSettings()
 

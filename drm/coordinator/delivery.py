@@ -35,9 +35,7 @@ class Delivery:
     slices between rounds of the loop.
     """
 
-    def __init__(
-        self, *, clock: Clock, surface: Surface, accounts: Accounts, recorder: Recorder, learn: Learn
-    ) -> None:
+    def __init__(self, *, clock: Clock, surface: Surface, accounts: Accounts, recorder: Recorder, learn: Learn) -> None:
         self._clock = clock
         self._surface = surface
         self._accounts = accounts

@@ -52,7 +52,7 @@ class Parts:
 
 
 class Coordinator:
-    """Runs submitted tests to one final outcome each. ``submit``, then ``run``; both may be repeated; then ``close``."""
+    """Runs submitted tests to one final outcome each: ``submit`` and ``run``, as often as wanted, then ``close``."""
 
     def __init__(self, parts: Parts, settings: RunSettings, *, largest: Resources) -> None:
         self._parts = parts
@@ -116,7 +116,7 @@ class Coordinator:
         refused = {refusal.task_id for refusal in plan.refusals}
         self._queue.add(task for task in predicted if task.task_id not in refused)
         for refusal in plan.refusals:
-            self._delivery.put_refusal(refusal.task_id, refusal_message(refusal.task_id, refusal.reason))
+            self._delivery.put_refusal(refusal.task_id, refusal_message(refusal.reason))
 
     def _record_forecast(self, tasks: Sequence[Task]) -> None:
         longest = max(tasks, key=lambda task: task.expected_s, default=None)
@@ -262,14 +262,13 @@ class Coordinator:
         limit = self._capacity_of(executor.worker_id).memory_bytes
         message = death_message(
             death,
-            task_id=running or "no test",
             executor_id=executor.executor_id,
             worker_id=executor.worker_id,
             limit_bytes=limit,
         )
         if running is None:
             if not executor.stopping or not self._reason:
-                self._parts.surface.say(message)
+                self._parts.surface.say(f"an executor ended while it ran no test: {message}")
             self._failed_starts += not executor.finished
             if self._failed_starts >= _FAILED_STARTS:
                 raise LostError(f"{self._failed_starts} executors in a row ended before their first test: {message}")
@@ -323,9 +322,7 @@ class Coordinator:
         if view is not None:
             self._parts.manager.deregister_worker(left.worker_id)
         if not expected:
-            self._recorder.record(
-                events.WorkerLost, worker_id=left.worker_id, reason=left.reason, requeued=requeued
-            )
+            self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=left.reason, requeued=requeued)
             self._parts.surface.say(f"worker {left.worker_id} was lost: {left.reason}; {requeued} tests queued again")
         self._parts.pool.left(left.worker_id, left.reason, expected=expected)
         if not self._settings.worker_types and not self._reason:
@@ -335,7 +332,7 @@ class Coordinator:
         """The test lost its worker through no fault of its own: queue it again, but not for ever."""
         usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3))
         if self._accounts.attempts(task_id) >= self._settings.lost_attempts:
-            message = lost_message(task_id, self._accounts.attempts(task_id), reason)
+            message = lost_message(self._accounts.attempts(task_id), reason)
             self._delivery.put_death(
                 EndedByDeath(
                     task_id=task_id,

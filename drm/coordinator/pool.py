@@ -37,9 +37,10 @@ class _Note:
 
     def is_news(self, decision: ScalingDecision) -> bool:
         shape = (decision.action, decision.trigger.code, decision.workers, decision.wanted, decision.granted)
-        if decision.action in (ScalingAction.HOLD, ScalingAction.DENIED) and self.seen.get(
-            decision.worker_type
-        ) == shape:
+        if (
+            decision.action in (ScalingAction.HOLD, ScalingAction.DENIED)
+            and self.seen.get(decision.worker_type) == shape
+        ):
             return False
         self.seen[decision.worker_type] = shape
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from drm.model.errors import DrmError
@@ -18,34 +19,49 @@ class Recorder:
 
     def __init__(self, clock: Clock, sinks: Sequence[EventSink], say: Callable[[str], None]) -> None:
         self._clock = clock
-        self._sinks = list(sinks)
+        self._sinks = tuple(sinks)
         self._say = say
         self._seq = 0
         self._started_s = clock.now()
+        self._started_at = clock.utc()
+        self._stamp = (-1, "")
 
     def elapsed_s(self) -> float:
         return self._clock.now() - self._started_s
 
     def record(self, kind: type[Event], **fields: Any) -> None:
         self._seq += 1
-        event = kind(
-            seq=self._seq, at=utc_text(self._clock.utc()), elapsed_s=round(self.elapsed_s(), 6), **fields
-        )
-        for sink in tuple(self._sinks):
-            self._guard(sink, lambda sink=sink: sink.emit(event))  # type: ignore[misc]
+        elapsed = self._clock.now() - self._started_s
+        event = kind(seq=self._seq, at=self._at(elapsed), elapsed_s=round(elapsed, 6), **fields)
+        for sink in self._sinks:
+            try:
+                sink.emit(event)
+            except (DrmError, OSError) as error:
+                self._drop(sink, error)
+
+    def _at(self, elapsed_s: float) -> str:
+        """Return the time of day: that of the start plus what has gone by, so that it never runs backwards."""
+        milliseconds = int(elapsed_s * 1000)
+        if milliseconds != self._stamp[0]:
+            moment = self._started_at + timedelta(milliseconds=milliseconds)
+            self._stamp = (milliseconds, utc_text(moment))
+        return self._stamp[1]
 
     def flush(self) -> None:
-        for sink in tuple(self._sinks):
-            self._guard(sink, sink.flush)
+        for sink in self._sinks:
+            try:
+                sink.flush()
+            except (DrmError, OSError) as error:
+                self._drop(sink, error)
 
     def close(self) -> None:
-        for sink in tuple(self._sinks):
-            self._guard(sink, sink.close)
-        self._sinks.clear()
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except (DrmError, OSError) as error:
+                self._drop(sink, error)
+        self._sinks = ()
 
-    def _guard(self, sink: EventSink, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except (DrmError, OSError) as error:
-            self._sinks.remove(sink)
-            self._say(f"{type(sink).__name__} stopped recording: {error}")
+    def _drop(self, broken: EventSink, error: Exception) -> None:
+        self._sinks = tuple(sink for sink in self._sinks if sink is not broken)
+        self._say(f"{type(broken).__name__} stopped recording: {error}")

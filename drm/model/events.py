@@ -202,7 +202,7 @@ _VALUE_TYPES: dict[str, Any] = {
 
 def utc_text(moment: datetime) -> str:
     """Return a UTC time as events write it: milliseconds and ``Z``."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def to_dict(event: Event) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def requirements_of(
             check_key(key, tuple(_KEYS), where=f"{where}: drm marker")
             if key not in values and value is not None:
                 values[key] = _KEYS[key](value, f"{where}: drm marker {key}")
-    sources = {key: "marker" for key in values}
+    sources = dict.fromkeys(values, "marker")
     for key, value in defaults.items():
         if key in _KEYS and key not in values:
             values[key] = value

@@ -48,9 +48,7 @@ class Resources:
 
     def fits_in(self, free: Resources) -> bool:
         """Tell whether every amount is at most what is free."""
-        return (
-            self.cpu_cores <= free.cpu_cores and self.memory_bytes <= free.memory_bytes and self.gpus <= free.gpus
-        )
+        return self.cpu_cores <= free.cpu_cores and self.memory_bytes <= free.memory_bytes and self.gpus <= free.gpus
 
     def lacking(self, free: Resources) -> list[str]:
         """Return a phrase per amount that does not fit: ``"4 cpu of 2"``."""

@@ -43,9 +43,7 @@ class Stage:
 INTEGRATION = Component(slug="drm_integration", title="DRM integration")
 
 COMPONENTS: tuple[Component, ...] = (
-    Component(
-        slug="dynamic_resource_manager", title="Dynamic Resource Manager", class_name="DynamicResourceManager"
-    ),
+    Component(slug="dynamic_resource_manager", title="Dynamic Resource Manager", class_name="DynamicResourceManager"),
     Component(
         slug="resource_performance_predictor",
         title="Resource Performance Predictor",

@@ -79,8 +79,10 @@ class WorkQueue:
             yield from lane.tasks
 
     def expected_s(self) -> float:
-        """Return the predicted seconds of all that waits."""
-        return sum(self._seconds(task) for task in self)
+        """Return the predicted seconds of all that waits, as predicted when it was queued."""
+        return sum(lane.expected_s for group in self._order for lane in group.fresh) + sum(
+            lane.expected_s for lane in self._owned.values()
+        )
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Queue tests; those of one scope and equal requirements in collection order."""

@@ -12,6 +12,8 @@ import selectors
 import signal
 import socket
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +68,14 @@ def make_launcher(suite: Suite, start: str) -> Launcher:
     return ZygoteLauncher(fork)
 
 
+def _sweep(address: str) -> None:
+    """Remove the socket of a coordinator that died without doing so itself."""
+    path = Path(address.partition(":")[2])
+    with suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()
+
+
 class _Released(Exception):
     """Time to end."""
 
@@ -73,8 +83,9 @@ class _Released(Exception):
 class Worker:
     """The agent and its connection."""
 
-    def __init__(self, channel: Channel, worker_id: str) -> None:
-        self._channel = channel
+    def __init__(self, address: str, worker_id: str) -> None:
+        self._address = address
+        self._channel = _connect(address)
         self._worker_id = worker_id
         self._selector = selectors.DefaultSelector()
 
@@ -87,7 +98,7 @@ class Worker:
         capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
         joined = joined_message(capacity, frozenset(labels), kind, os.getpid())
         launcher = make_launcher(Suite.from_json(suite), start)
-        agent = Agent(launcher, self._selector, self._channel.send, joined)
+        agent = Agent(launcher, self._selector, self._channel.send, joined, capacity.memory_bytes)
         try:
             agent.start()
             self._selector.register(self._channel, selectors.EVENT_READ, lambda: self._obey(agent))
@@ -106,6 +117,7 @@ class Worker:
                 raise _Released
             agent.command(message)
         if self._channel.closed:
+            _sweep(self._address)
             raise _Released
 
 
@@ -121,7 +133,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        Worker(_connect(options.coordinator), options.worker_id).run()
+        Worker(options.coordinator, options.worker_id).run()
     except (_Released, LostError):
         return
 

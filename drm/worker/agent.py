@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drm.model.errors import LostError
+from drm.model.units import format_bytes
 from drm.worker import probe
 from drm.worker.channel import Channel
 from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
 
-SAMPLE_INTERVAL_S = 1.0
+_SAMPLE_S = 1.0
+_WATCH_S = 0.1
 _SEND_TIMEOUT_S = 10.0
 
 
@@ -38,8 +40,9 @@ class Agent:
     """Carries out commands and emits messages; both are lists whose first item is a name.
 
     Commands: ["spawn", id], ["run", id, batch, next task, budget], ["stop", id], ["kill", id, reason],
-    ["interrupt", id]. Messages: ``joined`` once executors can be spawned, what they send, with the executor's id put second, and
-    ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes], ["left", reason].
+    ["interrupt", id]. Messages: ``joined`` once executors can be spawned; what they send, with the
+    executor's id put second; ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes],
+    ["left", reason].
     """
 
     def __init__(
@@ -48,13 +51,15 @@ class Agent:
         selector: selectors.BaseSelector,
         emit: Callable[[list[Any]], None],
         joined: list[Any],
+        memory_limit: int,
     ) -> None:
         self._joined = joined
+        self._memory_limit = memory_limit
         self._launcher = launcher
         self._selector = selector
         self._emit = emit
         self._executors: dict[str, _Executor] = {}
-        self._sampled_at = time.monotonic()
+        self._sampled_at = self._watched_at = time.monotonic()
 
     def start(self) -> None:
         self._launcher.start(self._selector, self._on_launcher)
@@ -152,20 +157,40 @@ class Agent:
         executor.channel.close()
 
     def tick(self) -> None:
-        """Sample usage when a second has gone by; call it at least that often."""
+        """Watch memory and sample usage, each when it is time; call it a few times a second."""
         if isinstance(self._launcher, SpawnLauncher):
             self._launcher.poll()
         now = time.monotonic()
-        if now - self._sampled_at < SAMPLE_INTERVAL_S:
+        if now - self._watched_at >= _WATCH_S:
+            self._watched_at = now
+            self._watch_memory()
+        if now - self._sampled_at >= _SAMPLE_S:
+            self._sample(now - self._sampled_at)
+            self._sampled_at = now
+
+    def _watch_memory(self) -> None:
+        """Kill the largest executor when all together use more memory than the worker has."""
+        pids = {executor_id: executor.pid for executor_id, executor in self._executors.items() if executor.pid}
+        if sum(map(probe.resident_bytes, pids.values())) <= self._memory_limit:
             return
-        cores = 0.0
+        used = {executor_id: probe.proportional_bytes(pid) for executor_id, pid in pids.items()}
+        if sum(used.values()) <= self._memory_limit:  # most of it was shared
+            return
+        largest = max(used, key=lambda executor_id: used[executor_id])
+        reason = (
+            f"it used {format_bytes(used[largest])} when the worker's limit of "
+            f"{format_bytes(self._memory_limit)} was passed"
+        )
+        self.command(["kill", largest, reason])
+
+    def _sample(self, elapsed_s: float) -> None:
+        cores, memory = 0.0, 0
         for executor in self._executors.values():
             if executor.pid:
                 used = probe.cpu_seconds(executor.pid)
-                cores += max(0.0, used - executor.cpu_s) / (now - self._sampled_at)
+                cores += max(0.0, used - executor.cpu_s) / elapsed_s
                 executor.cpu_s = used
-        self._sampled_at = now
-        memory = probe.memory_bytes(executor.pid for executor in self._executors.values() if executor.pid)
+                memory += probe.proportional_bytes(executor.pid)
         self._emit(["sample", round(cores, 3), memory])
 
     def close(self) -> None:

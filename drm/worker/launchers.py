@@ -19,7 +19,8 @@ Emit = Callable[[list[Any]], None]
 class Launcher(Protocol):
     """Starts, signals and buries executors.
 
-    Emits ["collected"] when executors can be spawned, ["spawned", id, pid], ["exited", id, wait status, peak resident KiB] and ["gone", why].
+    Emits ["collected"] when executors can be spawned, ["spawned", id, pid],
+    ["exited", id, wait status, peak resident KiB] and ["gone", why].
     """
 
     def start(self, selector: selectors.BaseSelector, emit: Emit) -> None: ...

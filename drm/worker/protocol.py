@@ -13,7 +13,8 @@ from drm.model.work import Death, Usage
 def observation(worker_id: str, message: list[Any]) -> seen.Observation:
     """Return what a message says. LostError when it is none of ours: that worker cannot be trusted further."""
     try:
-        return _READERS[message[0]](worker_id, *message[1:])
+        found: seen.Observation = _READERS[message[0]](worker_id, *message[1:])
+        return found
     except (KeyError, TypeError, ValueError) as error:
         raise LostError(f"worker {worker_id} sent a message that is not understood ({error!r})") from error
 
@@ -44,9 +45,7 @@ def _end(worker: str, executor: str, task_id: str, attempt: int, reports: list[A
 
 
 def _exited(worker: str, executor: str, death: dict[str, Any] | None) -> Any:
-    return seen.ExecutorExited(
-        worker_id=worker, executor_id=executor, death=None if death is None else Death(**death)
-    )
+    return seen.ExecutorExited(worker_id=worker, executor_id=executor, death=None if death is None else Death(**death))
 
 
 _READERS: dict[str, Any] = {
@@ -69,9 +68,7 @@ _READERS: dict[str, Any] = {
     "late": lambda worker, executor, task, reports: seen.TeardownReported(
         worker_id=worker, executor_id=executor, task_id=task, reports=reports
     ),
-    "warning": lambda worker, executor, data: seen.WarningRecorded(
-        worker_id=worker, executor_id=executor, data=data
-    ),
+    "warning": lambda worker, executor, data: seen.WarningRecorded(worker_id=worker, executor_id=executor, data=data),
     "ask": lambda worker, executor, kind, text, code: seen.StopAsked(
         worker_id=worker, executor_id=executor, kind=kind, message=text, exit_code=code
     ),

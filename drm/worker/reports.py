@@ -19,14 +19,16 @@ _PHASES = ("setup", "call", "teardown")
 class ReportEncoder:
     """Turns reports into JSON values.
 
-    A phase that passed and carries nothing but times is ``[phase, duration, start,
-    stop]``: the controller knows the rest from its own item. It is used only while no
-    plugin has its own ``pytest_report_to_serializable``.
+    A phase that passed and carries nothing but times is ``[phase, duration, start, stop]``, the
+    setup with the test's location after that (finding it costs; so it is found here, once): the
+    controller knows the rest from its own item. It is used only while no plugin has its own
+    ``pytest_report_to_serializable``.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._may_shorten = len(config.hook.pytest_report_to_serializable.get_hookimpls()) == 1
+        implementations = config.hook.pytest_report_to_serializable.get_hookimpls()
+        self._may_shorten = all(entry.function.__module__.startswith("_pytest.") for entry in implementations)
 
     def encode(self, report: pytest.TestReport) -> Any:
         if (
@@ -37,7 +39,9 @@ class ReportEncoder:
             and not report.user_properties
             and report.__dict__.keys() == _PLAIN_FIELDS
         ):
-            return [_PHASES.index(report.when), report.duration, report.start, report.stop]  # type: ignore[arg-type]
+            if report.when == "setup":
+                return [0, report.duration, report.start, report.stop, report.location]
+            return [1 if report.when == "call" else 2, report.duration, report.start, report.stop]
         return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
 
 
@@ -49,23 +53,18 @@ class ReportDecoder:
 
     def decode(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> list[pytest.TestReport]:
         """Return the reports of one test in order, each with ``worker_id`` set as under pytest-xdist."""
-        keywords: dict[str, int] | None = None
+        keywords: Any = None
+        location: Any = None
         reports = []
         for data in encoded:
             if isinstance(data, list):
                 if keywords is None:
                     keywords = dict.fromkeys(item.keywords, 1)
-                phase, duration, start, stop = data
+                phase, duration, start, stop, *where = data
+                location = tuple(where[0]) if where else location or item.location
+                when: Any = _PHASES[phase]
                 report = pytest.TestReport(
-                    item.nodeid,
-                    item.location,
-                    keywords,  # type: ignore[arg-type]
-                    "passed",
-                    None,
-                    _PHASES[phase],  # type: ignore[arg-type]
-                    duration=duration,
-                    start=start,
-                    stop=stop,
+                    item.nodeid, location, keywords, "passed", None, when, duration=duration, start=start, stop=stop
                 )
             else:
                 report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
