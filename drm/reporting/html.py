@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -75,7 +76,7 @@ def render_html(report: Report, *, files_at: str = "") -> str:
 
 
 def _linker(files_at: str) -> Any:
-    return lambda path: quote(f"{files_at}/{path}" if files_at else path)
+    return lambda path: quote(os.fsencode(f"{files_at}/{path}" if files_at else path))  # a name may be no UTF-8
 
 
 def _run_view(run: RunReport, *, with_tests: bool) -> RunView:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import html.parser
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from drm.model.plan import Refusal, ScalingAction
 from drm.model.resources import Resources
 from drm.model.work import Outcome
 from drm.reporting.collect import build_report
+from drm.reporting.files import write_atomic
 from drm.reporting.formats import write_reports
 from drm.reporting.html import render_html
 from drm.reporting.json_report import json_schema, read_report, render_json
@@ -196,6 +198,37 @@ def test_markdown_stays_under_its_limit_whatever_the_input(tmp_path: Path, lette
     assert len(text.encode("utf-8", "replace")) <= LIMIT_BYTES
     assert "## Failures (900)" in text
     assert "more rows are in report.json" in text
+
+
+def test_markdown_stays_under_its_limit_with_ever_so_many_runs(tmp_path: Path) -> None:
+    report = demo(tmp_path)
+    (run,) = report.stages[3].runs
+    crowd = replace(run, inner=tuple(replace(run.inner[0], name=f"run {n}") for n in range(1000)))
+    stages = (*report.stages[:3], replace(report.stages[3], runs=(crowd,)), report.stages[4])
+    text = render_markdown(replace(report, stages=stages))
+    assert len(text.encode()) <= LIMIT_BYTES
+    assert text.startswith("# ")
+
+
+def test_folder_whose_name_is_no_utf8_is_linked(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/unit-\xff"))
+    leave(folder, suite("unit"), stage="unit", components=["resource_optimizer"])
+    page = write_reports(tmp_path, formats=["html"])["html"].read_text()
+    assert 'href="unit-%FF/events.ndjson"' in page
+
+
+def test_file_is_written_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, "lone \ud800")
+    assert path.read_text() == "lone ?"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DrmError, match="No space left"):
+        write_atomic(path, "new")
+    assert [(entry, entry.read_text()) for entry in tmp_path.iterdir()] == [(path, "lone ?")]
 
 
 def test_unknown_format_and_full_disk_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
