@@ -23,7 +23,7 @@ from drm.summary import RunSummary, summarise
 
 __all__ = ["build_report"]
 
-_OWN_RUN = Stage(name="run", summary="a run of its own; no part of the verdict where a stage has run", paths=())
+_OWN_RUN = Stage(name="run", summary="drm run, outside the stages and their verdict", paths=())
 _STATUS_VERSION = 1
 _RECORDS = ("status.json", "results.json", "events.ndjson")
 

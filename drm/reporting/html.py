@@ -11,7 +11,7 @@ from drm.model.units import format_bytes
 from drm.reporting import view
 from drm.reporting.attention import attention
 from drm.reporting.report import Report, RunReport
-from drm.reporting.text import amount, one_line
+from drm.reporting.text import amount, one_line, plural
 from drm.summary import RunSummary, TestRecord, UtilizationSeries, WorkerRecord
 
 __all__ = ["render_html"]
@@ -60,7 +60,7 @@ def render_html(report: Report, *, files_at: str = "") -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        line=one_line, seconds=amount, cell=view.cell_text, size=format_bytes, link=_linker(files_at)
+        line=one_line, plural=plural, seconds=amount, cell=view.cell_text, size=format_bytes, link=_linker(files_at)
     )
     runs = view.all_runs(report)
     outer = {id(run) for stage in report.sections for run in stage.runs}

@@ -39,7 +39,7 @@ def read_benchmarks(root: Path, problems: list[str]) -> tuple[Benchmark, ...]:
     try:
         return tuple(_benchmark(item) for item in read_json(path)["benchmarks"])
     except (DrmError, KeyError, TypeError, ValueError, AttributeError) as error:
-        problems.append(f"{path}: is no benchmark report ({error}); run the stage again")
+        problems.append(f"{path}: is no benchmark report ({type(error).__name__}: {error}); run the stage again")
     return ()
 
 
