@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pytest
 
 from drm.coordinator.accounts import Accounts
+from drm.coordinator.ending import record_end
 from drm.model import events
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Task, Usage
@@ -68,21 +69,4 @@ class InlineRun:
         self._reports.append(report)
 
     def finish(self, reason: str) -> None:
-        for task in self._accounts.open_tasks():
-            self._accounts.settle(task.task_id, Outcome.NOT_RUN)
-            self._recorder.record(
-                events.TestFinished,
-                task_id=task.task_id,
-                outcome=Outcome.NOT_RUN,
-                attempts=self._accounts.attempts(task.task_id),
-                wall_s=0.0,
-                message=reason or "the run ended before its turn",
-            )
-        self._recorder.record(
-            events.RunFinished,
-            collected=self._accounts.collected,
-            counts=self._accounts.counts(),
-            wall_s=round(self._recorder.elapsed_s(), 3),
-            reason=reason,
-        )
-        self._recorder.close()
+        record_end(self._recorder, self._accounts, reason)

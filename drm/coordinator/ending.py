@@ -1,9 +1,12 @@
-"""Sentences about tests that did not end by themselves."""
+"""The end of a test that did not end by itself, in a sentence; and the end of a run, in events."""
 
 from __future__ import annotations
 
+from drm.coordinator.accounts import Accounts
+from drm.coordinator.recorder import Recorder
+from drm.model import events
 from drm.model.units import format_bytes, format_duration
-from drm.model.work import Death
+from drm.model.work import Death, Outcome
 
 
 def death_message(death: Death, *, executor_id: str, worker_id: str, limit_bytes: int) -> str:
@@ -36,3 +39,25 @@ def refusal_message(reason: str) -> str:
         f"not run: it {reason}; lower its @pytest.mark.drm(...) or give larger workers "
         "(--drm-cpus, --drm-memory, --drm-worker-type)"
     )
+
+
+def record_end(recorder: Recorder, accounts: Accounts, reason: str) -> None:
+    """Settle every test that has no outcome as not run, give the account of the run, and close the record."""
+    for task in accounts.open_tasks():
+        accounts.settle(task.task_id, Outcome.NOT_RUN)
+        recorder.record(
+            events.TestFinished,
+            task_id=task.task_id,
+            outcome=Outcome.NOT_RUN,
+            attempts=accounts.attempts(task.task_id),
+            wall_s=0.0,
+            message=reason or "the run ended before its turn",
+        )
+    recorder.record(
+        events.RunFinished,
+        collected=accounts.collected,
+        counts=accounts.counts(),
+        wall_s=round(recorder.elapsed_s(), 3),
+        reason=reason,
+    )
+    recorder.close()

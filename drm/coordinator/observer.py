@@ -1,0 +1,229 @@
+"""What observations mean: which test ended, which executor or worker is gone, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from drm.coordinator.accounts import Accounts
+from drm.coordinator.crew import Executor
+from drm.coordinator.delivery import Delivery, EndedByDeath
+from drm.coordinator.dispatch import Dispatcher
+from drm.coordinator.ending import death_message, lost_message
+from drm.coordinator.parts import Parts
+from drm.coordinator.settings import RunSettings
+from drm.model import events
+from drm.model import observations as seen
+from drm.model.cluster import WorkerState, WorkerView
+from drm.model.errors import LostError
+from drm.model.resources import Resources
+from drm.model.work import Death, Usage
+
+_FAILED_STARTS = 5  # executors in a row that end before their first test
+
+
+class Observer:
+    """Takes observations one by one and brings accounts, crew, ledger and pool up to date.
+
+    ``stop`` is called with the reason when a test asks for the end of the run.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        settings: RunSettings,
+        *,
+        accounts: Accounts,
+        dispatch: Dispatcher,
+        delivery: Delivery,
+        stop: Callable[[str], None],
+    ) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._recorder = parts.recorder
+        self._clock = parts.clock
+        self._accounts = accounts
+        self._dispatch = dispatch
+        self._delivery = delivery
+        self._stop = stop
+        self.cut_short = False
+        self.asked: seen.StopAsked | None = None
+        self._failed_starts = 0
+        self._readers: dict[type[seen.Observation], Callable[[Any], None]] = {
+            seen.AttemptBegan: self._on_began,
+            seen.AttemptEnded: self._on_ended,
+            seen.BatchEnded: self._on_batch_ended,
+            seen.ExecutorReady: self._on_ready,
+            seen.ExecutorExited: self._on_exited,
+            seen.TeardownReported: delivery.put_teardown,
+            seen.WarningRecorded: delivery.put_warning,
+            seen.StopAsked: self._on_stop_asked,
+            seen.WorkerJoined: self._on_joined,
+            seen.WorkerLeft: self._on_left,
+            seen.WorkerSampled: self._on_sampled,
+        }
+
+    def observe(self, observation: seen.Observation) -> None:
+        self._readers[type(observation)](observation)
+
+    def _on_ready(self, ready: seen.ExecutorReady) -> None:
+        executor = self._dispatch.crew.get(ready.executor_id)
+        if executor is not None:
+            executor.ready = True
+
+    def _on_began(self, began: seen.AttemptBegan) -> None:
+        executor = self._dispatch.crew.get(began.executor_id)
+        if executor is not None:
+            self._dispatch.began(executor, began.task_id)
+
+    def _on_ended(self, ended: seen.AttemptEnded) -> None:
+        executor = self._dispatch.crew.get(ended.executor_id)
+        if executor is not None:
+            self._failed_starts = 0
+            self._dispatch.ended(executor, ended.task_id)
+            self._delivery.put_attempt(ended)
+
+    def _on_batch_ended(self, ended: seen.BatchEnded) -> None:
+        executor = self._dispatch.crew.get(ended.executor_id)
+        if executor is not None:
+            self._dispatch.batch_ended(executor, ended.returned)
+
+    def _on_exited(self, exited: seen.ExecutorExited) -> None:
+        executor = self._dispatch.crew.get(exited.executor_id)
+        if executor is None:
+            return
+        running = self._dispatch.gone(executor)
+        if exited.death is not None:
+            self._bury(executor, running, exited.death)
+        self._release_if_drained(executor.worker_id)
+
+    def _bury(self, executor: Executor, running: str | None, death: Death) -> None:
+        limit = self._capacity_of(executor.worker_id).memory_bytes
+        message = death_message(
+            death,
+            executor_id=executor.executor_id,
+            worker_id=executor.worker_id,
+            limit_bytes=limit,
+        )
+        if running is None:
+            if not executor.stopping or not self.cut_short:
+                self._parts.surface.say(f"an executor ended while it ran no test: {message}")
+            self._failed_starts += not executor.finished
+            if self._failed_starts >= _FAILED_STARTS:
+                raise LostError(f"{self._failed_starts} executors in a row ended before their first test: {message}")
+            return
+        if executor.stopping and self.cut_short:  # we broke it off: the test has no outcome
+            return
+        usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3), peak_rss_bytes=death.peak_rss_bytes)
+        self._delivery.put_death(
+            EndedByDeath(
+                task_id=running,
+                attempt=executor.attempt,
+                worker_id=executor.worker_id,
+                executor_id=executor.executor_id,
+                usage=usage,
+                message=message,
+            )
+        )
+
+    def _on_stop_asked(self, asked: seen.StopAsked) -> None:
+        if not self.cut_short:
+            self.asked = asked
+            self._stop(asked.message or f"a test asked for it ({asked.kind})")
+
+    def _on_joined(self, joined: seen.WorkerJoined) -> None:
+        self._parts.manager.register_worker(
+            joined.worker_id,
+            worker_type=joined.worker_type,
+            capacity=joined.capacity,
+            labels=joined.labels,
+            now_s=self._clock.now(),
+        )
+        self._parts.pool.joined(joined.worker_id)
+        self._recorder.record(
+            events.WorkerReady,
+            worker_id=joined.worker_id,
+            worker_type=joined.worker_type,
+            capacity=joined.capacity,
+            labels=tuple(sorted(joined.labels)),
+            pid=joined.pid,
+        )
+
+    def _on_left(self, left: seen.WorkerLeft) -> None:
+        view = self._view_of(left.worker_id)
+        expected = view is not None and view.state is WorkerState.DRAINING
+        requeued = 0
+        for executor in self._dispatch.crew.on(left.worker_id):
+            requeued += len(executor.held)
+            running = self._dispatch.gone(executor)
+            if running is not None:
+                self._begin_again(executor, running, left.reason)
+        if view is not None:
+            self._parts.manager.deregister_worker(left.worker_id)
+        if not expected:
+            self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=left.reason, requeued=requeued)
+            self._parts.surface.say(f"worker {left.worker_id} was lost: {left.reason}; {requeued} tests queued again")
+        self._parts.pool.left(left.worker_id, left.reason, expected=expected)
+        if not self._settings.worker_types and not self.cut_short:
+            raise LostError(f"the only worker is gone: {left.reason}")
+
+    def _begin_again(self, executor: Executor, task_id: str, reason: str) -> None:
+        """The test lost its worker through no fault of its own: queue it again, but not for ever."""
+        usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3))
+        if self._accounts.attempts(task_id) >= self._settings.lost_attempts:
+            message = lost_message(self._accounts.attempts(task_id), reason)
+            self._delivery.put_death(
+                EndedByDeath(
+                    task_id=task_id,
+                    attempt=executor.attempt,
+                    worker_id=executor.worker_id,
+                    executor_id=executor.executor_id,
+                    usage=usage,
+                    message=message,
+                )
+            )
+            return
+        self._recorder.record(
+            events.AttemptFinished,
+            task_id=task_id,
+            attempt=executor.attempt,
+            worker_id=executor.worker_id,
+            executor_id=executor.executor_id,
+            outcome=None,
+            usage=usage,
+            cause=f"worker {executor.worker_id} was lost: {reason}",
+        )
+        self._dispatch.requeue([task_id])
+
+    def _on_sampled(self, sampled: seen.WorkerSampled) -> None:
+        view = self._view_of(sampled.worker_id)
+        if view is None:
+            return
+        self._parts.manager.update_worker_resources(sampled.worker_id, sampled.used, now_s=self._clock.now())
+        here = self._dispatch.crew.on(sampled.worker_id)
+        self._recorder.record(
+            events.UtilizationSampled,
+            worker_id=sampled.worker_id,
+            reserved=view.reserved,
+            used=sampled.used,
+            executors=len(here),
+            running=sum(executor.current is not None for executor in here),
+        )
+
+    def drain(self, worker_id: str) -> None:
+        self._parts.pool.set_state(worker_id, WorkerState.DRAINING)
+        self._dispatch.stop_on(worker_id)
+        self._release_if_drained(worker_id)
+
+    def _release_if_drained(self, worker_id: str) -> None:
+        view = self._view_of(worker_id)
+        if view is not None and view.state is WorkerState.DRAINING and not self._dispatch.crew.on(worker_id):
+            self._parts.pool.drained(worker_id)
+
+    def _view_of(self, worker_id: str) -> WorkerView | None:
+        snapshot = self._parts.manager.snapshot(self._clock.now())
+        return next((worker for worker in snapshot.workers if worker.worker_id == worker_id), None)
+
+    def _capacity_of(self, worker_id: str) -> Resources:
+        view = self._view_of(worker_id)
+        return view.capacity if view is not None else Resources()
