@@ -53,6 +53,15 @@ def test_reserving_and_releasing_moves_exact_amounts(manager: DynamicResourceMan
     assert view.idle_since_s == 5.0
 
 
+def test_a_worker_is_idle_only_when_it_holds_nothing(manager: DynamicResourceManager) -> None:
+    manager.reserve_resources("w1", "a", cpu(1), now_s=2.0)
+    manager.reserve_resources("w1", "b", cpu(1), now_s=2.0)
+    manager.release_resources("a", now_s=3.0)
+    assert manager.snapshot(3.0).workers[0].idle_since_s is None
+    manager.release_resources("b", now_s=4.0)
+    assert manager.snapshot(4.0).workers[0].idle_since_s == 4.0
+
+
 def test_only_the_allocatable_part_can_be_reserved() -> None:
     manager = DynamicResourceManager()
     manager.register_worker("w", worker_type="t", capacity=CAPACITY, allocatable=cpu(1), now_s=0.0)

@@ -14,9 +14,9 @@ from drm.model.resources import Resources, total
 
 AMOUNTS = st.builds(
     Resources,
-    cpu_cores=st.floats(0, 5),
-    memory_bytes=st.integers(0, 2**40),
-    gpus=st.floats(0, 2),
+    cpu_cores=st.sampled_from([0, 0.1, 0.25, 1, 5]) | st.floats(0, 5),
+    memory_bytes=st.sampled_from([0, 1, 2**20]) | st.integers(0, 2**40),
+    gpus=st.sampled_from([0, 0, 0.333, 1]) | st.floats(0, 2),
 )
 CAPACITIES = st.builds(
     Resources,

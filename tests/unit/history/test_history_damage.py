@@ -67,6 +67,21 @@ def test_a_file_that_is_no_database_is_set_aside(path: Path, warnings: list[str]
         assert "damaged" in warnings[0]
 
 
+def test_what_sqlite_keeps_beside_a_damaged_file_goes_with_it(path: Path, warnings: list[str]) -> None:
+    filled(path, batches=1)
+    other_run = sqlite3.connect(path)
+    other_run.execute("INSERT INTO runs (run_id) VALUES ('other')")
+    other_run.commit()  # in the -wal file, which stays while this connection is open
+    path.write_bytes(path.read_bytes()[:4096] + b"\xa5" * 4096 * 5)
+    store = open_history(path, warn=warnings.append)
+    assert still_works(store)
+    store.close()
+    other_run.close()
+    suffixes = {file.name.rpartition("Z")[2] for file in set_aside(path)}
+    assert suffixes == {"", "-wal", "-shm"}
+    assert len(warnings) == 1
+
+
 def test_damage_found_while_reading_is_set_aside_then(path: Path, warnings: list[str]) -> None:
     filled(path)
     content = bytearray(path.read_bytes())

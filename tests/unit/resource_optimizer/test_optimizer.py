@@ -160,6 +160,12 @@ def test_recommendations_are_cheapest_and_within_the_maximum() -> None:
     assert optimizer.recommend_worker_types([], TYPES, maximum=9) == ()
 
 
+def test_the_price_counts_per_test_not_per_worker() -> None:
+    wide = WorkerType(name="wide", capacity=Resources(cpu_cores=8, memory_bytes=4 * GIB), usd_per_hour=0.3)
+    (only,) = ResourceOptimizer().recommend_worker_types([task(0)], [SMALL, wide], maximum=3)
+    assert only.worker_type == "wide"
+
+
 def test_of_equally_cheap_types_the_smallest_is_taken() -> None:
     free_types = [
         WorkerType(name="gpu", capacity=Resources(cpu_cores=2, memory_bytes=GIB, gpus=1)),

@@ -104,6 +104,12 @@ def test_tests_with_one_lock_run_one_after_another_and_count_in_the_bound() -> N
     assert made.makespan_s == made.lower_bound_s == 8
 
 
+def test_a_lock_given_back_on_one_worker_starts_a_test_on_another() -> None:
+    tasks = [task(0, 2, labels=("a",), lock="db"), task(1, 1, labels=("b",), lock="db"), task(2, 10, labels=("a",))]
+    made = plan(tasks, worker("a", cpu=2, labels=("a",)), worker("b", labels=("b",)))
+    assert {each.task_id[-2:]: each.start_s for each in made.allocations} == {"t0": 0, "t1": 2, "t2": 0}
+
+
 def test_a_group_runs_on_one_worker_in_file_order() -> None:
     tasks = [task(0, 1, group="g", cpu=1), task(1, 5), task(2, 2, group="g", cpu=2), task(3, 5)]
     made = plan(tasks, worker("small"), worker("large", cpu=2))
