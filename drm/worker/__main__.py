@@ -110,6 +110,7 @@ class Worker:
             pass
         finally:
             agent.close()
+            self._channel.close()
 
     def _obey(self, agent: Agent) -> None:
         for message in self._channel.receive():

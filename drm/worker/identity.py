@@ -10,6 +10,7 @@ import contextlib
 import copy
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def shed_capture(config: pytest.Config) -> None:
     """In a fresh fork: forget the controller's capture without reading its files, which are shared."""
     capture = config.pluginmanager.get_plugin("capturemanager")
     if capture is not None:
-        capture._global_capturing = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # under -W error it would fail the first test
+            capture._global_capturing = None
 
 
 def _own_capture(config: pytest.Config) -> None:

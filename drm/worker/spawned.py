@@ -38,6 +38,7 @@ def main(descriptor: int) -> int:
         Executor(session, channel, items).serve(tear_down=False)
 
     code = collect_and(suite, suite.identity(executor_id), loop)
+    channel.close()
     return 0 if code in (0, 1, 5) else code
 
 
