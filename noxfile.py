@@ -185,7 +185,7 @@ def run_stage(session: nox.Session, stage: Any) -> None:
                 *("-m", "drm", "run", *paths, *options, "--drm-no-report"),
                 *("--drm-report-dir", f"reports/{name}", f"--junitxml=reports/{name}/junit.xml"),
                 *asked.pytest,
-                env={"COVERAGE_FILE": str(folder / ".coverage")},
+                env={"COVERAGE_FILE": str(folder / ".coverage"), "DRM_STAGE_FOLDER": str(folder)},
                 stdout=output,
                 interrupt_timeout=20,
                 terminate_timeout=5,

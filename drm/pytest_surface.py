@@ -135,7 +135,8 @@ class StatusLine:
     def say(self, line: str) -> None:
         if self._reporter is not None:
             self.clear()
-            self._reporter.ensure_newline()
+            if self._reporter._tw.width_of_current_line:
+                self._reporter._tw.line()
             self._reporter.write_line(line if line.startswith("drm:") else f"drm: {line}")
 
     def _raw(self, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,10 @@ class FakeClock:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def run_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where an inner run leaves its record: beside that of the stage it is part of, so that the report shows it."""
+    stage = os.environ.get("DRM_STAGE_FOLDER")
+    return Path(stage) / "runs" / request.node.name if stage else tmp_path / "record"

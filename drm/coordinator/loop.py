@@ -108,15 +108,16 @@ class Coordinator:
     def run(self) -> None:
         """Return when every submitted test has its outcome, or the run was asked to stop."""
         while not self._reason and (self._accounts.final < self._accounts.collected or self._delivery):
-            self._round()
+            self.step()
 
-    def _round(self) -> None:
+    def step(self) -> None:
+        """Go through one round. For callers that submit while work is under way, or let an idle pool shrink."""
         for observation in self._parts.engine.poll(0.0 if self._delivery else _ROUND_S):
             self._observer.observe(observation)
         if not self._reason:
             self._dispatch.enforce_timeouts()
             self._dispatch.assign()
-            for worker_id in self._parts.pool.evaluate(self._queue):
+            for worker_id in self._parts.pool.evaluate(self._waiting):
                 self._observer.drain(worker_id)
         self._delivery.drain(_SLICE_S)
         if not self._reason and (wish := self._parts.surface.stop_wanted()):
@@ -124,9 +125,9 @@ class Coordinator:
         self._recorder.flush()
         self._show_status()
 
-    def idle_round(self) -> None:
-        """Look once at what happens although nothing is submitted: the pool shrinks meanwhile."""
-        self._round()
+    def _waiting(self) -> Sequence[Task]:
+        """Return the tests that wait, predicted anew: on a first run the forecasts of the start know nothing."""
+        return self._parts.optimizer.predict_task_requirements(list(self._queue), largest=self._largest)
 
     def request_stop(self, reason: str) -> None:
         """Make ``run`` return after this round; may be called from a signal handler."""
@@ -201,6 +202,6 @@ class Coordinator:
                 finished=self._accounts.final,
                 total=self._accounts.collected,
                 failed=self._accounts.bad,
-                eta_s=left_s / executors if executors else None,
+                eta_s=left_s / executors if executors and left_s else None,
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from drm.cloud_provider_manager import CloudProviderManager
@@ -78,8 +78,11 @@ class WorkerPool:
         """Workers that are there or coming."""
         return len(self._members)
 
-    def evaluate(self, waiting: Iterable[Task]) -> tuple[str, ...]:
-        """Ask for a decision per worker type and carry it out; return the workers to drain."""
+    def evaluate(self, waiting: Callable[[], Sequence[Task]]) -> tuple[str, ...]:
+        """Ask for a decision per worker type and carry it out; return the workers to drain.
+
+        ``waiting`` gives the tests that wait, with forecasts as of now; it is called when a decision is due.
+        """
         now = self._clock.now()
         if not self._settings.worker_types or now < self._next_s:
             return ()
@@ -87,7 +90,7 @@ class WorkerPool:
         self._look_for_losses(now)
         drain: list[str] = []
         rows = self._optimizer.get_scaling_recommendations(
-            tuple(waiting), self._manager.snapshot(now), self._settings.worker_types
+            waiting(), self._manager.snapshot(now), self._settings.worker_types
         )
         least, most = self._settings.workers
         for worker_type, queue in rows:

@@ -14,6 +14,8 @@ from drm.worker.channel import Channel
 from drm.worker.measure import Meter
 from drm.worker.reports import ReportEncoder, encode_warning
 
+_LOOK_S = 0.005  # how often, between short tests, the channel is looked at for a stop
+
 
 class Executor:
     """Runs batches that arrive on its channel until told to stop.
@@ -33,6 +35,8 @@ class Executor:
         self._reports: list[Any] = []
         self._outgoing = bytearray()
         self._last: tuple[str, pytest.Item] | None = None
+        self._announced: Any = None
+        self._looked_s = 0.0
         self._failed = False
 
     def serve(self, *, tear_down: bool = True) -> None:
@@ -80,6 +84,10 @@ class Executor:
         self._flush()
 
     def _told_to_stop(self) -> bool:
+        now = time.perf_counter()
+        if now - self._looked_s < _LOOK_S:
+            return False
+        self._looked_s = now
         message = self._channel.peek()
         return message is not None and message[0] == "stop"
 
@@ -89,12 +97,14 @@ class Executor:
         if item is None:
             self._put(["missing", task_id, attempt])
             return
-        self._settle(item)
+        if item is not self._announced:
+            self._settle(item)
         self._flush()
         self._reports = []
         self._last = (task_id, item)
+        self._announced = self._neighbour(following)
         self._meter.start()
-        self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._neighbour(following))
+        self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._announced)
         usage = self._meter.stop()
         self._put(["end", task_id, attempt, self._reports, usage])
 

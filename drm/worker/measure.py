@@ -23,7 +23,8 @@ class Meter:
         self._reset_fd: int | None = None
         self._open()
         self._children_peak = 0
-        self._started = (0.0, 0.0, 0.0)
+        self._children_cpu_s = 0.0
+        self._cpu_s = self._wall_s = 0.0
 
     def _open(self) -> None:
         try:
@@ -37,19 +38,21 @@ class Meter:
                 os.write(self._reset_fd, b"5")
             except OSError:  # a test closed the file descriptor
                 self._open()
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self._children_peak = children.ru_maxrss
-        self._started = (time.perf_counter(), time.process_time(), children.ru_utime + children.ru_stime)
+        self._cpu_s = time.process_time()
+        self._wall_s = time.perf_counter()
 
     def stop(self) -> list[float]:
         """Return [wall seconds, cpu seconds, peak resident bytes]."""
-        wall, cpu, children_cpu = self._started
+        wall = time.perf_counter() - self._wall_s
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = own.ru_utime + own.ru_stime - self._cpu_s
+        peak = own.ru_maxrss
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        children_cpu = children.ru_utime + children.ru_stime
+        if children_cpu != self._children_cpu_s:
+            cpu += children_cpu - self._children_cpu_s
+            self._children_cpu_s = children_cpu
         if children.ru_maxrss > self._children_peak:
+            self._children_peak = children.ru_maxrss
             peak += children.ru_maxrss
-        return [
-            round(time.perf_counter() - wall, 6),
-            round(time.process_time() - cpu + children.ru_utime + children.ru_stime - children_cpu, 6),
-            peak * _MAXRSS_UNIT,
-        ]
+        return [round(wall, 6), round(max(cpu, 0.0), 6), peak * _MAXRSS_UNIT]

@@ -68,6 +68,9 @@ class ReportDecoder:
                 )
             else:
                 report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
+                if isinstance(report.longrepr, list):  # the (path, line, reason) of a skip: JSON has no tuples
+                    report.longrepr = tuple(report.longrepr)
+                report.location = tuple(report.location)
             report.worker_id = worker_id  # type: ignore[attr-defined]
             reports.append(report)
         return reports
