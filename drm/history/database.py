@@ -45,8 +45,8 @@ INSERT INTO attempts (test, run, outcome, wall_s, cpu_s, peak_rss_bytes, at, mac
 VALUES ((SELECT id FROM tests WHERE task_id = ?), ?, ?, ?, ?, ?, ?, ?)
 """
 _PRUNE = """
-DELETE FROM attempts WHERE test = ?1
-AND id <= (SELECT id FROM attempts WHERE test = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)
+DELETE FROM attempts WHERE test = ?
+AND id <= (SELECT id FROM attempts WHERE test = ? ORDER BY id DESC LIMIT 1 OFFSET ?)
 """
 
 
@@ -123,7 +123,7 @@ class Database:
         try:
             for task_id in sorted(self._touched):
                 (test,) = connection.execute("SELECT id FROM tests WHERE task_id = ?", (task_id,)).fetchone()
-                connection.execute(_PRUNE, (test, KEPT_PER_TEST))
+                connection.execute(_PRUNE, (test, test, KEPT_PER_TEST))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
