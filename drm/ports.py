@@ -97,16 +97,16 @@ class Engine(Protocol):
 class Surface(Protocol):
     """What a run is for: it is told what tests reported, in the order they ended, and may ask to stop."""
 
-    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> tuple[Outcome, str]:
-        """Take a test's phase reports (none: it was not found); return its outcome and one line on a bad one."""
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
+        """Take a test's phase reports."""
         ...
 
-    def deliver_death(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
-        """Take a test that ended with its executor, or that no worker can run."""
+    def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
+        """Take a test that has no report: it ended with its executor, or never ran (then ``executor_id`` is empty)."""
         ...
 
-    def deliver_late(self, task_id: str, executor_id: str, reports: list[Any]) -> str:
-        """Take the report of a teardown that failed after its test was delivered; return one line on it."""
+    def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
+        """Take the report of a teardown that failed after its test was delivered."""
         ...
 
     def deliver_warning(self, data: dict[str, Any]) -> None: ...

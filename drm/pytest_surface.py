@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from drm.model.work import Outcome
 from drm.ports import Status
-from drm.worker.reports import ReportDecoder, decode_warning, first_line, outcome_of
+from drm.worker.reports import ReportDecoder, decode_warning
 
 _LINE_EVERY_S = 10.0
 
@@ -25,29 +24,20 @@ class PytestSurface:
         self._status = status
         self._hooks: dict[Any, Any] = {}
 
-    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> tuple[Outcome, str]:
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
         item = self._items[task_id]
-        if not reports:
-            message = f"the worker did not find {task_id} when it collected; make collection deterministic"
-            self.deliver_death(task_id, executor_id, message, 0.0)
-            return Outcome.ERROR, message
-        decoded = self._decoder.decode(item, reports, executor_id)
-        self._log(item, decoded)
-        return outcome_of(decoded)
+        self._log(item, self._decoder.decode(item, reports, executor_id))
 
-    def deliver_death(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
+    def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
         item = self._items[task_id]
         failed = self._report(item, "call" if executor_id else "setup", "failed", message, wall_s, executor_id)
         ended = self._report(item, "teardown", "passed", None, 0.0, executor_id)
         self._log(item, [failed, ended])
 
-    def deliver_late(self, task_id: str, executor_id: str, reports: list[Any]) -> str:
-        message = ""
-        for report in self._decoder.decode(self._items[task_id], reports, executor_id):
-            message = message or first_line(report)
+    def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
+        for decoded in self._decoder.decode(self._items[task_id], [report], executor_id):
             self._status.clear()
-            self._config.hook.pytest_runtest_logreport(report=report)
-        return message
+            self._config.hook.pytest_runtest_logreport(report=decoded)
 
     def deliver_warning(self, data: dict[str, Any]) -> None:
         self._config.hook.pytest_warning_recorded.call_historic(kwargs=decode_warning(data))

@@ -41,13 +41,7 @@ class Coordinator:
         self._clock = parts.clock
         self._accounts = Accounts()
         self._queue = WorkQueue(parts.predictor.expected_wall_s, largest=largest)
-        self._delivery = Delivery(
-            clock=parts.clock,
-            surface=parts.surface,
-            accounts=self._accounts,
-            recorder=parts.recorder,
-            learn=parts.optimizer.record_task_result,
-        )
+        self._delivery = Delivery(parts.clock, parts.surface)
         self._dispatch = Dispatcher(
             settings=settings,
             clock=parts.clock,
@@ -88,7 +82,7 @@ class Coordinator:
         refused = {refusal.task_id for refusal in plan.refusals}
         self._queue.add(task for task in predicted if task.task_id not in refused)
         for refusal in plan.refusals:
-            self._delivery.put_refusal(refusal.task_id, refusal_message(refusal.reason))
+            self._observer.refuse(refusal.task_id, refusal_message(refusal.reason))
 
     def _record_forecast(self, tasks: Sequence[Task]) -> None:
         longest = max(tasks, key=lambda task: task.expected_s, default=None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from drm.coordinator.accounts import Accounts
 from drm.coordinator.crew import Executor
-from drm.coordinator.delivery import Delivery, EndedByDeath
+from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import death_message, lost_message
 from drm.coordinator.parts import Parts
@@ -17,7 +17,7 @@ from drm.model import observations as seen
 from drm.model.cluster import WorkerState, WorkerView
 from drm.model.errors import LostError
 from drm.model.resources import Resources
-from drm.model.work import Death, Usage
+from drm.model.work import Death, Outcome, Usage
 
 _FAILED_STARTS = 5  # executors in a row that end before their first test
 
@@ -55,8 +55,8 @@ class Observer:
             seen.BatchEnded: self._on_batch_ended,
             seen.ExecutorReady: self._on_ready,
             seen.ExecutorExited: self._on_exited,
-            seen.TeardownReported: delivery.put_teardown,
-            seen.WarningRecorded: delivery.put_warning,
+            seen.TeardownReported: self._on_teardown,
+            seen.WarningRecorded: lambda warning: delivery.put_warning(warning.data),
             seen.StopAsked: self._on_stop_asked,
             seen.WorkerJoined: self._on_joined,
             seen.WorkerLeft: self._on_left,
@@ -81,7 +81,48 @@ class Observer:
         if executor is not None:
             self._failed_starts = 0
             self._dispatch.ended(executor, ended.task_id)
-            self._delivery.put_attempt(ended)
+            self._finish_attempt(executor, ended.task_id, ended.attempt, ended.outcome, ended.usage)
+            self._settle(ended.task_id, ended.outcome, ended.usage.wall_s, ended.message)
+            if ended.reports:
+                self._delivery.put_reports(ended.task_id, ended.executor_id, ended.reports)
+            else:
+                self._delivery.put_failure(ended.task_id, ended.executor_id, ended.message, 0.0)
+
+    def _finish_attempt(
+        self, executor: Executor, task_id: str, attempt: int, outcome: Outcome | None, usage: Usage, cause: str = ""
+    ) -> None:
+        self._parts.optimizer.record_task_result(task_id, usage, outcome)
+        self._recorder.record(
+            events.AttemptFinished,
+            task_id=task_id,
+            attempt=attempt,
+            worker_id=executor.worker_id,
+            executor_id=executor.executor_id,
+            outcome=outcome,
+            usage=usage,
+            cause=cause,
+        )
+
+    def _settle(self, task_id: str, outcome: Outcome, wall_s: float, message: str) -> None:
+        if self._accounts.settle(task_id, outcome):
+            self._recorder.record(
+                events.TestFinished,
+                task_id=task_id,
+                outcome=outcome,
+                attempts=self._accounts.attempts(task_id),
+                wall_s=wall_s,
+                message=message,
+            )
+
+    def refuse(self, task_id: str, message: str) -> None:
+        """No worker can run the test: it ends as an error."""
+        self._settle(task_id, Outcome.ERROR, 0.0, message)
+        self._delivery.put_failure(task_id, "", message, 0.0)
+
+    def _on_teardown(self, late: seen.TeardownReported) -> None:
+        if self._accounts.spoil(late.task_id):
+            self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
+        self._delivery.put_late(late.task_id, late.executor_id, late.report)
 
     def _on_batch_ended(self, ended: seen.BatchEnded) -> None:
         executor = self._dispatch.crew.get(ended.executor_id)
@@ -115,16 +156,13 @@ class Observer:
         if executor.stopping and self.cut_short:  # we broke it off: the test has no outcome
             return
         usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3), peak_rss_bytes=death.peak_rss_bytes)
-        self._delivery.put_death(
-            EndedByDeath(
-                task_id=running,
-                attempt=executor.attempt,
-                worker_id=executor.worker_id,
-                executor_id=executor.executor_id,
-                usage=usage,
-                message=message,
-            )
-        )
+        self._fail(executor, running, usage, message)
+
+    def _fail(self, executor: Executor, task_id: str, usage: Usage, message: str) -> None:
+        """The test failed with its executor or its worker."""
+        self._finish_attempt(executor, task_id, executor.attempt, Outcome.FAILED, usage, message)
+        self._settle(task_id, Outcome.FAILED, usage.wall_s, message)
+        self._delivery.put_failure(task_id, executor.executor_id, message, usage.wall_s)
 
     def _on_stop_asked(self, asked: seen.StopAsked) -> None:
         if not self.cut_short:
@@ -171,28 +209,10 @@ class Observer:
         """The test lost its worker through no fault of its own: queue it again, but not for ever."""
         usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3))
         if self._accounts.attempts(task_id) >= self._settings.lost_attempts:
-            message = lost_message(self._accounts.attempts(task_id), reason)
-            self._delivery.put_death(
-                EndedByDeath(
-                    task_id=task_id,
-                    attempt=executor.attempt,
-                    worker_id=executor.worker_id,
-                    executor_id=executor.executor_id,
-                    usage=usage,
-                    message=message,
-                )
-            )
+            self._fail(executor, task_id, usage, lost_message(self._accounts.attempts(task_id), reason))
             return
-        self._recorder.record(
-            events.AttemptFinished,
-            task_id=task_id,
-            attempt=executor.attempt,
-            worker_id=executor.worker_id,
-            executor_id=executor.executor_id,
-            outcome=None,
-            usage=usage,
-            cause=f"worker {executor.worker_id} was lost: {reason}",
-        )
+        cause = f"worker {executor.worker_id} was lost: {reason}"
+        self._finish_attempt(executor, task_id, executor.attempt, None, usage, cause)
         self._dispatch.requeue([task_id])
 
     def _on_sampled(self, sampled: seen.WorkerSampled) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from drm.model.resources import Resources
-from drm.model.work import Death, Usage
+from drm.model.work import Death, Outcome, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +56,14 @@ class AttemptBegan(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded(Observation):
-    """``reports`` are pytest's phase reports as ``drm.worker.reports`` encodes them."""
+    """``message`` is one line on a bad outcome. ``reports`` are pytest's phase reports as
+    ``drm.worker.reports`` encodes them; there are none where the worker did not find the test."""
 
     executor_id: str
     task_id: str
     attempt: int
+    outcome: Outcome
+    message: str
     reports: list[Any]
     usage: Usage
 
@@ -79,7 +82,8 @@ class TeardownReported(Observation):
 
     executor_id: str
     task_id: str
-    reports: list[Any]
+    message: str
+    report: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from drm.model.errors import LostError
 from drm.model.wire import encode_frame
 from drm.worker.channel import Channel
 from drm.worker.measure import Meter
-from drm.worker.reports import ReportEncoder, encode_warning
+from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
 
 _LOOK_S = 0.005  # how often, between short tests, the channel is looked at for a stop
 
@@ -32,7 +32,7 @@ class Executor:
         self._items = items
         self._encoder = ReportEncoder(session.config)
         self._meter = Meter()
-        self._reports: list[Any] = []
+        self._reports: list[pytest.TestReport] = []
         self._outgoing = bytearray()
         self._last: tuple[str, pytest.Item] | None = None
         self._announced: Any = None
@@ -106,7 +106,8 @@ class Executor:
         self._meter.start()
         self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._announced)
         usage = self._meter.stop()
-        self._put(["end", task_id, attempt, self._reports, usage])
+        outcome, message = outcome_of(self._reports)
+        self._put(["end", task_id, attempt, outcome, message, list(map(self._encoder.encode, self._reports)), usage])
 
     def _neighbour(self, following: str | None) -> Any:
         """Return the node that decides which fixtures stay set up: the next test, or else the session."""
@@ -126,7 +127,7 @@ class Executor:
         )
         if call.excinfo is not None:
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
-            self._put(["late", task_id, [self._encoder.encode(report)]])
+            self._put(["late", task_id, first_line(report), self._encoder.encode(report)])
 
     def _ask(self, kind: str, message: str, exit_code: int | None = None) -> None:
         self._put(["ask", kind, message, exit_code])
@@ -142,7 +143,7 @@ class Executor:
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failed = self._failed or report.failed
-        self._reports.append(self._encoder.encode(report))
+        self._reports.append(report)
 
     @pytest.hookimpl
     def pytest_warning_recorded(self, warning_message: Any, when: Any, nodeid: str, location: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from drm.model import observations as seen
 from drm.model.errors import LostError
 from drm.model.resources import Resources
-from drm.model.work import Death, Usage
+from drm.model.work import Death, Outcome, Usage
 
 
 def observation(worker_id: str, message: list[Any]) -> seen.Observation:
@@ -32,15 +32,39 @@ def joined_message(capacity: Resources, labels: frozenset[str], worker_type: str
     return ["joined", *amounts, sorted(labels), worker_type, pid]
 
 
-def _end(worker: str, executor: str, task_id: str, attempt: int, reports: list[Any], usage: list[float]) -> Any:
+def _end(
+    worker: str,
+    executor: str,
+    task_id: str,
+    attempt: int,
+    outcome: str,
+    message: str,
+    reports: list[Any],
+    usage: list[float],
+) -> Any:
     wall, cpu, peak = usage
     return seen.AttemptEnded(
         worker_id=worker,
         executor_id=executor,
         task_id=task_id,
         attempt=attempt,
+        outcome=Outcome(outcome),
+        message=message,
         reports=reports,
         usage=Usage(wall_s=wall, cpu_s=cpu, peak_rss_bytes=int(peak)),
+    )
+
+
+def _missing(worker: str, executor: str, task_id: str, attempt: int) -> Any:
+    return seen.AttemptEnded(
+        worker_id=worker,
+        executor_id=executor,
+        task_id=task_id,
+        attempt=attempt,
+        outcome=Outcome.ERROR,
+        message="the worker did not find this test when it collected; make collection deterministic",
+        reports=[],
+        usage=Usage(),
     )
 
 
@@ -59,14 +83,12 @@ _READERS: dict[str, Any] = {
         worker_id=worker, executor_id=executor, task_id=task, attempt=attempt
     ),
     "end": _end,
-    "missing": lambda worker, executor, task, attempt: seen.AttemptEnded(
-        worker_id=worker, executor_id=executor, task_id=task, attempt=attempt, reports=[], usage=Usage()
-    ),
+    "missing": _missing,
     "idle": lambda worker, executor, returned: seen.BatchEnded(
         worker_id=worker, executor_id=executor, returned=tuple(returned)
     ),
-    "late": lambda worker, executor, task, reports: seen.TeardownReported(
-        worker_id=worker, executor_id=executor, task_id=task, reports=reports
+    "late": lambda worker, executor, task, message, report: seen.TeardownReported(
+        worker_id=worker, executor_id=executor, task_id=task, message=message, report=report
     ),
     "warning": lambda worker, executor, data: seen.WarningRecorded(worker_id=worker, executor_id=executor, data=data),
     "ask": lambda worker, executor, kind, text, code: seen.StopAsked(

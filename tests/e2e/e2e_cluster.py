@@ -11,7 +11,7 @@ from typing import Any
 from drm.model.cluster import WorkerType
 from drm.model.events import AttemptFinished, AttemptStarted, Event, ScalingDecided, TestFinished, WorkerReady
 from drm.model.resources import Requirements, Resources
-from drm.model.work import Outcome, Task
+from drm.model.work import Task
 from drm.ports import Status
 from drm.reporting.ndjson import read_events
 from drm.session import Journal, Run, RunOptions, new_run_id
@@ -67,17 +67,15 @@ class Ears:
         self.lines: list[str] = []
         self.statuses: list[Status] = []
 
-    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> tuple[Outcome, str]:
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
         self.delivered[task_id] += 1
-        plain = all(isinstance(report, list) for report in reports) and len(reports) == 3
-        return (Outcome.PASSED, "") if plain else (Outcome.FAILED, str(reports))
 
-    def deliver_death(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
+    def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
         self.delivered[task_id] += 1
         self.deaths[task_id] = message
 
-    def deliver_late(self, task_id: str, executor_id: str, reports: list[Any]) -> str:
-        return ""
+    def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
+        """Nothing to keep."""
 
     def deliver_warning(self, data: dict[str, Any]) -> None:
         """Nothing to keep."""
