@@ -23,6 +23,7 @@ from drm.model.resources import Resources
 from drm.worker.agent import Agent
 from drm.worker.channel import Channel
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
+from drm.worker.linux import adopt_orphans, bury_children
 from drm.worker.protocol import joined_message
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, collect_and, run_zygote
@@ -110,6 +111,7 @@ class Worker:
             pass
         finally:
             agent.close()
+            bury_children()  # what tests of spawned executors left behind
             self._channel.close()
 
     def _obey(self, agent: Agent) -> None:
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--coordinator", required=True, metavar="unix:PATH")
     parser.add_argument("--worker-id", required=True)
     options = parser.parse_args()
+    adopt_orphans()
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from drm.model.wire import FrameReader, encode_frame
+from drm.worker.linux import descendants_of
 
 Emit = Callable[[list[Any]], None]
 
@@ -143,11 +144,16 @@ class SpawnLauncher:
         entry = self._processes.get(executor_id)
         if entry is None:
             return
-        with suppress(ProcessLookupError):
-            if number == signal.SIGKILL:
-                os.killpg(entry[0].pid, number)
-            else:
+        if number != signal.SIGKILL:
+            with suppress(ProcessLookupError):
                 os.kill(entry[0].pid, number)
+            return
+        below = descendants_of(entry[0].pid)  # also those that left its process group
+        with suppress(ProcessLookupError):
+            os.killpg(entry[0].pid, number)
+        for pid in below:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
 
     def close(self) -> None:
         for executor_id in list(self._processes):

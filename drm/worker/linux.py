@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import signal
 import sys
+from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
@@ -37,3 +39,23 @@ def children_of(pid: int) -> list[int]:
             return [int(child) for child in file.read().split()]
     except OSError:
         return []
+
+
+def descendants_of(pid: int) -> list[int]:
+    """Return the pids of all processes below one (empty where that cannot be known)."""
+    found = children_of(pid)
+    for child in found:
+        found.extend(children_of(child))  # the list grows while it is read
+    return found
+
+
+def bury_children() -> None:
+    """Kill every child of this process and, where it adopts orphans, every other descendant."""
+    for _ in range(100):  # killing a parent hands us its children: repeat until none is left
+        for pid in children_of(os.getpid()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return

@@ -15,7 +15,7 @@ import pytest
 from drm.model.work import unique_ids
 from drm.worker.channel import Channel
 from drm.worker.executor import Executor
-from drm.worker.linux import die_with_parent
+from drm.worker.linux import adopt_orphans, bury_children, die_with_parent
 from drm.worker.suite import Suite, collect_and
 
 SUITE_VARIABLE = "DRM_SUITE"
@@ -29,6 +29,7 @@ def environment_for(suite: Suite, executor_id: str) -> dict[str, str]:
 
 def main(descriptor: int) -> int:
     die_with_parent()
+    adopt_orphans()
     suite = Suite.from_json(os.environ.pop(SUITE_VARIABLE))
     executor_id = os.environ.pop(EXECUTOR_VARIABLE)
     channel = Channel(socket.socket(fileno=descriptor))
@@ -39,6 +40,7 @@ def main(descriptor: int) -> int:
 
     code = collect_and(suite, suite.identity(executor_id), loop)
     channel.close()
+    bury_children()
     return 0 if code in (0, 1, 5) else code
 
 

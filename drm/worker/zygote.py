@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from drm.model.wire import FrameReader, encode_frame
-from drm.worker.linux import adopt_orphans, children_of, die_with_parent
+from drm.worker.linux import adopt_orphans, bury_children, die_with_parent
 
 Serve = Callable[[str, socket.socket], None]
 
@@ -153,15 +153,7 @@ class Zygote:
         """Kill every executor and every adopted descendant."""
         for pid in list(self._executors):
             _kill_group(pid)
-        for _ in range(100):  # killing a parent hands us its children: repeat until none is left
-            remaining = children_of(os.getpid())
-            for pid in remaining:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            try:
-                os.wait4(-1, 0)
-            except ChildProcessError:
-                return
+        bury_children()
 
 
 def _kill_group(pid: int) -> None:
