@@ -30,6 +30,16 @@ from drm.worker.suite import Suite
 _SEND_TIMEOUT_S = 10.0
 _BUSY = 4  # messages in one round
 _GATHER_S = 0.002
+_LONGEST_FOLDER = 80  # of the 104 bytes that every system has for the path of a socket
+
+
+def _socket_folder() -> Path:
+    """Make a folder of mode 0700, so that only this user gets in, with a name that a socket's path has room for."""
+    folder = Path(tempfile.mkdtemp(prefix="drm-"))
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="drm-", dir="/tmp"))
+    return folder
 
 
 class EmbeddedEngine:
@@ -68,7 +78,7 @@ class EmbeddedEngine:
 
     def listen(self) -> None:
         """Let worker processes join."""
-        self._folder = Path(tempfile.mkdtemp(prefix="drm-"))  # mode 0700: only this user gets in
+        self._folder = _socket_folder()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._folder / "coordinator.sock"))
         self._listener.listen(64)

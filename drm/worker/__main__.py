@@ -39,6 +39,7 @@ def _connect(address: str) -> Channel:
     try:
         sock.connect(path)
     except OSError as error:
+        _sweep(address)
         raise SystemExit(f"drm.worker: no coordinator listens at {address} ({error.strerror})") from error
     return Channel(sock)
 
@@ -72,9 +73,12 @@ def make_launcher(suite: Suite, start: str) -> Launcher:
 def _sweep(address: str) -> None:
     """Remove the socket of a coordinator that died without doing so itself."""
     path = Path(address.partition(":")[2])
-    with suppress(OSError):
-        path.unlink()
-        path.parent.rmdir()
+    with socket.socket(socket.AF_UNIX) as sock, suppress(OSError):
+        try:
+            sock.connect(str(path))
+        except ConnectionRefusedError:  # nobody listens any more
+            path.unlink()
+            path.parent.rmdir()
 
 
 class _Released(Exception):
@@ -94,6 +98,7 @@ class Worker:
         self._channel.send(["hello", self._worker_id])
         message = self._channel.next()
         if message is None:
+            _sweep(self._address)
             raise SystemExit("drm.worker: the coordinator turned this worker away")
         _, suite, start, cpu, memory, gpus, labels, kind = message
         capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
@@ -107,8 +112,6 @@ class Worker:
                 for key, _ in self._selector.select(_POLL_S):
                     key.data()
                 agent.tick()
-        except (_Released, LostError):
-            pass
         finally:
             agent.close()
             bury_children()  # what tests of spawned executors left behind
@@ -120,8 +123,7 @@ class Worker:
                 raise _Released
             agent.command(message)
         if self._channel.closed:
-            _sweep(self._address)
-            raise _Released
+            raise LostError("the coordinator is gone")
 
 
 def _end(*_: Any) -> None:
@@ -138,8 +140,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         Worker(options.coordinator, options.worker_id).run()
-    except (_Released, LostError):
+    except _Released:
         return
+    except LostError:
+        _sweep(options.coordinator)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class ZygoteLauncher:
     def __init__(self, fork_zygote: Callable[[socket.socket, socket.socket], int]) -> None:
         self._fork_zygote = fork_zygote
         self._pid = 0
+        self._collected = False
         self._control: socket.socket | None = None
         self._reader = FrameReader()
 
@@ -73,6 +74,7 @@ class ZygoteLauncher:
         except OSError:
             data = b""
         for message in self._reader.feed(data):
+            self._collected = True
             self._emit(message)
         if not data:
             status = self._bury()
@@ -87,6 +89,9 @@ class ZygoteLauncher:
         pid, self._pid = self._pid, 0
         if not pid:
             return 0
+        if not self._collected:  # it is busy, and would not notice
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         try:
             return os.waitpid(pid, 0)[1]
         except ChildProcessError:

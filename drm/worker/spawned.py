@@ -7,16 +7,18 @@ The suite and the executor's id come in the environment.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import pytest
-
-from drm.model.work import unique_ids
-from drm.worker.channel import Channel
-from drm.worker.executor import Executor
 from drm.worker.linux import adopt_orphans, bury_children, die_with_parent
-from drm.worker.suite import Suite, collect_and
+
+if TYPE_CHECKING:
+    import pytest
+
+    from drm.worker.suite import Suite
 
 SUITE_VARIABLE = "DRM_SUITE"
 EXECUTOR_VARIABLE = "DRM_EXECUTOR_ID"
@@ -29,14 +31,23 @@ def environment_for(suite: Suite, executor_id: str) -> dict[str, str]:
 
 def main(descriptor: int) -> int:
     die_with_parent()
+    # Until tests run there is nothing to tear down. Set before the imports that take long.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     adopt_orphans()
+    from drm.model.work import unique_ids
+    from drm.worker.channel import Channel
+    from drm.worker.executor import Executor
+    from drm.worker.suite import Suite, collect_and
+
     suite = Suite.from_json(os.environ.pop(SUITE_VARIABLE))
     executor_id = os.environ.pop(EXECUTOR_VARIABLE)
     channel = Channel(socket.socket(fileno=descriptor))
 
     def loop(session: pytest.Session) -> None:
         items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
-        Executor(session, channel, items).serve(tear_down=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            Executor(session, channel, items).serve(tear_down=False)
 
     code = collect_and(suite, suite.identity(executor_id), loop)
     channel.close()

@@ -123,6 +123,8 @@ class Zygote:
             self._waker.close()
             self._serve(executor_id, sock)
             status = 0
+        except KeyboardInterrupt:  # broken off before its first test, or while it tore down
+            status = 0
         except BaseException:
             traceback.print_exc()
         finally:
