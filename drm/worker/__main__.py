@@ -113,6 +113,7 @@ class Worker:
                     key.data()
                 agent.tick()
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing may break the burying off
             agent.close()
             bury_children()  # what tests of spawned executors left behind
             self._channel.close()
@@ -127,6 +128,7 @@ class Worker:
 
 
 def _end(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Released
 
 
@@ -136,9 +138,9 @@ def main() -> None:
     parser.add_argument("--worker-id", required=True)
     options = parser.parse_args()
     adopt_orphans()
-    signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        signal.signal(signal.SIGTERM, _end)
         Worker(options.coordinator, options.worker_id).run()
     except _Released:
         return

@@ -88,21 +88,25 @@ class SuitePlugin:
         set_worker_input(config, self._identity)
         config.option.basetemp = os.path.join(self._identity.basetemp, f"popen-{self._identity.executor_id}")
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            session.config.pluginmanager.unregister(reporter)
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self._loop(session)
         return True
 
 
+class Silence:
+    """Takes pytest's own reporter away before it has said anything."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            config.pluginmanager.unregister(reporter)
+
+
 def collect_and(suite: Suite, identity: Identity, loop: Callable[[pytest.Session], None]) -> int:
     """Run pytest on the suite up to the point where tests would run, and there ``loop``; return its exit code."""
     os.chdir(suite.cwd)
     sys.path[:] = suite.sys_path
-    plugins: list[Any] = [SuitePlugin(identity, loop)]
+    plugins: list[Any] = [SuitePlugin(identity, loop), Silence()]
     return int(pytest.main(list(suite.args), plugins=plugins))
