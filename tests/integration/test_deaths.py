@@ -1,0 +1,241 @@
+"""Tests that kill their process, or would take others along: the right one is blamed, the others finish."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from projects import MODES, Project
+
+from drm.model.work import Outcome
+
+DEADLY = '''
+import ctypes, faulthandler, os, resource, shutil, signal, subprocess, sys, threading, time
+import pytest
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+@pytest.mark.parametrize("n", range(15))
+def test_before(n, tmp_path):
+    assert os.getcwd() and tmp_path.exists()
+
+def test_sigkill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def test_exit_code():
+    os._exit(23)
+
+def test_exit_code_zero():
+    os._exit(0)
+
+def test_segv():
+    faulthandler.disable()
+    ctypes.string_at(0)
+
+@pytest.mark.drm(timeout=0.5)
+def test_timeout():
+    time.sleep(600)
+
+@pytest.mark.drm(timeout=0.5)
+def test_timeout_with_deaf_children():
+    subprocess.Popen(["sleep", "600"])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    time.sleep(600)
+
+def test_closes_every_descriptor():
+    os.closerange(0, 4096)
+
+def test_leaves_children():
+    for _ in range(3):
+        subprocess.Popen(["sleep", "600"])
+
+def test_leaves_a_daemon():
+    """Forked twice, in a session of its own: nobody's child."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execvp("sleep", ["sleep", "600"])
+        os._exit(0)
+    os.wait()
+
+def test_leaves_a_zombie():
+    if os.fork() == 0:
+        os._exit(0)
+
+def test_child_forked_inside_returns():
+    """A child that forgets to exit would run the rest of the suite again."""
+    pid = os.fork()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+def test_goes_elsewhere(tmp_path):
+    os.chdir(tmp_path)
+
+def test_takes_signals():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+
+def test_leaves_a_thread():
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+
+def test_prints_much():
+    line = "x" * 9999
+    for _ in range(300):
+        print(line)
+
+def test_prints_nonsense():
+    os.write(1, bytes(range(256)) * 10)
+    assert not "seen"
+
+def test_large_report():
+    assert not "y" * 3_000_000
+
+def test_unfit_values(record_property):
+    record_property("object", object())
+    record_property("bytes", b"\\xff")
+
+@pytest.mark.parametrize("value", [object(), "\\ud800", b"\\xff", float("nan")], ids=["o", "s", "b", "f"])
+def test_unfit_parameters(value):
+    pass
+
+def test_recursion():
+    def down():
+        down()
+    down()
+
+@pytest.mark.parametrize("n", range(15))
+def test_after(n, tmp_path):
+    assert tmp_path.exists()
+'''
+
+DEAD = {
+    "test_sigkill": "SIGKILL",
+    "test_exit_code": "exit code 23",
+    "test_exit_code_zero": "exit code 0",
+    "test_segv": "SIGSEGV",
+    "test_timeout": "timeout of 500 ms",
+    "test_timeout_with_deaf_children": "timeout of 500 ms",
+    "test_closes_every_descriptor": "",
+}
+FAILED = {"test_prints_nonsense", "test_large_report", "test_recursion"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_right_test_is_blamed_and_the_others_finish(project: Project, mode: str) -> None:
+    project.file("test_deadly.py", DEADLY)
+    # Where a spawned executor dies by itself, nobody is left who would know of its daemons.
+    options = ("-k", "not daemon") if mode == "spawn" else ()
+    ran = project.drm("-p", "no:faulthandler", "--junitxml=out.xml", *options, mode=mode)
+    assert ran.code == 1, ran.out
+    assert "INTERNALERROR" not in ran.out
+    tests = {test.task_id.partition("::")[2]: test for test in project.results().summary.tests}
+    bad = {name for name, test in tests.items() if test.outcome is not Outcome.PASSED}
+    assert bad == set(DEAD) | FAILED, ran.out[-3000:]
+    for name, words in DEAD.items():
+        assert tests[name].outcome is Outcome.FAILED
+        assert words in tests[name].message
+        assert "executor gw" in tests[name].message
+    account = ran.account()
+    assert account == {"passed": len(tests) - len(bad), "failed": len(bad)}
+    assert ran.counts()["failed"] == len(bad)
+    assert all(test.attempts == 1 for test in tests.values())
+    project.assert_nothing_left(timeout_s=5.0)
+
+
+@pytest.mark.parametrize("options", [("--drm-executors", "1"), ("--drm-workers", "1")], ids=" ".join)
+def test_a_spawned_executor_takes_daemons_along(project: Project, options: tuple[str, ...]) -> None:
+    project.file("test_deadly.py", DEADLY)
+    ran = project.run("--drm-start", "spawn", *options, "-k", "daemon or leaves_children or with_deaf_children")
+    assert ran.account() == {"passed": 2, "failed": 1}
+    project.assert_nothing_left(timeout_s=5.0)
+
+
+def test_a_test_that_takes_too_much_memory(project: Project) -> None:
+    project.file(
+        "test_hog.py",
+        """
+import time, pytest
+
+@pytest.mark.parametrize("n", range(10))
+def test_modest(n):
+    assert len(bytes(1_000_000))
+
+def test_hog():
+    kept = []
+    for _ in range(70):
+        kept.append(b"x" * 10_000_000)
+    time.sleep(60)
+""",
+    )
+    ran = project.drm("--drm-memory", "600MiB")
+    assert ran.code == 1, ran.out
+    assert ran.account() == {"passed": 10, "failed": 1}
+    (hog,) = [test for test in project.results().summary.tests if test.task_id == "test_hog.py::test_hog"]
+    assert re.search(r"it used [67]\d\d(\.\d)? MiB when the worker's limit of 600 MiB was passed", hog.message)
+    assert ran.line("^FAILED test_hog.py::test_hog")
+
+
+def test_a_fixture_that_kills(project: Project) -> None:
+    """The test that was being set up is blamed; one whose teardown dies was not finished either."""
+    project.file(
+        "test_fixture.py",
+        """
+import os, pytest
+
+@pytest.fixture
+def deadly():
+    os._exit(9)
+
+@pytest.fixture
+def dies_late():
+    yield
+    os._exit(9)
+
+def test_setup(deadly): pass
+def test_teardown(dies_late): pass
+def test_fine(): pass
+""",
+    )
+    ran = project.drm()
+    assert ran.account() == {"passed": 1, "failed": 2}
+    assert ran.code == 1
+
+
+def test_a_session_fixture_whose_teardown_fails_or_dies(project: Project) -> None:
+    """All tests have ended by then; what failed is told, nothing is lost."""
+    project.file(
+        "conftest.py",
+        """
+import os, pytest
+
+@pytest.fixture(scope="session")
+def fails():
+    yield
+    assert 0, "torn down badly"
+""",
+    )
+    project.file("test_late.py", "def test_one(fails): pass\ndef test_two(fails): pass\n")
+    serial, ran = project.serial(), project.drm("--drm-executors", "1")
+    assert (serial.code, ran.code) == (1, 1), ran.out
+    assert ran.counts() == serial.counts() == {"passed": 2, "error": 1}
+    assert ran.account() == {"passed": 1, "error": 1}
+    project.file("conftest.py", (project.root / "conftest.py").read_text().replace("assert 0,", "os._exit(9)  #"))
+    ran = project.drm("--drm-executors", "1")
+    assert ran.account().total() == 2
+    assert "exit code 9" in ran.out
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_test_kills(project: Project, mode: str) -> None:
+    """A new executor for each test; the run does not give up, and every test is told."""
+    project.file(
+        "test_all.py",
+        "import os, pytest\n@pytest.mark.parametrize('n', range(8))\ndef test_n(n): os._exit(1)\n",
+    )
+    ran = project.drm("-q", mode=mode)
+    assert ran.code == 1
+    assert ran.account() == {"failed": 8}
+    assert {event.outcome for event in project.events() if type(event).__name__ == "AttemptFinished"} == {
+        Outcome.FAILED
+    }
