@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -98,6 +99,7 @@ class Controller:
         self._journal = Journal(self._options, run_id=run_id, say=self._status.say)
         run = Run(self._options, self._journal, surface, suite)
         failure: BaseException | None = None
+        gc.freeze()  # what was collected stays until the end: no collection of garbage need look at it
         try:
             with self._interruptions(run):
                 if not self._options.worker_types:
@@ -111,6 +113,7 @@ class Controller:
             with self._interruptions(run):
                 run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
             self._status.clear()
+            gc.unfreeze()
         self._raise(session, run, failure)
 
     def _suite(self, run_id: str) -> Suite:

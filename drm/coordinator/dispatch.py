@@ -16,7 +16,7 @@ from drm.model.work import Task
 from drm.ports import Clock, Engine
 from drm.resource_optimizer.queue import Batch, WorkQueue
 
-_PREFETCH_S = 0.01  # while a test expected to be shorter runs, the batch after it is sent already
+_PREFETCH_S = 0.025  # when an executor holds less work than this, its next batch is sent already
 _LEAST_BUDGET_S = 0.2
 
 
@@ -114,11 +114,12 @@ class Dispatcher:
                 executor_id=executor.executor_id,
                 reserved=executor.amounts,
             )
-        if executor.batches == 1 and len(executor.held) == 1 and not self.closed:
+        if executor.batches == 1 and not self.closed:
             self._prefetch(executor, task)
 
     def _prefetch(self, executor: Executor, task: Task) -> None:
-        if self._expected(task.task_id, task.scope) < _PREFETCH_S:
+        """Send the next batch early, so that the executor does not wait for us between two."""
+        if len(executor.held) * self._expected(task.task_id, task.scope) < _PREFETCH_S:
             batch = self._queue.more(executor.executor_id, share=len(self.crew))
             if batch is not None:
                 self._send(executor, batch)

@@ -15,6 +15,7 @@ from drm.model.errors import LostError
 
 MAX_FRAME_BYTES = 256 * 2**20
 _LENGTH = struct.Struct("!I")
+_parse = json.JSONDecoder().raw_decode
 _dumps = json.JSONEncoder(separators=(",", ":"), default=repr, check_circular=False).encode
 
 
@@ -67,7 +68,7 @@ class FrameReader:
     @staticmethod
     def _decode(body: bytes) -> list[Any]:
         try:
-            message = json.loads(body)
+            message = _parse(body.decode("ascii"))[0]
         except (ValueError, RecursionError) as error:
             raise LostError(f"a frame holds no JSON ({error})") from error
         if not isinstance(message, list) or not message or not isinstance(message[0], str):
