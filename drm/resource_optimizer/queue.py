@@ -35,13 +35,16 @@ class Batch:
     expected_s: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
+    """``requirements``: what its first test asks for; only those of a group may ask for different things."""
+
     scope: str
     requirements: Requirements
     tasks: deque[Task]
     expected_s: float = 0.0
-    pinned: bool = False  # a group: never split, never stolen
+    group: str | None = None  # never split, never stolen, always in collection order
+    reserved: Requirements | None = None  # what its last batch was given under
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class WorkQueue:
         self._classes: dict[tuple[object, ...], _Class] = {}
         self._order: list[_Class] = []
         self._owned: dict[str, _Lane] = {}
+        self._groups: dict[str, _Lane] = {}
         self._waiting = 0
         self._locks_held: set[str] = set()
         self._rounded_cache: dict[Requirements, Requirements] = {}
@@ -87,20 +91,35 @@ class WorkQueue:
     def add(self, tasks: Iterable[Task]) -> None:
         """Queue tests; those of one scope and equal requirements in collection order."""
         lanes: dict[tuple[object, ...], _Lane] = {}
+        groups: dict[str, list[Task]] = {}
         for task in tasks:
             self._waiting += 1
             requirements = task.requirements
-            long = task.expected_s >= LONG_S and requirements.group is None
-            scope = f"group {requirements.group}" if requirements.group is not None else task.scope
-            key = (scope, self._class_key(requirements), task.task_id if long else "")
+            if requirements.group is not None:
+                groups.setdefault(requirements.group, []).append(task)
+                continue
+            key = (task.scope, self._class_key(requirements), task.task_id if task.expected_s >= LONG_S else "")
             lane = lanes.get(key)
             if lane is None:
-                lane = lanes[key] = _Lane(
-                    scope, self._rounded(requirements), deque(), pinned=requirements.group is not None
-                )
+                lane = lanes[key] = _Lane(task.scope, self._rounded(requirements), deque())
             lane.tasks.append(task)
             lane.expected_s += self._seconds(task)
+        for group, members in groups.items():
+            self._add_to_group(group, members)
         for lane in sorted(lanes.values(), key=lambda lane: -lane.expected_s):
+            self._offer(lane)
+
+    def _add_to_group(self, group: str, members: list[Task]) -> None:
+        """Queue tests of a group among those of it that wait, wherever they do."""
+        lane = self._groups.get(group)
+        if lane is None:
+            lane = self._groups[group] = _Lane(f"group {group}", members[0].requirements, deque(), group=group)
+        elif lane not in self._owned.values():
+            self._classes[self._class_key(lane.requirements)].fresh.remove(lane)
+        lane.tasks = deque(sorted((*lane.tasks, *members), key=lambda task: task.position))
+        lane.expected_s += sum(map(self._seconds, members))
+        lane.requirements = self._rounded(lane.tasks[0].requirements)
+        if lane not in self._owned.values():
             self._offer(lane)
 
     def take(self, executor_id: str, free: Resources, labels: frozenset[str], *, share: int) -> Batch | None:
@@ -124,6 +143,8 @@ class WorkQueue:
         lane = self._owned.get(executor_id)
         if lane is None or not lane.tasks or lane.requirements.lock is not None:
             return None
+        if lane.group is not None and not self._is_alike(lane.requirements, lane.reserved):
+            return None
         return self._cut(lane, share)
 
     def can_serve(self, free: Resources, labels: frozenset[str]) -> bool:
@@ -131,14 +152,18 @@ class WorkQueue:
         return any(
             self._fits(lane.requirements, free, labels)
             for lane in (*(group.fresh[0] for group in self._order if group.fresh), *self._owned.values())
-            if lane.tasks and not (lane.pinned and lane in self._owned.values())
+            if lane.tasks and not (lane.group is not None and lane in self._owned.values())
         )
 
     def leave(self, executor_id: str) -> None:
         """The executor gives up its lane (it ended, or something else fits better): others may have it."""
         lane = self._owned.pop(executor_id, None)
-        if lane is not None and lane.tasks:
+        if lane is None:
+            return
+        if lane.tasks:
             self._offer(lane)
+        elif lane.group is not None:
+            del self._groups[lane.group]
 
     def release_lock(self, lock: str | None) -> None:
         """The holder of the lock has ended its batch."""
@@ -151,6 +176,7 @@ class WorkQueue:
         self._classes.clear()
         self._order.clear()
         self._owned.clear()
+        self._groups.clear()
         self._waiting = 0
         return waiting
 
@@ -180,6 +206,9 @@ class WorkQueue:
     def _class_key(self, requirements: Requirements) -> tuple[object, ...]:
         amounts = self._rounded(requirements).amounts
         return (amounts, requirements.labels, requirements.lock)
+
+    def _is_alike(self, one: Requirements, other: Requirements | None) -> bool:
+        return other is not None and self._class_key(one) == self._class_key(other)
 
     def _offer(self, lane: _Lane) -> None:
         key = self._class_key(lane.requirements)
@@ -216,7 +245,7 @@ class WorkQueue:
         """Cut the far half off the longest lane somebody else works in."""
         best: _Lane | None = None
         for lane in self._owned.values():
-            if not lane.tasks or lane.pinned or not self._fits(lane.requirements, free, labels):
+            if not lane.tasks or lane.group is not None or not self._fits(lane.requirements, free, labels):
                 continue
             if best is None or lane.expected_s > best.expected_s:
                 best = lane
@@ -236,20 +265,25 @@ class WorkQueue:
         most = max(1, self._waiting // (2 * max(1, share)))
         tasks: list[Task] = []
         expected = 0.0
+        requirements = lane.reserved = lane.requirements
         while lane.tasks and len(tasks) < most:
             seconds = self._seconds(lane.tasks[0])
             if tasks and expected + seconds > BATCH_S:
+                break
+            if lane.group is not None and not self._is_alike(lane.tasks[0].requirements, requirements):
                 break
             expected += seconds
             tasks.append(lane.tasks.popleft())
         self._waiting -= len(tasks)
         lane.expected_s = max(0.0, lane.expected_s - expected)
-        lock = lane.requirements.lock
+        if lane.group is not None and lane.tasks:
+            lane.requirements = self._rounded(lane.tasks[0].requirements)
+        lock = requirements.lock
         if lock is not None:
             self._locks_held.add(lock)
         return Batch(
             tasks=tuple(tasks),
-            amounts=lane.requirements.amounts,
+            amounts=requirements.amounts,
             lock=lock,
             next_task=lane.tasks[0].task_id if lane.tasks else None,
             expected_s=expected,

@@ -1,0 +1,361 @@
+"""The queue of waiting tests: whatever happens, each is handed out once at a time, within what is free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drm.model.resources import Requirements, Resources
+from drm.model.work import Forecast, Task
+from drm.resource_optimizer.queue import BATCH_S, Batch, WorkQueue
+
+GIB = 2**30
+MACHINE = Resources(cpu_cores=4, memory_bytes=8 * GIB, gpus=1)
+ALL_LABELS = frozenset({"gpu", "ssd"})
+
+
+def task(name: str, *, seconds: float = 0.01, position: int = 0, scope: str = "m", **requirements: object) -> Task:
+    amounts = Resources(
+        cpu_cores=float(requirements.pop("cpu", 1)),  # type: ignore[arg-type]
+        memory_bytes=int(requirements.pop("memory", 0)),  # type: ignore[call-overload]
+        gpus=float(requirements.pop("gpu", 0)),  # type: ignore[arg-type]
+    )
+    return Task(
+        task_id=f"{scope}::{name}",
+        scope=scope,
+        position=position,
+        requirements=Requirements(amounts=amounts, **requirements),  # type: ignore[arg-type]
+        forecast=Forecast(wall_s=seconds, memory_bytes=amounts.memory_bytes),
+    )
+
+
+def queue_of(*tasks: Task, largest: Resources = MACHINE) -> WorkQueue:
+    seconds = {each.task_id: each.expected_s for each in tasks}
+    queue = WorkQueue(lambda task_id, _: seconds[task_id], largest=largest)
+    queue.add(tasks)
+    return queue
+
+
+def names(batch: Batch | None) -> list[str]:
+    return [each.task_id.partition("::")[2] for each in batch.tasks] if batch is not None else []
+
+
+def take(queue: WorkQueue, executor: str = "gw0", free: Resources = MACHINE, share: int = 1) -> Batch | None:
+    return queue.take(executor, free, ALL_LABELS, share=share)
+
+
+# -- what an executor is given
+
+
+def test_short_tests_travel_together_and_long_ones_alone() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=BATCH_S / 5, position=n) for n in range(40)), task("long", seconds=9))
+    assert names(take(queue)) == ["long"]
+    assert names(take(queue)) == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_batches_shrink_so_that_near_the_end_all_have_work() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=0) for n in range(16)))
+    sizes = [len(take(queue, f"gw{n % 2}", share=2).tasks) for n in range(6)]  # type: ignore[union-attr]
+    assert sizes == [4, 3, 2, 1, 1, 1]
+
+
+def test_the_longest_module_first_and_an_executor_stays_in_its_module() -> None:
+    queue = queue_of(
+        *(task(f"a{n}", scope="a", seconds=0.06) for n in range(2)),
+        *(task(f"b{n}", scope="b", seconds=0.06) for n in range(5)),
+    )
+    first, second, third = take(queue), take(queue, "gw1"), take(queue)
+    assert (names(first), names(second), names(third)) == (["b0"], ["a0"], ["b1"])
+    assert first is not None
+    assert first.next_task == "b::b1"
+
+
+def test_who_has_nothing_left_takes_the_far_half_of_the_longest() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=0.06, position=n) for n in range(9)))
+    assert names(take(queue)) == ["t0"]
+    assert names(take(queue, "gw1")) == ["t5"]
+    rest = [names(take(queue, executor))[0] for executor in ("gw0", "gw0", "gw0", "gw1", "gw1", "gw1")]
+    assert rest == ["t1", "t2", "t3", "t6", "t7", "t8"]
+
+
+def test_more_gives_the_next_of_the_same_lane_only() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=0.06) for n in range(2)), task("u", scope="other", seconds=0.06))
+    assert queue.more("gw0", share=1) is None
+    take(queue)
+    assert names(queue.more("gw0", share=1)) == ["t1"]
+    assert queue.more("gw0", share=1) is None
+
+
+def test_scarce_work_first() -> None:
+    queue = queue_of(
+        task("plain", scope="a", seconds=0.4),
+        task("two", scope="b", cpu=2),
+        task("label", scope="c", labels=frozenset({"ssd"})),
+        task("gpu", scope="d", gpu=1),
+    )
+    assert [names(take(queue, f"gw{n}"))[0] for n in range(4)] == ["gpu", "label", "two", "plain"]
+
+
+# -- what it is not given
+
+
+def test_nothing_that_does_not_fit() -> None:
+    queue = queue_of(task("a", cpu=2, memory=GIB), task("b", labels=frozenset({"gpu"})))
+    assert queue.take("gw0", Resources(cpu_cores=1, memory_bytes=8 * GIB), frozenset(), share=1) is None
+    assert not queue.can_serve(Resources(cpu_cores=1, memory_bytes=8 * GIB), frozenset())
+    assert queue.can_serve(Resources(cpu_cores=1, memory_bytes=0), frozenset({"gpu"}))
+    assert len(queue) == 2
+
+
+def test_predicted_memory_is_rounded_up_but_stated_memory_is_not() -> None:
+    odd = 100 * 2**20 + 1
+    stated = task("stated", memory=odd, sources=(("memory", "marker"),))
+    (batch,) = filter(None, [take(queue_of(stated))])
+    assert batch.amounts.memory_bytes == odd
+    (batch,) = filter(None, [take(queue_of(task("predicted", memory=odd)))])
+    assert batch.amounts.memory_bytes == 128 * 2**20
+    small = Resources(cpu_cores=4, memory_bytes=110 * 2**20)
+    (batch,) = filter(None, [take(queue_of(task("capped", memory=odd), largest=small), free=small)])
+    assert batch.amounts.memory_bytes == 110 * 2**20
+
+
+def test_one_lock_one_holder() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=0.06, lock="db") for n in range(3)))
+    batch = take(queue)
+    assert names(batch) == ["t0"]
+    assert queue.more("gw0", share=1) is None
+    assert take(queue, "gw1") is None
+    assert not queue.can_serve(MACHINE, ALL_LABELS)
+    queue.release_lock("db")
+    assert names(take(queue, "gw1")) == ["t2"]
+    assert take(queue) is None
+
+
+# -- groups
+
+
+def test_a_group_is_never_split_nor_stolen() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=2, position=n, group="g") for n in range(6)))
+    assert names(take(queue)) == ["t0"]
+    assert take(queue, "gw1") is None
+    assert not queue.can_serve(MACHINE, ALL_LABELS)
+    assert [names(take(queue))[0] for _ in range(5)] == ["t1", "t2", "t3", "t4", "t5"]
+
+
+def test_a_group_keeps_its_order_although_its_tests_need_different_amounts() -> None:
+    queue = queue_of(
+        task("t0", position=0, group="g", memory=GIB // 2),
+        task("t1", position=1, group="g", cpu=2),
+        task("t2", position=2, group="g", cpu=2),
+        task("t3", position=3, group="g", scope="other", labels=frozenset({"ssd"})),
+    )
+    first = take(queue, free=Resources(cpu_cores=1, memory_bytes=GIB))
+    assert first is not None
+    assert names(first) == ["t0"]
+    assert queue.more("gw0", share=1) is None, "the reservation does not cover the next one"
+    assert take(queue, "gw1") is None
+    second, third = take(queue), take(queue)
+    assert second is not None
+    assert third is not None
+    assert (names(second), names(third)) == (["t1"], ["t2"])
+    assert (first.amounts.cpu_cores, second.amounts.cpu_cores) == (1, 2)
+    assert queue.take("gw0", MACHINE, frozenset(), share=1) is None
+    assert names(take(queue, "gw1")) == ["t3"], "it goes where it can go on"
+
+
+def test_what_a_group_gives_back_comes_before_its_rest() -> None:
+    tasks = [task(f"t{n}", seconds=0.01, position=n, group="g") for n in range(20)]
+    queue = queue_of(*tasks)
+    batch = take(queue)
+    assert batch is not None
+    assert len(batch.tasks) == 5
+    queue.add(batch.tasks[2:])
+    assert names(take(queue))[0] == "t2"
+
+
+def test_what_a_group_held_when_its_executor_died_comes_before_its_rest() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=0.01, position=n, group="g") for n in range(20)))
+    batch = take(queue)
+    assert batch is not None
+    queue.leave("gw0")
+    queue.add(batch.tasks[1:])
+    assert names(take(queue, "gw1"))[0] == "t1"
+    assert take(queue, "gw2") is None
+
+
+# -- any order of things
+
+REQUIREMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "cpu": st.sampled_from([0.5, 1, 2, 4]),
+        "memory": st.sampled_from([0, 2**26, 10**8, GIB, 8 * GIB]),
+        "gpu": st.sampled_from([0, 0, 1]),
+        "labels": st.sampled_from([frozenset(), frozenset({"ssd"}), frozenset({"gpu", "ssd"})]),
+        "lock": st.sampled_from([None, None, "db", "net"]),
+        "group": st.sampled_from([None, None, "g", "h"]),
+        "sources": st.sampled_from([(), (("memory", "marker"),)]),
+    },
+)
+TASKS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 0.01, 0.04, 0.3, 2.0]), REQUIREMENTS),
+    max_size=40,
+).map(
+    lambda rows: [
+        task(f"t{n}", scope=scope, seconds=seconds, position=n, **requirements)
+        for n, (scope, seconds, requirements) in enumerate(rows)
+    ]
+)
+
+
+@dataclass
+class Holder:
+    """An executor as the dispatcher sees it."""
+
+    batches: list[list[Task]] = field(default_factory=list)
+    amounts: Resources | None = None
+    lock: str | None = None
+
+
+class Model:
+    """Plays executors, and checks what they are given."""
+
+    def __init__(self, tasks: list[Task], chance: Random) -> None:
+        self.queue = queue_of(*tasks)
+        self.chance = chance
+        self.waiting = {each.task_id for each in tasks}
+        self.done: list[str] = []
+        self.holders: dict[str, Holder] = {}
+        self.made = 0
+        self.free = MACHINE
+
+    def hire(self) -> None:
+        self.holders[f"gw{self.made}"] = Holder()
+        self.made += 1
+
+    def take(self, executor_id: str, *, labels: frozenset[str], free: Resources) -> bool:
+        holder = self.holders[executor_id]
+        if holder.batches:
+            batch = self.queue.more(executor_id, share=len(self.holders))
+            if batch is None:
+                return False
+            assert batch.amounts == holder.amounts
+            assert batch.lock is None
+        else:
+            could = self.queue.can_serve(free, labels)
+            batch = self.queue.take(executor_id, free, labels, share=len(self.holders))
+            if batch is None:
+                return False
+            # To others, the group that an executor works in is no work.
+            assert could or {each.requirements.group for each in batch.tasks} <= {"g", "h"}, "can_serve said no"
+            assert batch.amounts.fits_in(free)
+            assert batch.lock is None or all(batch.lock != other.lock for other in self.holders.values())
+            holder.amounts, holder.lock = batch.amounts, batch.lock
+            self.free -= batch.amounts
+        self.check(batch, executor_id, labels)
+        holder.batches.append(list(batch.tasks))
+        return True
+
+    def check(self, batch: Batch, executor_id: str, labels: frozenset[str]) -> None:
+        assert batch.tasks
+        for each in batch.tasks:
+            assert each.task_id in self.waiting, f"{each.task_id} was handed out twice"
+            self.waiting.remove(each.task_id)
+            assert each.requirements.amounts.fits_in(batch.amounts)
+            assert each.requirements.lock in (None, batch.lock)
+            if self.holders[executor_id].batches == []:
+                assert each.requirements.labels <= labels
+            group = each.requirements.group
+            if group is not None:
+                elsewhere = [h for name, h in self.holders.items() if name != executor_id]
+                held = [t for h in elsewhere for b in h.batches for t in b]
+                assert all(t.requirements.group != group for t in held), "a group runs in two places"
+
+    def end(self, executor_id: str, *, give_back: bool) -> None:
+        holder = self.holders[executor_id]
+        if not holder.batches:
+            return
+        batch = holder.batches.pop(0)
+        # A second batch is sent only while the last test of the first one runs: then nothing comes back.
+        cut = self.chance.randint(1, len(batch)) if give_back and not holder.batches else len(batch)
+        self.done += [each.task_id for each in batch[:cut]]
+        self.back(batch[cut:])
+        self.release(holder)
+
+    def die(self, executor_id: str) -> None:
+        holder = self.holders.pop(executor_id)
+        held = [each for batch in holder.batches for each in batch]
+        holder.batches = []
+        self.release(holder)
+        self.queue.leave(executor_id)
+        self.done += [each.task_id for each in held[:1]]  # the one it ran is to blame
+        self.back(held[1:])
+
+    def release(self, holder: Holder) -> None:
+        if not holder.batches and holder.amounts is not None:
+            self.free += holder.amounts
+            self.queue.release_lock(holder.lock)
+            holder.amounts = holder.lock = None
+
+    def back(self, tasks: list[Task]) -> None:
+        self.waiting |= {each.task_id for each in tasks}
+        self.queue.add(tasks)
+
+    def agree(self) -> None:
+        assert len(self.queue) == len(self.waiting)
+        assert {each.task_id for each in self.queue} == self.waiting
+        assert self.queue.expected_s() >= -1e-6
+
+
+@settings(max_examples=150, deadline=None, report_multiple_bugs=False)
+@given(TASKS, st.randoms(use_true_random=False))
+def test_any_order_of_things(tasks: list[Task], chance: Random) -> None:
+    model = Model(tasks, chance)
+    for _ in range(60):
+        if not model.holders or chance.random() < 0.1:
+            model.hire()
+        executor_id = chance.choice(sorted(model.holders))
+        act = chance.random()
+        if act < 0.55:
+            labels = chance.choice([ALL_LABELS, ALL_LABELS, frozenset()])
+            if not model.holders[executor_id].batches or act < 0.2:
+                model.take(executor_id, labels=labels, free=model.free)
+        elif act < 0.95:
+            model.end(executor_id, give_back=chance.random() < 0.3)
+        else:
+            model.die(executor_id)
+        model.agree()
+    drain(model)
+    assert sorted(model.done) == sorted(each.task_id for each in tasks)
+    for group in ("g", "h"):
+        mine = [each.task_id for each in tasks if each.requirements.group == group]
+        assert [task_id for task_id in model.done if task_id in set(mine)] == mine, "a group ran out of order"
+
+
+def drain(model: Model) -> None:
+    """Let every executor end its work, and one run the rest: all must come."""
+    for executor_id in sorted(model.holders):
+        while model.holders[executor_id].batches:
+            model.end(executor_id, give_back=False)
+    model.hire()
+    executor_id = f"gw{model.made - 1}"
+    for other in sorted(model.holders):
+        if other != executor_id:
+            model.die(other)
+    while model.waiting:
+        assert model.take(executor_id, labels=ALL_LABELS, free=model.free), "what waits is not handed out"
+        model.end(executor_id, give_back=False)
+
+
+@given(TASKS)
+def test_clear_returns_what_waited(tasks: list[Task]) -> None:
+    queue = queue_of(*tasks)
+    batch = take(queue)
+    taken = [each.task_id for each in batch.tasks] if batch is not None else []
+    rest = [each.task_id for each in queue.clear()]
+    assert sorted([*taken, *rest]) == sorted(each.task_id for each in tasks)
+    assert len(queue) == 0
+    assert take(queue, "gw1") is None
