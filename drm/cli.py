@@ -83,17 +83,18 @@ def _is_installed() -> bool:
 
 
 def _show_reports() -> None:
+    """Write the report and the badges, and say where they are; what cannot be written is said in a line."""
     from drm.model.errors import DrmError
 
     try:
         from drm.reporting import write_reports
 
-        for name, path in write_reports(_REPORTS).items():
-            print(f"drm: {name} report: {path}")
+        reports = write_reports(_REPORTS, formats=("html", "md", "json"))
+        print(f"drm: report: {', '.join(map(str, reports.values()))}")
         from drm.github_badge_generator import generate_badges
 
-        written = generate_badges(_REPORTS, _REPORTS / "badges")
-        print(f"drm: badges: {', '.join(str(path) for path in written if path.suffix == '.svg')}")
+        badges = generate_badges(_REPORTS, _REPORTS / "badges")
+        print(f"drm: badges: {', '.join(str(path) for path in badges if path.suffix == '.svg')}")
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
 

@@ -20,9 +20,10 @@ from drm.coordinator.settings import RunSettings
 from drm.model import events
 from drm.model import observations as seen
 from drm.model.cluster import WorkerView
-from drm.model.resources import Resources, total
+from drm.model.resources import Requirements, Resources, total
 from drm.model.work import Task
 from drm.ports import Status
+from drm.resource_optimizer import placement_problem
 from drm.resource_optimizer.queue import WorkQueue
 
 _ROUND_S = 0.25  # longest wait for an observation
@@ -60,6 +61,7 @@ class Coordinator:
             delivery=self._delivery,
             stop=self.request_stop,
         )
+        self._unplanned: list[tuple[Sequence[Task], Sequence[WorkerView]]] = []
         self._reason = ""
         self._next_status_s = float("-inf")
 
@@ -71,18 +73,29 @@ class Coordinator:
         self._accounts.open(predicted)
         self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in predicted))
         self._record_forecast(predicted)
-        plan = self._parts.optimizer.allocate_resources(predicted, planned_on)
-        self._recorder.record(
-            events.PlanMade,
-            allocated=len(plan.allocations),
-            refusals=plan.refusals,
-            makespan_s=plan.makespan_s,
-            lower_bound_s=plan.lower_bound_s,
-        )
-        refused = {refusal.task_id for refusal in plan.refusals}
-        self._queue.add(task for task in predicted if task.task_id not in refused)
-        for refusal in plan.refusals:
-            self._observer.refuse(refusal.task_id, refusal_message(refusal.reason))
+        problems: dict[Requirements, str | None] = {}
+        for task in predicted:
+            if task.requirements not in problems:
+                problems[task.requirements] = placement_problem(task.requirements, planned_on)
+        self._queue.add(task for task in predicted if problems[task.requirements] is None)
+        for task in predicted:
+            problem = problems[task.requirements]
+            if problem is not None:
+                self._observer.refuse(task.task_id, refusal_message(problem))
+        self._unplanned.append((predicted, planned_on))
+
+    def _record_plan(self) -> None:
+        """Lay out what was submitted on all workers there may be. Executors have work by then: it takes a moment."""
+        for tasks, workers in self._unplanned:
+            plan = self._parts.optimizer.allocate_resources(tasks, workers)
+            self._recorder.record(
+                events.PlanMade,
+                allocated=len(plan.allocations),
+                refusals=plan.refusals,
+                makespan_s=plan.makespan_s,
+                lower_bound_s=plan.lower_bound_s,
+            )
+        self._unplanned.clear()
 
     def _record_forecast(self, tasks: Sequence[Task]) -> None:
         longest = max(tasks, key=lambda task: task.expected_s, default=None)
@@ -113,6 +126,8 @@ class Coordinator:
             self._dispatch.assign()
             for worker_id in self._parts.pool.evaluate(self._waiting):
                 self._observer.drain(worker_id)
+        if self._unplanned and self._dispatch.crew.running:
+            self._record_plan()
         self._delivery.drain(_SLICE_S)
         if not self._reason and (wish := self._parts.surface.stop_wanted()):
             self.request_stop(wish)
@@ -146,6 +161,7 @@ class Coordinator:
         Fixtures are torn down first, for at most ``teardown_s`` seconds, or ``grace_s`` when the run was cut short.
         """
         try:
+            self._record_plan()
             self._finish_executors(interrupt)
             self._delivery.drain()
         finally:

@@ -118,7 +118,8 @@ class WorkerPool:
 
     def _grow(self, worker_type: WorkerType, count: int) -> str:
         """Ask for workers; return what came of it. A provider's refusal is an outcome, not an error."""
-        asked = []
+        asked: list[str] = []
+        refusal = ""
         for _ in range(count):
             worker_id = f"w{self._made}"
             command, environment = self._engine.join_command(worker_id, worker_type)
@@ -134,7 +135,7 @@ class WorkerPool:
             try:
                 instance = self._providers.create_worker(request)
             except DrmError as error:
-                asked.append(f"refused: {error.message}")
+                refusal = f"refused: {error.message}"
                 break
             self._members[worker_id] = _Member(worker_type, instance.instance_id, self._clock.now())
             self._recorder.record(
@@ -145,7 +146,7 @@ class WorkerPool:
                 usd_per_hour=worker_type.usd_per_hour,
             )
             asked.append(worker_id)
-        return f"requested {', '.join(asked)}" if asked else ""
+        return "; ".join(filter(None, (f"requested {', '.join(asked)}" if asked else "", refusal)))
 
     def joined(self, worker_id: str) -> None:
         member = self._members.get(worker_id)

@@ -131,7 +131,7 @@ def parse_worker_type(text: str, *, machine: Resources, number: int) -> WorkerTy
     share = min(1.0, cpu / machine.cpu_cores) if machine.cpu_cores else 1.0
     memory = parse_bytes(values["memory"], what=f"{where}: memory") if "memory" in values else None
     return WorkerType(
-        name=values.get("name") or (f"worker-{number}" if number else "worker"),
+        name=values.get("name") or (f"standard-{number}" if number else "standard"),
         capacity=Resources(
             cpu_cores=cpu,
             memory_bytes=memory if memory is not None else int(machine.memory_bytes * share),

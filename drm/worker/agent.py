@@ -104,8 +104,9 @@ class Agent:
         if executor is None:
             return
         try:
-            for name, *rest in executor.channel.receive():
-                self._emit([name, executor_id, *rest])
+            for _, *messages in executor.channel.receive():
+                for name, *rest in messages:
+                    self._emit([name, executor_id, *rest])
         except LostError as error:
             executor.channel.closed = True
             self.command(["kill", executor_id, f"it sent nonsense: {error}"])

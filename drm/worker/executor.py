@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from drm.model.errors import LostError
-from drm.model.wire import encode_frame
 from drm.worker.channel import Channel
 from drm.worker.measure import Meter
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
@@ -33,7 +32,7 @@ class Executor:
         self._encoder = ReportEncoder(session.config)
         self._meter = Meter()
         self._reports: list[pytest.TestReport] = []
-        self._outgoing = bytearray()
+        self._outgoing: list[list[Any]] = []
         self._last: tuple[str, pytest.Item] | None = None
         self._announced: Any = None
         self._looked_s = 0.0
@@ -134,11 +133,11 @@ class Executor:
         self._flush()
 
     def _put(self, message: list[Any]) -> None:
-        self._outgoing += encode_frame(message)
+        self._outgoing.append(message)
 
     def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, bytearray()
-        self._channel.send_bytes(bytes(outgoing))
+        outgoing, self._outgoing = self._outgoing, []
+        self._channel.send(["many", *outgoing])
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
