@@ -39,6 +39,7 @@ class Controller:
         self._tasks: list[Task] = []
         self._journal: Journal | None = None
         self._inline: InlineRun | None = None
+        self._accounted = False
 
     # -- collection
 
@@ -180,8 +181,8 @@ class Controller:
             raise pytest.exit.Exception(asked.message, returncode=asked.exit_code)
         if asked is not None and asked.kind == "interrupt":
             raise KeyboardInterrupt(asked.message)
-        if session.shouldfail:
-            raise session.Failed(session.shouldfail)
+        if session.shouldfail or (asked is not None and asked.kind == "fail"):
+            raise session.Failed(session.shouldfail or (asked.message if asked else ""))
         if session.shouldstop or asked is not None:
             raise session.Interrupted(session.shouldstop or (asked.message if asked else ""))
 
@@ -204,10 +205,17 @@ class Controller:
         except DrmError as error:
             self._status.say(str(error))
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self._journal is None or self._config.get_verbosity() < -1:
+    def pytest_terminal_summary(self) -> None:
+        self._give_account()
+
+    def pytest_unconfigure(self) -> None:
+        self._give_account()  # pytest has no summary for exit codes that are not its own
+
+    def _give_account(self) -> None:
+        if self._journal is None or self._accounted or self._config.get_verbosity() < -1:
             return
         from drm.reporting.terminal import closing_lines
 
+        self._accounted = True
         for line in closing_lines(self._journal.summary()):
-            terminalreporter.write_line(line)
+            self._status.say(line)

@@ -96,8 +96,8 @@ class WarningRecorded(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked(Observation):
-    """A test asked the whole run to stop: ``pytest.exit`` (``kind="exit"``), KeyboardInterrupt
-    (``"interrupt"``) or ``session.shouldstop`` (``"stop"``)."""
+    """A test asked the whole run to stop: by ``pytest.exit`` (``kind`` is "exit"), KeyboardInterrupt
+    ("interrupt"), ``session.shouldstop`` ("stop") or ``session.shouldfail`` ("fail")."""
 
     executor_id: str
     kind: str

@@ -44,7 +44,6 @@ class Executor:
         ``tear_down=False`` leaves ``pytest_sessionfinish`` to the pytest session around it.
         """
         self._config.pluginmanager.register(self, "drm-executor")
-        self._session.shouldfail = self._session.shouldstop = False
         try:
             try:
                 self._serve_batches()
@@ -76,9 +75,11 @@ class Executor:
                 break
             following = tasks[index + 1] if index + 1 < len(tasks) else next_task
             self._run_test(task_id, attempt, following)
-            if self._session.shouldstop or self._session.shouldfail:
-                self._ask("stop", str(self._session.shouldstop or self._session.shouldfail))
-                self._session.shouldstop = self._session.shouldfail = False
+            if self._session.shouldfail or self._session.shouldstop:
+                kind = "fail" if self._session.shouldfail else "stop"
+                self._ask(kind, str(self._session.shouldfail or self._session.shouldstop))
+                returned = tasks[index + 1 :]
+                break
         self._put(["idle", returned])
         self._flush()
 
