@@ -1,0 +1,486 @@
+"""A run without processes: an engine that plays executors in virtual time, and a surface that only listens."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from drm.cloud_provider_manager import CloudProviderManager
+from drm.coordinator import Coordinator, Parts, Recorder, RunSettings
+from drm.coordinator.pool import WorkerPool
+from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
+from drm.model import events
+from drm.model import observations as seen
+from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerState, WorkerType, WorkerView
+from drm.model.resources import Requirements, Resources, total
+from drm.model.work import Death, Outcome, Task, Usage
+from drm.ports import Status
+from drm.resource_optimizer import ResourceOptimizer
+from drm.resource_performance_predictor import ResourcePerformancePredictor
+
+GIB = 2**30
+MACHINE = Resources(cpu_cores=2, memory_bytes=2 * GIB)
+_MOST_POLLS = 20_000
+SMALL = WorkerType(name="small", capacity=Resources(cpu_cores=1, memory_bytes=GIB), provider="scripted")
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a test does: ``die`` and ``hang`` end only with the executor; ``deaf`` ones ignore an interrupt too."""
+
+    seconds: float = 0.02
+    how: str = "pass"
+
+
+@dataclass
+class Played:
+    """An executor as the engine plays it. ``life`` changes whenever what was scheduled is void."""
+
+    worker_id: str
+    executor_id: str
+    batches: deque[tuple[list[tuple[str, int]], float]] = field(default_factory=deque)
+    batch: list[tuple[str, int]] | None = None
+    index: int = 0
+    since: float = 0.0
+    budget: float = 0.0
+    running: str | None = None
+    up: bool = False
+    stopping: bool = False
+    life: int = 0
+
+
+class ScriptedEngine:
+    """Implements ``drm.ports.Engine``. ``poll`` moves the clock to the next thing that happens."""
+
+    def __init__(self, clock: Any, acts: Mapping[str, Act], chance: Random | None = None) -> None:
+        self.clock = clock
+        self.acts = acts
+        self.chance = chance
+        self.executors: dict[tuple[str, str], Played] = {}
+        self.workers: set[str] = set()
+        self.types: dict[str, WorkerType] = {}
+        self.calls: list[tuple[str, ...]] = []
+        self.began: list[tuple[str, str]] = []
+        self.fail_starts = 0
+        self.closed = False
+        self.polls = 0
+        self.on_poll: Callable[[], None] = lambda: None
+        self._heap: list[tuple[float, int, Callable[[], list[seen.Observation]]]] = []
+        self._made = 0
+        self._woken = False
+
+    # -- the clock
+
+    def at(self, delay_s: float, happen: Callable[[], list[seen.Observation]]) -> None:
+        self._made += 1
+        heapq.heappush(self._heap, (self.clock.now() + delay_s, self._made, happen))
+
+    def poll(self, timeout_s: float) -> list[seen.Observation]:
+        assert not self.closed
+        self.polls += 1
+        assert self.polls < _MOST_POLLS, "the run does not end"
+        self.on_poll()
+        until = self.clock.now() + (0.0 if self._woken else timeout_s)
+        self._woken = False
+        if self._heap and self._heap[0][0] <= until:
+            self.clock.advance(max(0.0, self._heap[0][0] - self.clock.now()))
+        else:
+            self.clock.advance(until - self.clock.now())
+        found: list[seen.Observation] = []
+        while self._heap and self._heap[0][0] <= self.clock.now():
+            found += heapq.heappop(self._heap)[2]()
+        return found
+
+    def wake(self) -> None:
+        self._woken = True
+
+    # -- workers
+
+    def join(self, worker_id: str, worker_type: WorkerType, delay_s: float = 0.1) -> None:
+        def joined() -> list[seen.Observation]:
+            if worker_id in self.types and worker_id not in self.workers:
+                self.workers.add(worker_id)
+                return [
+                    seen.WorkerJoined(
+                        worker_id=worker_id,
+                        capacity=worker_type.capacity,
+                        labels=worker_type.labels,
+                        worker_type=worker_type.name,
+                    )
+                ]
+            return []
+
+        self.types[worker_id] = worker_type
+        self.at(delay_s, joined)
+
+    def lose(self, worker_id: str, reason: str = "its connection closed") -> list[seen.Observation]:
+        if worker_id not in self.workers:
+            return []
+        self.workers.discard(worker_id)
+        for key in [key for key in self.executors if key[0] == worker_id]:
+            self.executors.pop(key).life += 1
+        return [seen.WorkerLeft(worker_id=worker_id, reason=reason)]
+
+    def join_command(self, worker_id: str, worker_type: WorkerType) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        return ("join", worker_id), {}
+
+    def release(self, worker_id: str) -> None:
+        self.calls.append(("release", worker_id))
+        self.at(0.01, lambda: self.lose(worker_id, "released"))
+
+    def close(self) -> None:
+        self.closed = True
+
+    # -- executors
+
+    def spawn(self, worker_id: str, executor_id: str) -> None:
+        self.calls.append(("spawn", worker_id, executor_id))
+        played = self.executors[worker_id, executor_id] = Played(worker_id, executor_id)
+        if self.fail_starts:
+            self.fail_starts -= 1
+            self.at(0.01, lambda: self.end(played, Death(reason="", exit_code=1)))
+        else:
+            self.at(0.01, lambda: self._ready(played))
+
+    def _ready(self, played: Played) -> list[seen.Observation]:
+        if (played.worker_id, played.executor_id) not in self.executors:
+            return []
+        played.up = True
+        ready = seen.ExecutorReady(worker_id=played.worker_id, executor_id=played.executor_id, pid=1)
+        return [ready, *self._go_on(played)]
+
+    def send(
+        self, worker_id: str, executor_id: str, batch: Sequence[tuple[str, int]], next_task: str | None, budget_s: float
+    ) -> None:
+        played = self.executors.get((worker_id, executor_id))
+        if played is not None:
+            played.batches.append((list(batch), budget_s))
+            if played.batch is None and played.up:
+                self.at(0.0, lambda: self._go_on(played))
+
+    def _go_on(self, played: Played) -> list[seen.Observation]:
+        """Begin the next test, or the next batch, or end."""
+        if (played.worker_id, played.executor_id) not in self.executors or played.running is not None:
+            return []
+        who = {"worker_id": played.worker_id, "executor_id": played.executor_id}
+        if played.batch is None:
+            if played.stopping:
+                return self.end(played, None)
+            if not played.batches:
+                return []
+            played.batch, played.budget = played.batches.popleft()
+            played.index, played.since = 0, self.clock.now()
+        late = played.index and (self.clock.now() - played.since > played.budget or played.stopping)
+        if late or played.index == len(played.batch):
+            back = tuple(task_id for task_id, _ in played.batch[played.index :])
+            played.batch = None
+            return [seen.BatchEnded(**who, returned=back), *self._go_on(played)]
+        task_id, attempt = played.batch[played.index]
+        played.index += 1
+        played.running = task_id
+        self.began.append((task_id, played.executor_id))
+        self._schedule(played, task_id, attempt)
+        return [seen.AttemptBegan(**who, task_id=task_id, attempt=attempt)]
+
+    def _schedule(self, played: Played, task_id: str, attempt: int) -> None:
+        act, life = self.acts.get(task_id, Act()), played.life
+        if self.chance is not None and self.chance.random() < 0.03:
+            self.at(act.seconds / 2, lambda: self.lose(played.worker_id) if played.life == life else [])
+
+        def over() -> list[seen.Observation]:
+            if played.life != life:
+                return []
+            if act.how == "die":
+                return self.end(played, Death(reason="", signal="SIGSEGV", peak_rss_bytes=7))
+            played.running = None
+            return [self.ended(played, task_id, attempt, act), *self._go_on(played)]
+
+        if act.how not in ("hang", "deaf"):
+            self.at(act.seconds, over)
+
+    def ended(self, played: Played, task_id: str, attempt: int, act: Act) -> seen.Observation:
+        outcome = {"pass": Outcome.PASSED, "fail": Outcome.FAILED, "missing": Outcome.ERROR}[act.how]
+        return seen.AttemptEnded(
+            worker_id=played.worker_id,
+            executor_id=played.executor_id,
+            task_id=task_id,
+            attempt=attempt,
+            outcome=outcome,
+            message="" if outcome is Outcome.PASSED else f"{act.how} on purpose",
+            reports=[] if act.how == "missing" else ["report"],
+            usage=Usage(wall_s=act.seconds, cpu_s=act.seconds, peak_rss_bytes=1000),
+        )
+
+    def end(self, played: Played, death: Death | None) -> list[seen.Observation]:
+        played.life += 1
+        if self.executors.pop((played.worker_id, played.executor_id), None) is None:
+            return []
+        return [seen.ExecutorExited(worker_id=played.worker_id, executor_id=played.executor_id, death=death)]
+
+    def stop(self, worker_id: str, executor_id: str) -> None:
+        self.calls.append(("stop", worker_id, executor_id))
+        played = self.executors.get((worker_id, executor_id))
+        if played is not None:
+            played.stopping = True
+            self.at(0.0, lambda: self._go_on(played) if played.up else self.end(played, None))
+
+    def interrupt(self, worker_id: str, executor_id: str) -> None:
+        self.calls.append(("interrupt", worker_id, executor_id))
+        played = self.executors.get((worker_id, executor_id))
+        if played is None or (played.running and self.acts.get(played.running, Act()).how == "deaf"):
+            return
+        asked = seen.StopAsked(worker_id=worker_id, executor_id=executor_id, kind="interrupt", message="")
+        self.at(0.001, lambda: [*([asked] if played.running else []), *self.end(played, None)])
+
+    def kill(self, worker_id: str, executor_id: str, reason: str) -> None:
+        self.calls.append(("kill", worker_id, executor_id, reason))
+        played = self.executors.get((worker_id, executor_id))
+        if played is not None:
+            death = Death(reason=reason, signal="SIGKILL", peak_rss_bytes=5)
+            self.at(0.001, lambda: self.end(played, death))
+
+
+@dataclass
+class ListeningSurface:
+    """Implements ``drm.ports.Surface``. ``stop_after``: the test that is to be the last."""
+
+    delivered: list[tuple[str, str]] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    warnings: list[Any] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    shown: list[Status] = field(default_factory=list)
+    stop_after: str = ""
+
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
+        self.delivered.append((task_id, "reports"))
+
+    def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
+        self.delivered.append((task_id, message))
+
+    def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
+        self.late.append(task_id)
+
+    def deliver_warning(self, data: dict[str, Any]) -> None:
+        self.warnings.append(data)
+
+    def stop_wanted(self) -> str:
+        return "enough failures" if self.stop_after in dict(self.delivered) else ""
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def show_status(self, status: Status) -> None:
+        self.shown.append(status)
+
+
+@dataclass
+class ScriptedProvider:
+    """Implements ``drm.ports.CloudProvider``: its instances join the engine, unless they are to fail."""
+
+    engine: ScriptedEngine
+    types: tuple[WorkerType, ...]
+    fail_starts: int = 0
+    name: str = "scripted"
+    instances: dict[str, Instance] = field(default_factory=dict)
+
+    def create(self, request: InstanceRequest) -> Instance:
+        instance = Instance(
+            instance_id=f"i-{request.worker_id}",
+            worker_id=request.worker_id,
+            worker_type=request.worker_type.name,
+            provider=self.name,
+            state=InstanceState.RUNNING,
+        )
+        if self.fail_starts:
+            self.fail_starts -= 1
+            gone = {"state": InstanceState.GONE, "detail": "it ended with exit code 1"}
+            instance = Instance(**{**{name: getattr(instance, name) for name in Instance.__slots__}, **gone})
+        else:
+            self.engine.join(request.worker_id, request.worker_type)
+        self.instances[instance.instance_id] = instance
+        return instance
+
+    def terminate(self, instance_id: str) -> None:
+        self.instances.pop(instance_id, None)
+
+    def describe(self, instance_id: str) -> Instance:
+        return self.instances[instance_id]
+
+    def list_instances(self) -> tuple[Instance, ...]:
+        return tuple(each for each in self.instances.values() if each.state is not InstanceState.GONE)
+
+    def offerings(self) -> tuple[WorkerType, ...]:
+        return self.types
+
+    def available(self) -> Resources:
+        return Resources(cpu_cores=1000, memory_bytes=1000 * GIB, gpus=1000)
+
+
+class Journal:
+    """Implements ``drm.ports.EventSink``: a list, checked as it grows."""
+
+    def __init__(self) -> None:
+        self.events: list[events.Event] = []
+        self.closed = False
+
+    def emit(self, event: events.Event) -> None:
+        assert not self.closed
+        assert event.seq == len(self.events) + 1
+        self.events.append(event)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Rig:
+    """A coordinator with everything scripted around it: one worker ``local``, or a pool of ``types``."""
+
+    def __init__(
+        self,
+        clock: Any,
+        acts: Mapping[str, Act] | None = None,
+        *,
+        executors: tuple[int, int] = (2, 2),
+        capacity: Resources = MACHINE,
+        types: tuple[WorkerType, ...] = (),
+        workers: tuple[int, int] = (0, 0),
+        chance: Random | None = None,
+    ) -> None:
+        self.clock = clock
+        self.engine = ScriptedEngine(clock, acts or {}, chance)
+        self.surface = ListeningSurface()
+        self.journal = Journal()
+        self.manager = DynamicResourceManager(ScalingSettings(target_queue_s=0.1, idle_s=0.2))
+        self.provider = ScriptedProvider(self.engine, types)
+        providers = CloudProviderManager(clock=clock)
+        providers.add_provider(self.provider)
+        recorder = Recorder(clock, [self.journal], self.surface.say)
+        predictor = ResourcePerformancePredictor(default_memory_bytes=2**26)
+        optimizer = ResourceOptimizer(predictor)
+        settings = RunSettings(
+            run_id="r",
+            executors=executors,
+            workers=workers,
+            worker_types=types,
+            grace_s=2.0,
+            teardown_s=20.0,
+            start_s=5,
+        )
+        pool = WorkerPool(
+            settings=settings,
+            clock=clock,
+            engine=self.engine,
+            manager=self.manager,
+            optimizer=optimizer,
+            providers=providers,
+            recorder=recorder,
+        )
+        parts = Parts(
+            clock=clock,
+            engine=self.engine,
+            manager=self.manager,
+            optimizer=optimizer,
+            predictor=predictor,
+            pool=pool,
+            recorder=recorder,
+            surface=self.surface,
+        )
+        local = WorkerType(name="local", capacity=capacity)
+        self.planned = [view(each) for each in (types or (local,))]
+        largest = Resources()
+        for each in self.planned:
+            largest = largest.at_least(each.capacity)
+        self.coordinator = Coordinator(parts, settings, largest=largest)
+        if not types:
+            self.engine.join("local", local)
+
+    def run(self, tasks: Sequence[Task], *, interrupt: bool = False) -> dict[str, Outcome]:
+        self.coordinator.submit(tasks, self.planned)
+        try:
+            self.coordinator.run()
+        finally:
+            self.coordinator.close(interrupt=interrupt)
+        return self.outcomes()
+
+    def outcomes(self) -> dict[str, Outcome]:
+        return {event.task_id: event.outcome for event in self.journal.of(events.TestFinished)}
+
+    def message(self, task_id: str) -> str:
+        (event,) = [event for event in self.journal.of(events.TestFinished) if event.task_id == task_id]
+        return str(event.message)
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Check what holds for every run, however it went."""
+        finished = [event.task_id for event in self.journal.of(events.TestFinished)]
+        assert sorted(finished) == sorted(task.task_id for task in tasks), "one final outcome per test"
+        (end,) = self.journal.of(events.RunFinished)
+        assert self.journal.events[-1] is end
+        assert sum(number for _, number in end.counts) == end.collected == len(tasks)
+        assert self.journal.closed
+        assert self.engine.closed
+        assert not self.provider.list_instances()
+        told = [task_id for task_id, _ in self.surface.delivered]
+        assert len(told) == len(set(told)), "the surface was told of a test twice"
+        not_run = {task_id for task_id, outcome in self.outcomes().items() if outcome is Outcome.NOT_RUN}
+        assert set(told) == set(finished) - not_run
+        self._check_reservations({task.task_id: task.requirements for task in tasks})
+
+    def _check_reservations(self, required: Mapping[str, Requirements]) -> None:
+        capacity: dict[str, Resources] = {}
+        running: dict[tuple[str, str], events.AttemptStarted] = {}
+        for event in self.journal.events:
+            if isinstance(event, events.WorkerReady):
+                capacity[event.worker_id] = event.capacity
+            elif isinstance(event, events.AttemptStarted):
+                key = (event.worker_id, event.executor_id)
+                assert key not in running, "an executor runs one test at a time"
+                running[key] = event
+                together = total(e.reserved for (worker, _), e in running.items() if worker == event.worker_id)
+                assert together.fits_in(capacity[event.worker_id]), "more is reserved than there is"
+                assert required[event.task_id].amounts.fits_in(event.reserved)
+                lock = required[event.task_id].lock
+                holders = [e for e in running.values() if lock and required[e.task_id].lock == lock]
+                assert len(holders) <= 1, "two tests hold one lock"
+            elif isinstance(event, events.AttemptFinished):
+                ended = running.pop((event.worker_id, event.executor_id))
+                assert (ended.task_id, ended.attempt) == (event.task_id, event.attempt)
+        broken_off = {event.task_id for event in running.values()}
+        assert all(self.outcomes()[task_id] is Outcome.NOT_RUN for task_id in broken_off)
+
+
+def view(worker_type: WorkerType) -> WorkerView:
+    return WorkerView(
+        worker_id=worker_type.name,
+        worker_type=worker_type.name,
+        state=WorkerState.READY,
+        capacity=worker_type.capacity,
+        allocatable=worker_type.capacity,
+        labels=worker_type.labels,
+    )
+
+
+def make_task(name: str, *, scope: str = "m.py", position: int = 0, **requirements: Any) -> Task:
+    amounts = Resources(
+        cpu_cores=requirements.pop("cpu", 1),
+        memory_bytes=requirements.pop("memory", 0),
+        gpus=requirements.pop("gpu", 0),
+    )
+    return Task(
+        task_id=f"{scope}::{name}",
+        scope=scope,
+        position=position,
+        requirements=Requirements(amounts=amounts, **requirements),
+    )
+
+
+def make_tasks(count: int, **requirements: Any) -> list[Task]:
+    return [make_task(f"t{n}", position=n, **requirements) for n in range(count)]
