@@ -20,7 +20,7 @@ from drm.coordinator.settings import RunSettings
 from drm.model import events
 from drm.model import observations as seen
 from drm.model.cluster import WorkerView
-from drm.model.resources import Requirements, Resources, total
+from drm.model.resources import Resources, total
 from drm.model.work import Task
 from drm.ports import Status
 from drm.resource_optimizer import placement_problem
@@ -73,13 +73,13 @@ class Coordinator:
         self._accounts.open(predicted)
         self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in predicted))
         self._record_forecast(predicted)
-        problems: dict[Requirements, str | None] = {}
+        problems: dict[int, str | None] = {}  # by identity: equal requirements are mostly one object
         for task in predicted:
-            if task.requirements not in problems:
-                problems[task.requirements] = placement_problem(task.requirements, planned_on)
-        self._queue.add(task for task in predicted if problems[task.requirements] is None)
+            if id(task.requirements) not in problems:
+                problems[id(task.requirements)] = placement_problem(task.requirements, planned_on)
+        self._queue.add(task for task in predicted if problems[id(task.requirements)] is None)
         for task in predicted:
-            problem = problems[task.requirements]
+            problem = problems[id(task.requirements)]
             if problem is not None:
                 self._observer.refuse(task.task_id, refusal_message(problem))
         self._unplanned.append((predicted, planned_on))
@@ -113,8 +113,11 @@ class Coordinator:
         )
 
     def run(self) -> None:
-        """Return when every submitted test has its outcome, or the run was asked to stop."""
-        while not self._reason and (self._accounts.final < self._accounts.collected or self._delivery):
+        """Return when every submitted test has its outcome, or the run was asked to stop.
+
+        The surface may not have been told of all of them yet: ``close`` tells the rest while executors end.
+        """
+        while not self._reason and self._accounts.final < self._accounts.collected:
             self.step()
 
     def step(self) -> None:

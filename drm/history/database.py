@@ -44,6 +44,7 @@ _INSERT = """
 INSERT INTO attempts (test, run, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine)
 VALUES ((SELECT id FROM tests WHERE task_id = ?), ?, ?, ?, ?, ?, ?, ?)
 """
+_OVERFULL = "SELECT test FROM attempts GROUP BY test HAVING count(*) > ?"
 _PRUNE = """
 DELETE FROM attempts WHERE test = ?
 AND id <= (SELECT id FROM attempts WHERE test = ? ORDER BY id DESC LIMIT 1 OFFSET ?)
@@ -62,7 +63,7 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         uri = f"{path.absolute().as_uri()}{'?mode=ro&immutable=1' if read_only else ''}"
         self._connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
-        self._touched: set[str] = set()
+        self._recorded = False
         try:
             self._prepare(path, read_only=read_only)
         except BaseException:
@@ -104,7 +105,7 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._touched.update(_text(row.task_id) for row in rows)
+        self._recorded = True
 
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         """Return the newest attempts per test, oldest first; tests never seen are left out."""
@@ -117,24 +118,23 @@ class Database:
         return found
 
     def prune(self) -> None:
-        """Keep the newest 50 attempts of each test recorded here."""
+        """Keep the newest 50 attempts of each test."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for task_id in sorted(self._touched):
-                (test,) = connection.execute("SELECT id FROM tests WHERE task_id = ?", (task_id,)).fetchone()
-                connection.execute(_PRUNE, (test, test, KEPT_PER_TEST))
+            over = connection.execute(_OVERFULL, (KEPT_PER_TEST,)).fetchall()
+            connection.executemany(_PRUNE, ((test, test, KEPT_PER_TEST) for (test,) in over))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._touched.clear()
+        self._recorded = False
 
     def close(self) -> None:
         """Prune, then close the file: its WAL is folded into it."""
         try:
-            if self._touched:
+            if self._recorded:
                 self.prune()
         finally:
             self.abandon()

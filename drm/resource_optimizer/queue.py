@@ -139,12 +139,22 @@ class WorkQueue:
         return self._cut(lane, share)
 
     def more(self, executor_id: str, *, share: int) -> Batch | None:
-        """Return the next batch of the executor's own lane, which its present reservation covers, or None."""
+        """Return a further batch for the executor, one that its present reservation covers, or None.
+
+        From its own lane, or when that is empty from the longest lane that asks for the same.
+        """
         lane = self._owned.get(executor_id)
-        if lane is None or not lane.tasks or lane.requirements.lock is not None:
+        if lane is None or lane.requirements.lock is not None:
             return None
-        if lane.group is not None and not self._is_alike(lane.requirements, lane.reserved):
+        if lane.group is not None and not (lane.tasks and self._is_alike(lane.requirements, lane.reserved)):
             return None
+        if not lane.tasks:
+            alike = self._classes[self._class_key(lane.requirements)].fresh
+            lane = next((other for other in alike if other.group is None), None)
+            if lane is None:
+                return None
+            alike.remove(lane)
+            self._owned[executor_id] = lane
         return self._cut(lane, share)
 
     def can_serve(self, free: Resources, labels: frozenset[str]) -> bool:

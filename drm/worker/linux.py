@@ -59,3 +59,15 @@ def bury_children() -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
+
+
+def spread(number: int) -> None:
+    """Move this process to the ``number``-th of the processors it may run on (counted round), and leave it free.
+
+    A fork begins on its parent's processor. While other processes wake and sleep, the scheduler can
+    leave two busy forks on one processor for seconds (seen: half the speed of two executors).
+    """
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[number % len(allowed)]})
+        os.sched_setaffinity(0, allowed)

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import pytest
+from _pytest.nodes import Node
 
 from drm.model.work import Outcome
 
@@ -14,12 +15,14 @@ _PLAIN_FIELDS = frozenset(
     pytest.TestReport("", ("", None, ""), {}, "passed", None, "call", duration=0.0, start=0.0, stop=0.0).__dict__
 )
 _PHASES = ("setup", "call", "teardown")
+# From pytest 9.2 on nodes keep their id parsed, and a report that is given it need not parse it again.
+_NODEID = "_id" if "_id" in getattr(Node, "__slots__", ()) else "nodeid"
 
 
 class ReportEncoder:
     """Turns reports into JSON values.
 
-    A phase that passed and carries nothing but times is ``[phase, duration, start, stop]``, the
+    A phase that passed and carries nothing but times is ``[phase, duration, start]``, the
     setup with the test's location after that (finding it costs; so it is found here, once): the
     controller knows the rest from its own item. It is used only while no plugin has its own
     ``pytest_report_to_serializable``.
@@ -40,8 +43,8 @@ class ReportEncoder:
             and report.__dict__.keys() == _PLAIN_FIELDS
         ):
             if report.when == "setup":
-                return [0, report.duration, report.start, report.stop, report.location]
-            return [1 if report.when == "call" else 2, report.duration, report.start, report.stop]
+                return [0, round(report.duration, 7), round(report.start, 6), report.location]
+            return [1 if report.when == "call" else 2, round(report.duration, 7), round(report.start, 6)]
         return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
 
 
@@ -55,16 +58,25 @@ class ReportDecoder:
         """Return the reports of one test in order, each with ``worker_id`` set as under pytest-xdist."""
         keywords: Any = None
         location: Any = None
+        nodeid: Any = getattr(item, _NODEID)
         reports = []
         for data in encoded:
             if isinstance(data, list):
                 if keywords is None:
                     keywords = dict.fromkeys(item.keywords, 1)
-                phase, duration, start, stop, *where = data
+                phase, duration, start, *where = data
                 location = tuple(where[0]) if where else location or item.location
                 when: Any = _PHASES[phase]
                 report = pytest.TestReport(
-                    item.nodeid, location, keywords, "passed", None, when, duration=duration, start=start, stop=stop
+                    nodeid,
+                    location,
+                    keywords,
+                    "passed",
+                    None,
+                    when,
+                    duration=duration,
+                    start=start,
+                    stop=start + duration,
                 )
             else:
                 report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from drm.model.wire import FrameReader, encode_frame
-from drm.worker.linux import adopt_orphans, bury_children, die_with_parent
+from drm.worker.linux import adopt_orphans, bury_children, die_with_parent, spread
 
 Serve = Callable[[str, socket.socket], None]
 
@@ -38,6 +38,7 @@ class Zygote:
         self._executors: dict[int, str] = {}
         self._reader = FrameReader()
         self._descriptors: list[int] = []
+        self._forked = 0
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)
@@ -101,6 +102,7 @@ class Zygote:
 
     def _spawn(self, executor_id: str, descriptor: int) -> None:
         sock = socket.socket(fileno=descriptor)
+        self._forked += 1
         pid = os.fork()
         if pid == 0:
             self._become_executor(executor_id, sock)
@@ -118,6 +120,7 @@ class Zygote:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as the interpreter sets it at start
             os.setsid()
+            spread(self._forked)
             self._control.close()
             self._wake.close()
             self._waker.close()

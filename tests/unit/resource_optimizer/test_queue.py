@@ -81,12 +81,17 @@ def test_who_has_nothing_left_takes_the_far_half_of_the_longest() -> None:
     assert rest == ["t1", "t2", "t3", "t6", "t7", "t8"]
 
 
-def test_more_gives_the_next_of_the_same_lane_only() -> None:
-    queue = queue_of(*(task(f"t{n}", seconds=0.06) for n in range(2)), task("u", scope="other", seconds=0.06))
-    assert queue.more("gw0", share=1) is None
-    take(queue)
+def test_more_gives_what_the_reservation_covers() -> None:
+    queue = queue_of(
+        *(task(f"t{n}", seconds=0.06) for n in range(2)),
+        task("u", scope="other", seconds=0.06),
+        task("small", scope="third", seconds=0.06, cpu=0.5),
+    )
+    assert queue.more("gw0", share=1) is None, "nothing is reserved yet"
+    assert names(take(queue)) == ["t0"]
     assert names(queue.more("gw0", share=1)) == ["t1"]
-    assert queue.more("gw0", share=1) is None
+    assert names(queue.more("gw0", share=1)) == ["u"], "another module that asks for the same"
+    assert queue.more("gw0", share=1) is None, "this one asks for something else"
 
 
 def test_scarce_work_first() -> None:
