@@ -35,16 +35,26 @@ def read_settings(rootdir: Path) -> ProjectSettings:
         for key in section:
             check_key(key, _KEYS, where=f"{name} [drm]")
         requirements = parse_defaults(section, where=f"{name} [drm]")
-        options = {key: str(value) for key, value in section.items() if key not in ("cpu", "memory", "gpu", "timeout")}
+        options = {
+            key: _text(value) for key, value in section.items() if key not in ("cpu", "memory", "gpu", "timeout")
+        }
         return ProjectSettings(requirements=requirements, options=options)
     return ProjectSettings()
+
+
+def _text(value: Any) -> str:
+    """Return a value as it is written in an .ini file, where a list is words."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _section(path: Path) -> dict[str, Any] | None:
     try:
         if path.suffix == ".toml":
-            section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("drm")
-            return dict(section) if section is not None else None
+            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+            section = tool.get("drm", {}) if isinstance(tool, dict) else tool
+            if not isinstance(section, dict):
+                raise ConfigError(f"{path.name}: [tool.drm] is {section!r}", remedy="make it a table of settings")
+            return dict(section) or None
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_string(path.read_text(encoding="utf-8"))
         return dict(parser["drm"]) if parser.has_section("drm") else None
