@@ -1,0 +1,123 @@
+"""Channels survive a far side that dies or does not read; messages become observations or are refused."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drm.model import observations as seen
+from drm.model.errors import LostError
+from drm.model.resources import Resources
+from drm.model.wire import FrameReader, encode_frame
+from drm.model.work import Death, Outcome, Usage
+from drm.worker.channel import Channel
+from drm.worker.protocol import joined_message, observation
+
+
+@pytest.fixture
+def pair() -> Any:
+    ours, theirs = socket.socketpair()
+    one, other = Channel(ours, send_timeout_s=0.2), Channel(theirs, send_timeout_s=0.2)
+    yield one, other
+    one.close()
+    other.close()
+
+
+def test_messages_go_both_ways(pair: tuple[Channel, Channel]) -> None:
+    one, other = pair
+    one.send(["a", 1])
+    one.send(["b", {"x": None}])
+    assert other.next() == ["a", 1]
+    assert other.peek() == ["b", {"x": None}]
+    assert other.receive() == [["b", {"x": None}]]
+    assert other.receive() == []
+    other.send(["c"])
+    assert one.next() == ["c"]
+
+
+def test_what_had_arrived_is_read_after_the_far_side_died(pair: tuple[Channel, Channel]) -> None:
+    one, other = pair
+    one.send(["last words"])
+    one.close()
+    assert other.next() == ["last words"]
+    assert other.next() is None
+    assert other.closed
+    with pytest.raises(LostError):
+        other.send(["x"])
+
+
+def test_a_far_side_that_does_not_read_is_lost(pair: tuple[Channel, Channel]) -> None:
+    with pytest.raises(LostError, match="does not read"):
+        pair[0].send(["x" * 20_000_000])
+
+
+def test_large_messages_pass_while_the_far_side_reads(pair: tuple[Channel, Channel]) -> None:
+    message = ["large", "x" * 5_000_000]
+    got: list[Any] = []
+    reader = threading.Thread(target=lambda: got.append(pair[1].next()))
+    reader.start()
+    pair[0].send(message)
+    reader.join(10)
+    assert got == [message]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_no_bytes_raise_anything_but_lost(chunks: list[bytes]) -> None:
+    reader = FrameReader()
+    with suppress(LostError):
+        for chunk in chunks:
+            reader.feed(chunk)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=10))
+def test_no_message_raises_anything_but_lost(value: Any) -> None:
+    (message,) = FrameReader().feed(encode_frame(["x", value]))
+    for name in ("joined", "end", "idle", "exited", "warning", "nonsense", 3, None):
+        with suppress(LostError):
+            found = observation("w", [name, *(message[1] if isinstance(message[1], list) else [message[1]])])
+            assert isinstance(found, seen.Observation)
+
+
+def test_messages_become_observations() -> None:
+    capacity = Resources(cpu_cores=1.5, memory_bytes=10, gpus=1)
+    assert observation("w", joined_message(capacity, frozenset({"b", "a"}), "kind", 7)) == seen.WorkerJoined(
+        worker_id="w", capacity=capacity, labels=frozenset({"a", "b"}), worker_type="kind", pid=7
+    )
+    assert observation("w", ["end", "gw0", "t", 2, "passed", "", [[0]], [1.0, 0.5, 9]]) == seen.AttemptEnded(
+        worker_id="w",
+        executor_id="gw0",
+        task_id="t",
+        attempt=2,
+        outcome=Outcome.PASSED,
+        message="",
+        reports=[[0]],
+        usage=Usage(wall_s=1.0, cpu_s=0.5, peak_rss_bytes=9),
+    )
+    death = {"reason": "", "exit_code": 1, "signal": None, "peak_rss_bytes": 3}
+    assert observation("w", ["exited", "gw0", death]) == seen.ExecutorExited(
+        worker_id="w", executor_id="gw0", death=Death(reason="", exit_code=1, peak_rss_bytes=3)
+    )
+    assert observation("w", ["exited", "gw0", None]) == seen.ExecutorExited(worker_id="w", executor_id="gw0")
+    assert observation("w", ["idle", "gw0", ["a"]]) == seen.BatchEnded(
+        worker_id="w", executor_id="gw0", returned=("a",)
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ["joined"],
+        ["joined", "x", 1, 1, [], "k", 1],
+        ["end", "gw0", "t", 1, "splendid", "", [], [1, 1, 1]],
+        ["shutdown"],
+    ],
+)
+def test_what_is_no_message_of_ours_is_refused(message: list[Any]) -> None:
+    with pytest.raises(LostError, match="worker w sent a message that is not understood"):
+        observation("w", message)

@@ -1,0 +1,199 @@
+"""The zygote and both launchers, with real processes: every executor is told of, none is left."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher, describe_status
+from drm.worker.linux import descendants_of
+from drm.worker.zygote import Zygote
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the zygote is used on Linux only")
+
+
+def act(executor_id: str, sock: socket.socket) -> None:
+    """Do what the name says, as a test would."""
+    if executor_id.startswith("exit"):
+        os._exit(int(executor_id[4:]))
+    elif executor_id.startswith("raise"):
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        raise ValueError("an error of the executor itself")
+    elif executor_id.startswith("segv"):
+        faulthandler.disable()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif executor_id.startswith("children"):
+        for leave in (lambda: None, os.setsid):
+            if os.fork() == 0:
+                leave()
+                if os.fork() == 0:
+                    time.sleep(600)
+                os._exit(0)
+    elif executor_id.startswith("large"):
+        assert len(b"x" * 200_000_000)
+    elif executor_id.startswith("wait"):
+        try:
+            sock.sendall(b"up")
+            sock.recv(1)
+        except KeyboardInterrupt:
+            os._exit(42)
+    sock.close()
+
+
+PROGRAM = f"import os, signal, socket, sys, time\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+
+
+def fork(control: socket.socket, foreign: socket.socket) -> int:
+    pid = os.fork()
+    if pid == 0:
+        foreign.close()
+        Zygote(control, act).run()
+    return pid
+
+
+class Bench:
+    """A launcher and what it said."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+        self.said: list[list[Any]] = []
+        self.sockets: dict[str, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        launcher.start(self._selector, self.said.append)
+
+    def spawn(self, executor_id: str) -> None:
+        ours, theirs = socket.socketpair()
+        self.sockets[executor_id] = ours
+        self.launcher.spawn(executor_id, theirs)
+        theirs.close()
+
+    def wait_for(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while not (value := condition()):
+            assert time.monotonic() < deadline, self.said
+            for key, _ in self._selector.select(0.1):
+                key.data()
+        return value
+
+    def find(self, name: str, executor_id: str) -> list[Any] | None:
+        return next((m for m in self.said if m[0] == name and m[1:2] == [executor_id]), None)
+
+    def status(self, executor_id: str) -> str:
+        return describe_status(self.wait_for(lambda: self.find("exited", executor_id))[2])
+
+    def pid(self, executor_id: str) -> int:
+        return int(self.wait_for(lambda: self.find("spawned", executor_id))[2])
+
+    def close(self) -> None:
+        self.launcher.close()
+        for sock in self.sockets.values():
+            sock.close()
+        self._selector.close()
+
+
+def spawn_command(executor_id: str) -> dict[str, str]:
+    return {**os.environ, "DRM_TEST_ACT": executor_id}
+
+
+def make_spawn() -> SpawnLauncher:
+    code = (
+        PROGRAM + "import test_zygote; "
+        "test_zygote.act(os.environ['DRM_TEST_ACT'], socket.socket(fileno=int(sys.argv[1])))"
+    )
+    return SpawnLauncher((sys.executable, "-c", code), spawn_command)
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    made = Bench(ZygoteLauncher(fork) if request.param == "fork" else make_spawn())
+    before = set(descendants_of(os.getpid()))
+    yield made
+    made.close()
+    left = set(descendants_of(os.getpid())) - before
+    assert not {pid for pid in left if runs(pid)}, "processes are left"
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_how_executors_end_is_told(bench: Bench) -> None:
+    bench.wait_for(lambda: ["collected"] in bench.said)
+    wanted = {"ok": "exit code 0", "exit3": "exit code 3", "segv": "signal SIGSEGV"}
+    for name in wanted:
+        bench.spawn(name)
+    assert {name: bench.status(name) for name in wanted} == wanted
+    bench.spawn("raise")
+    assert bench.status("raise") in ("exit code 70", "exit code 1")
+    for name in wanted:
+        names = [message[0] for message in bench.said if message[1:2] == [name]]
+        assert names == ["spawned", "exited"]
+
+
+def test_peak_memory_is_told(bench: Bench) -> None:
+    for name in ("ok", "large"):
+        bench.spawn(name)
+        bench.status(name)
+    small, large = (bench.find("exited", name)[3] for name in ("ok", "large"))  # type: ignore[index]
+    assert large > 195_000  # KiB
+    assert small < large  # a spawned process starts with the peak of its parent: getrusage(2) keeps it over exec
+
+
+def test_an_executor_is_killed_or_interrupted(bench: Bench) -> None:
+    for name in ("wait1", "wait2"):
+        bench.spawn(name)
+        bench.pid(name)
+        bench.sockets[name].settimeout(15)
+        assert bench.sockets[name].recv(2) == b"up"
+    bench.launcher.signal("wait1", signal.SIGKILL)
+    bench.launcher.signal("wait2", signal.SIGINT)
+    bench.launcher.signal("nobody", signal.SIGKILL)
+    assert bench.status("wait1") == "signal SIGKILL"
+    assert bench.status("wait2") == "exit code 42"
+
+
+def test_close_ends_what_runs(bench: Bench) -> None:
+    bench.spawn("wait")
+    pid = bench.pid("wait")
+    assert runs(pid)
+    bench.close()
+    assert not runs(pid)
+
+
+def test_a_zygote_takes_along_whatever_its_executors_left() -> None:
+    bench = Bench(ZygoteLauncher(fork))
+    bench.wait_for(lambda: ["collected"] in bench.said)
+    (zygote,) = [pid for pid in descendants_of(os.getpid()) if os.getsid(pid) == pid][-1:]
+    bench.spawn("children")
+    assert bench.status("children") == "exit code 0"
+    left = bench.wait_for(lambda: descendants_of(zygote))
+    assert left, "a daemon of a test belongs to the zygote now"
+    bench.close()
+    assert not [pid for pid in [zygote, *left] if runs(pid)]
+
+
+def test_the_end_of_a_zygote_is_told() -> None:
+    bench = Bench(ZygoteLauncher(fork))
+    bench.wait_for(lambda: ["collected"] in bench.said)
+    bench.spawn("wait")
+    executor = bench.pid("wait")
+    zygote = int(Path(f"/proc/{executor}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(zygote, signal.SIGKILL)
+    gone = bench.wait_for(lambda: next((m for m in bench.said if m[0] == "gone"), None))
+    assert gone == ["gone", "the zygote ended (signal SIGKILL)"]
+    bench.wait_for(lambda: not runs(executor))
+    bench.spawn("late")  # no error: "gone" was told
+    bench.close()
