@@ -23,8 +23,9 @@ class Meter:
     def __init__(self) -> None:
         self._reset_fd: int | None = None
         self._open()
-        self._children_peak = 0
-        self._children_cpu_s = 0.0
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._children_peak = children.ru_maxrss
+        self._children_cpu_s = children.ru_utime + children.ru_stime
         self._cpu_s = self._wall_s = 0.0
 
     def _open(self) -> None:
