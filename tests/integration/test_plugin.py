@@ -153,11 +153,11 @@ def test_odd_output():
     assert 0, "caf\\u00e9 \\x00 \\u4e2d"
 
 
-class TestClass:
-    @pytest.fixture(scope="class")
-    def kept(self):
-        return []
+@pytest.fixture(scope="class")
+def kept():
+    return []
 
+class TestClass:
     def test_one(self, kept):
         kept.append(1)
 
