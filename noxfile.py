@@ -114,11 +114,17 @@ def tee(path: Path) -> Iterator[IO[str]]:
     read_end, write_end = os.pipe()
 
     def pump() -> None:
-        with open(read_end, "rb", buffering=0) as source, open(path, "wb") as log:
+        failed = False
+        with open(read_end, "rb", buffering=0) as source, open(path, "wb", buffering=0) as log:
             while chunk := source.read(65536):
-                log.write(chunk)
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.flush()
+                try:
+                    if not failed:
+                        log.write(chunk)
+                except OSError as error:  # the stage goes on, and is still seen
+                    failed = True
+                    print(f"{path}: {error.strerror}; what follows is not kept", flush=True)
 
     thread = threading.Thread(target=pump, daemon=True)
     thread.start()
@@ -161,7 +167,10 @@ def recorded(folder: Path, stage: str, asked: Arguments) -> Iterator[None]:
             "finished_at": finished.isoformat(timespec="seconds"),
             "duration_s": round((finished - started).total_seconds(), 3),
         }
-        (folder / "status.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        try:
+            (folder / "status.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            print(f"{folder / 'status.json'}: {error.strerror}; the report will not know how {stage} ended", flush=True)
 
 
 def run_stage(session: nox.Session, stage: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from drm import __version__
@@ -14,7 +15,14 @@ _REPORTS = Path("reports")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (pytest's for ``drm run``, 4 for a usage error)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("drm: interrupted", file=sys.stderr)
+        return 2
+
+
+def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:  # everything after it is pytest's
         return _run(arguments[1:])
     parser = _parser()
@@ -66,13 +74,57 @@ def _run(arguments: list[str]) -> int:
 
     wants_report = "--drm-no-report" not in arguments
     arguments = [argument for argument in arguments if argument != "--drm-no-report"]
-    if not any(argument.split("=")[0] == "--drm-report-dir" for argument in arguments):
-        arguments = ["--drm-report-dir", str(_REPORTS / "run"), *arguments]
+    folder = _report_dir(arguments)
+    if folder is None:
+        folder = _REPORTS / "run"
+        arguments = ["--drm-report-dir", str(folder), *arguments]
+    _forget(folder)
     plugin = [] if _is_installed() else ["-p", "drm.pytest_plugin"]
     code = int(pytest.main([*plugin, "--drm", *arguments]))
-    if wants_report and code in (0, 1, 2, 3):
+    ran = (folder / "events.ndjson").exists()
+    if wants_report and (ran or code):  # neither: --help, --collect-only and the like
+        _write_status(folder, code)
         _show_reports()
     return code
+
+
+def _report_dir(arguments: list[str]) -> Path | None:
+    """Return the folder that --drm-report-dir names, if it is given."""
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--drm-report-dir":
+            following = arguments[index + 1 : index + 2]
+            return Path(value) if equals else Path(*following)
+    return None
+
+
+def _forget(folder: Path) -> None:
+    """Remove the record of the run before: it must not pass for one of this run."""
+    for name in ("events.ndjson", "results.json", "status.json"):
+        with suppress(OSError):
+            (folder / name).unlink()
+
+
+_ENDS = {1: "tests failed", 2: "it was interrupted, or tests could not be collected", 3: "an internal error"}
+
+
+def _write_status(folder: Path, code: int) -> None:
+    """Say how the run ended, for when its record does not: nothing was collected, or pytest did not get that far."""
+    import json
+
+    passed = code in (0, 5)  # 5: there were no tests, which is no failure, and shown as "no tests"
+    record = {
+        "schema_version": 1,
+        "stage": folder.name,
+        "status": "passed" if passed else "failed",
+        "exit_code": code,
+        "reason": "" if passed else _ENDS.get(code, f"pytest ended with exit code {code}"),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "status.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"drm: cannot write {folder / 'status.json'}: {error.strerror}", file=sys.stderr)
 
 
 def _is_installed() -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -113,7 +114,7 @@ class Controller:
         finally:
             with self._interruptions(run):
                 run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
-            self._status.clear()
+            self._status.end()
             gc.unfreeze()
         self._raise(session, run, failure)
 
@@ -127,6 +128,7 @@ class Controller:
             run_id=run_id,
             executor_count=max(1, self._options.executors[1], self._options.workers[1]),
             basetemp=str(factory.getbasetemp()) if factory is not None else "",
+            max_failures=config.getoption("maxfail"),
         )
 
     def _launcher(self, session: pytest.Session, suite: Suite) -> Launcher:
@@ -188,8 +190,19 @@ class Controller:
 
     # -- the end
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+        """Finish the record; then let a report that finds the disk full (junit.xml) cost no more than a line."""
+        self._finish_record(session, exitstatus)
+        try:
+            return (yield)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._status.say(f"cannot write {error.filename or 'a report'}: {error.strerror}; free some space")
+            return None
+
+    def _finish_record(self, session: pytest.Session, exitstatus: int) -> None:
         if self._inline is not None:
             reason = str(session.shouldfail or session.shouldstop or "")
             self._inline.finish(reason or ("interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else ""))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from drm.model.cluster import ClusterSnapshot, Instance, InstanceRequest, WorkerType
+from drm.model.cluster import Instance, InstanceRequest, WorkerType
 from drm.model.events import Event
 from drm.model.observations import Observation
 from drm.model.resources import Resources
@@ -197,9 +197,3 @@ class Forecaster(Protocol):
     def predict_resource_requirements(self, tasks: Sequence[Task]) -> list[Forecast]: ...
 
     def record_task_execution(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None: ...
-
-
-class Ledger(Protocol):
-    """What the optimizer asks of the resource manager."""
-
-    def snapshot(self, now_s: float) -> ClusterSnapshot: ...

@@ -59,6 +59,7 @@ class PytestSurface:
         for report in reports:
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+        self._status.restore()
 
     def _hook_of(self, item: pytest.Item) -> Any:
         """Return ``item.ihook``, found once per module: tests of one share it."""
@@ -85,6 +86,7 @@ class StatusLine:
         self._now = now
         self._next_line_s = now() + _LINE_EVERY_S
         self._shown = False
+        self._line = ""
         self._quiet = config.get_verbosity() < 0
         self._on_terminal = self._reporter is not None and self._reporter.isatty
 
@@ -92,13 +94,20 @@ class StatusLine:
         if self._reporter is None or self._quiet:
             return
         if self._on_terminal:
-            # IND (ESC D) makes sure that a line below exists, and keeps the column; then save the cursor,
-            # write below, come back: pytest's own line is never touched.
-            self._raw(f"\x1bD\x1b[A\x1b7\x1b[B\r\x1b[2K\x1b[2m{self._text(status)}\x1b[0m\x1b8")
-            self._shown = True
+            self._line = self._text(status)
+            self._shown = False
+            self.restore()
         elif self._now() >= self._next_line_s:
             self._next_line_s = self._now() + _LINE_EVERY_S
             self.say(self._text(status))
+
+    def restore(self) -> None:
+        """Show the line again after pytest has written."""
+        if self._line and not self._shown:
+            # IND (ESC D) makes sure that a line below exists, and keeps the column; then save the cursor,
+            # write below, come back: pytest's own line is never touched.
+            self._raw(f"\x1bD\x1b[A\x1b7\x1b[B\r\x1b[2K\x1b[2m{self._line}\x1b[0m\x1b8")
+            self._shown = True
 
     def _text(self, status: Status) -> str:
         from drm.reporting.terminal import status_line
@@ -121,6 +130,11 @@ class StatusLine:
         if self._shown:
             self._raw("\x1b7\x1b[B\r\x1b[2K\x1b8")
             self._shown = False
+
+    def end(self) -> None:
+        """Show no line any more."""
+        self.clear()
+        self._line = ""
 
     def say(self, line: str) -> None:
         if self._reporter is not None:

@@ -133,6 +133,7 @@ class Run:
             executors=options.executors,
             workers=options.workers,
             worker_types=options.worker_types,
+            max_failures=suite.max_failures,
         )
         if options.worker_types:
             self.providers.add_provider(LocalProvider(options.capacity, options.worker_types))

@@ -124,6 +124,8 @@ class Coordinator:
         """Go through one round. For callers that submit while work is under way, or let an idle pool shrink."""
         for observation in self._parts.engine.poll(0.0 if self._delivery else _ROUND_S):
             self._observer.observe(observation)
+        if self._settings.max_failures and self._accounts.bad >= self._settings.max_failures:
+            self._dispatch.closed = True  # the surface has the last word, when it has been told
         if not self._reason:
             self._dispatch.enforce_timeouts()
             self._dispatch.assign()
@@ -134,6 +136,8 @@ class Coordinator:
         self._delivery.drain(_SLICE_S)
         if not self._reason and (wish := self._parts.surface.stop_wanted()):
             self.request_stop(wish)
+        elif self._dispatch.closed and not self._delivery:
+            self.request_stop(f"{self._accounts.bad} tests failed")
         self._recorder.flush()
         self._show_status()
 
@@ -154,6 +158,7 @@ class Coordinator:
 
     @property
     def stop_reason(self) -> str:
+        """Why the run was cut short; empty when it was not."""
         return self._reason
 
     # -- the end

@@ -14,7 +14,7 @@ class RunSettings:
 
     ``grace_s``: how long executors may tear down when a run is cut short; ``teardown_s``: at its normal end.
     ``start_s``: how long a worker may take to join. ``lost_attempts``: how often a test is begun anew when its
-    worker is lost.
+    worker is lost. ``max_failures``: bad tests after which no other is begun (0: no limit); the surface ends the run.
     """
 
     run_id: str
@@ -25,3 +25,4 @@ class RunSettings:
     teardown_s: float = 300.0
     start_s: float = 300.0
     lost_attempts: int = 3
+    max_failures: int = 0

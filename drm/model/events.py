@@ -275,8 +275,3 @@ def _decision(value: dict[str, Any]) -> ScalingDecision:
     fields["action"] = ScalingAction(fields["action"])
     fields["trigger"] = Trigger(**fields["trigger"])
     return ScalingDecision(**fields)
-
-
-def replaced(event: Event, **changes: Any) -> Event:
-    """Return a copy of the event with some fields changed."""
-    return dataclasses.replace(event, **changes)

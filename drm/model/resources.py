@@ -76,14 +76,6 @@ class Resources:
                 share = max(share, mine / whole if whole > 0 else math.inf)
         return share
 
-    def at_most(self, other: Resources) -> Resources:
-        """Return the smaller amount in each dimension."""
-        return Resources(
-            cpu_cores=min(self.cpu_cores, other.cpu_cores),
-            memory_bytes=min(self.memory_bytes, other.memory_bytes),
-            gpus=min(self.gpus, other.gpus),
-        )
-
     def at_least(self, other: Resources) -> Resources:
         """Return the larger amount in each dimension."""
         return Resources(
@@ -91,10 +83,6 @@ class Resources:
             memory_bytes=max(self.memory_bytes, other.memory_bytes),
             gpus=max(self.gpus, other.gpus),
         )
-
-    @property
-    def is_zero(self) -> bool:
-        return not (self.cpu_cores or self.memory_bytes or self.gpus)
 
     def describe(self) -> str:
         """Return the amounts for people: ``"2 cpu, 4 GiB, 1 gpu"``."""
@@ -133,6 +121,11 @@ class Requirements:
     group: str | None = None
     timeout_s: float | None = None
     sources: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def states_memory(self) -> bool:
+        """Tell whether a marker or the configuration says how much memory: then no forecast overrides it."""
+        return self.source_of("memory") in ("marker", "configuration")
 
     def source_of(self, name: str) -> str:
         """Return where the amount called ``name`` came from (``"default"`` if not said)."""

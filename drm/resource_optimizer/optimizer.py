@@ -29,7 +29,7 @@ class ResourceOptimizer:
     def predict_task_requirements(self, tasks: Sequence[Task], *, largest: Resources | None = None) -> list[Task]:
         """Return the tasks with a forecast each, in the same order.
 
-        Memory (bytes) that no marker states is raised to the forecast, on a grid of
+        Memory (bytes) that neither a marker nor the configuration states is raised to the forecast, on a grid of
         12.5 %, but not past ``largest`` (what the largest worker offers): a forecast alone
         makes no test unplaceable. Amounts never go down.
         """
@@ -95,6 +95,6 @@ def _raised(
     key = (id(requirements), wanted, forecast.method)
     raised = shared.get(key)
     if raised is None:
-        stated = requirements.source_of("memory") == "marker"
+        stated = requirements.states_memory
         raised = shared[key] = requirements if stated else with_memory(requirements, wanted, forecast.method)
     return raised

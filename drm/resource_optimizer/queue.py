@@ -21,6 +21,7 @@ from drm.model.work import Task
 
 BATCH_S = 0.05  # short tests travel together, about this much work at a time
 LONG_S = 0.5  # a test expected to take longer is queued by itself, whatever its module
+_LEAST_STOLEN_S = 0.01  # less is not worth setting its fixtures up twice
 _MEMORY_STEP = 64 * 2**20
 
 
@@ -204,7 +205,7 @@ class WorkQueue:
 
     def _round(self, requirements: Requirements) -> Requirements:
         amounts = requirements.amounts
-        if requirements.source_of("memory") == "marker" or amounts.memory_bytes <= 0:
+        if requirements.states_memory or amounts.memory_bytes <= 0:
             return requirements
         memory = _MEMORY_STEP
         while memory < amounts.memory_bytes:
@@ -257,6 +258,8 @@ class WorkQueue:
         for lane in self._owned.values():
             if not lane.tasks or lane.group is not None or not self._fits(lane.requirements, free, labels):
                 continue
+            if lane.expected_s < _LEAST_STOLEN_S:
+                continue
             if best is None or lane.expected_s > best.expected_s:
                 best = lane
         if best is None:
@@ -295,6 +298,16 @@ class WorkQueue:
             tasks=tuple(tasks),
             amounts=requirements.amounts,
             lock=lock,
-            next_task=lane.tasks[0].task_id if lane.tasks else None,
+            next_task=self._likely_next(lane),
             expected_s=expected,
         )
+
+    def _likely_next(self, lane: _Lane) -> str | None:
+        """Return the test that the executor will probably run after this batch.
+
+        The next of its lane; when that is empty one of the same module that waits elsewhere.
+        """
+        if lane.tasks:
+            return lane.tasks[0].task_id
+        same = (other for other in self._owned.values() if other.scope == lane.scope and other.tasks)
+        return next((other.tasks[-1].task_id for other in same), None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -24,7 +25,9 @@ class Executor:
     the coordinator always knows which test it was running.
     """
 
-    def __init__(self, session: pytest.Session, channel: Channel, items: Mapping[str, pytest.Item]) -> None:
+    def __init__(
+        self, session: pytest.Session, channel: Channel, items: Mapping[str, pytest.Item], *, max_failures: int = 0
+    ) -> None:
         self._session = session
         self._config = session.config
         self._channel = channel
@@ -32,11 +35,13 @@ class Executor:
         self._encoder = ReportEncoder(session.config)
         self._meter = Meter()
         self._reports: list[pytest.TestReport] = []
+        self._has_parts = False
         self._outgoing: list[list[Any]] = []
         self._last: tuple[str, pytest.Item] | None = None
         self._announced: Any = None
         self._looked_s = 0.0
-        self._failed = False
+        self._max_failures = max_failures
+        self._failures = 0
 
     def serve(self, *, tear_down: bool = True) -> None:
         """Run until told to stop, or until nobody listens any more; then tear everything down.
@@ -53,7 +58,8 @@ class Executor:
                 self._ask("exit", str(error.msg), error.returncode)
             self._settle(None)
             if tear_down:
-                self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=int(self._failed))
+                with self._unheard():
+                    self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=int(self._failures > 0))
             self._flush()
         except LostError:
             return
@@ -80,6 +86,9 @@ class Executor:
                 self._ask(kind, str(self._session.shouldfail or self._session.shouldstop))
                 returned = tasks[index + 1 :]
                 break
+            if self._max_failures and self._failures >= self._max_failures:  # -x: the controller will stop the run
+                returned = tasks[index + 1 :]
+                break
         self._put(["idle", returned])
         self._flush()
 
@@ -100,7 +109,7 @@ class Executor:
         if item is not self._announced:
             self._settle(item)
         self._flush()
-        self._reports = []
+        self._reports, self._has_parts = [], False
         self._last = (task_id, item)
         self._announced = self._neighbour(following)
         self._meter.start()
@@ -110,7 +119,7 @@ class Executor:
         self._put(["end", task_id, attempt, outcome, message, list(map(self._encoder.encode, self._reports)), usage])
 
     def _neighbour(self, following: str | None) -> Any:
-        """Return the node that decides which fixtures stay set up: the next test, or else the session."""
+        """Return the item or collector that decides which fixtures stay set up: the next test, or else the session."""
         return self._items.get(following, self._session) if following is not None else self._session
 
     def _settle(self, upcoming: pytest.Item | None) -> None:
@@ -122,12 +131,32 @@ class Executor:
         if self._last is None:
             return
         task_id, item = self._last
-        call = pytest.CallInfo.from_call(
-            lambda: self._session._setupstate.teardown_exact(upcoming), when="teardown", reraise=KeyboardInterrupt
-        )
+        with self._heard_by(item):
+            call = pytest.CallInfo.from_call(
+                lambda: self._session._setupstate.teardown_exact(upcoming), when="teardown", reraise=KeyboardInterrupt
+            )
         if call.excinfo is not None:
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
             self._put(["late", task_id, first_line(report), self._encoder.encode(report)])
+
+    def _heard_by(self, item: pytest.Item) -> AbstractContextManager[None]:
+        """Capture output for the item's report."""
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        return nullcontext() if capture is None else capture.item_capture("teardown", item)
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Keep output from the terminal, which is the controller's (not with -s)."""
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is None or not capture.is_globally_capturing():
+            yield
+            return
+        capture.resume_global_capture()
+        try:
+            yield
+        finally:
+            capture.suspend_global_capture(in_=False)
+            capture.read_global_capture()
 
     def _ask(self, kind: str, message: str, exit_code: int | None = None) -> None:
         self._put(["ask", kind, message, exit_code])
@@ -142,7 +171,14 @@ class Executor:
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._failed = self._failed or report.failed
+        if type(report) is not pytest.TestReport:
+            self._has_parts = True
+        elif self._has_parts and report.when == "call":
+            # A test with failed subtests is made a failure where pytest asks for the status of its report,
+            # which nobody does here: there is no terminal.
+            self._config.hook.pytest_report_teststatus(report=report, config=self._config)
+        if report.failed and not hasattr(report, "wasxfail"):
+            self._failures += 1
         self._reports.append(report)
 
     @pytest.hookimpl

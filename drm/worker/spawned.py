@@ -47,7 +47,7 @@ def main(descriptor: int) -> int:
         items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
-            Executor(session, channel, items).serve(tear_down=False)
+            Executor(session, channel, items, max_failures=suite.max_failures).serve(tear_down=False)
 
     code = collect_and(suite, suite.identity(executor_id), loop)
     channel.close()

@@ -29,6 +29,7 @@ class Suite:
     run_id: str
     executor_count: int
     basetemp: str
+    max_failures: int = 0  # pytest's --maxfail; 0: no limit
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -71,7 +72,7 @@ def run_zygote(session: pytest.Session, suite: Suite, control: socket.socket) ->
     def serve(executor_id: str, sock: socket.socket) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the terminal's input is the controller's
         become_worker(session.config, suite.identity(executor_id))
-        Executor(session, Channel(sock), items).serve()
+        Executor(session, Channel(sock), items, max_failures=suite.max_failures).serve()
 
     Zygote(control, serve).run()
 

@@ -65,7 +65,7 @@ def test_a_line_holds_the_fields_and_nothing_else() -> None:
 
 
 def test_an_attempt_without_outcome_survives_too() -> None:
-    event = events.replaced(example(events.AttemptFinished), outcome=None)
+    event = dataclasses.replace(example(events.AttemptFinished), outcome=None)
     assert events.from_dict(json.loads(json.dumps(events.to_dict(event)))) == event
 
 

@@ -28,14 +28,12 @@ def test_taking_away_what_was_added_restores_exactly(amounts: list[Resources], s
 def test_fits_and_lacking_agree(asked: Resources, free: Resources) -> None:
     assert asked.fits_in(free) == (asked.lacking(free) == [])
     assert asked.fits_in(asked + free)
-    assert asked.at_most(free).fits_in(free)
     assert free.fits_in(asked.at_least(free))
 
 
 def test_the_sum_of_many_tenths_is_exact() -> None:
     assert total([Resources(cpu_cores=0.1)] * 30) == Resources(cpu_cores=3)
     assert total([]) == ZERO
-    assert ZERO.is_zero
 
 
 @pytest.mark.parametrize("name", ["cpu_cores", "memory_bytes", "gpus"])

@@ -57,9 +57,16 @@ def test_short_tests_travel_together_and_long_ones_alone() -> None:
 
 
 def test_batches_shrink_so_that_near_the_end_all_have_work() -> None:
-    queue = queue_of(*(task(f"t{n}", seconds=0) for n in range(16)))
+    queue = queue_of(*(task(f"t{n}", seconds=0.01) for n in range(16)))
     sizes = [len(take(queue, f"gw{n % 2}", share=2).tasks) for n in range(6)]  # type: ignore[union-attr]
     assert sizes == [4, 3, 2, 1, 1, 1]
+
+
+def test_too_little_to_set_fixtures_up_twice_for_is_not_split() -> None:
+    queue = queue_of(*(task(f"t{n}", seconds=0.001) for n in range(4)))
+    assert names(take(queue, share=4)) == ["t0"]
+    assert take(queue, "gw1", share=4) is None
+    assert names(take(queue, share=4)) == ["t1"]
 
 
 def test_the_longest_module_first_and_an_executor_stays_in_its_module() -> None:
