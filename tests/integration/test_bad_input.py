@@ -90,7 +90,8 @@ def test_a_requirement_larger_than_any_worker(project: Project) -> None:
         assert ran.account() == {"passed": 1, "error": 4}
         messages = {test.task_id: test.message for test in project.results().summary.tests}
         assert "1000 cpu" in messages["test_large.py::test_cpu"]
-        assert "lower its @pytest.mark.drm" in messages["test_large.py::test_label"]
+        assert "lower its @pytest.mark.drm" in messages["test_large.py::test_cpu"]
+        assert "label x86" in messages["test_large.py::test_label"]
 
 
 def test_an_empty_collection(project: Project) -> None:
