@@ -11,54 +11,27 @@ could not be read, or belongs to another commit.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from xml.sax.saxutils import quoteattr
 
+from drm._badge_rendering import COLORS, NO_TESTS, Badge, markdown_lines, pybadges, write_badge
 from drm.model.errors import ConfigError, DrmError
 from drm.model.stages import COMPONENTS, STAGES
 from drm.model.units import parse_duration
 from drm.reporting.collect import build_report
-from drm.reporting.files import write_atomic
+from drm.reporting.files import check_folder
 from drm.reporting.json_report import read_report
 from drm.reporting.report import Cell, Report, State
 from drm.reporting.text import one_line
 
-__all__ = ["Badge", "badges_of", "generate_badges", "main", "markdown_lines"]
+__all__ = ["COLORS", "Badge", "badges_of", "generate_badges", "main", "markdown_lines"]
 
-# White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).
-COLORS = {
-    State.ERROR: "#6d28d9",
-    State.FAILING: "#c62828",
-    State.PARTIAL: "#b45309",
-    State.STALE: "#616161",
-    State.PASSING: "#2e7d32",
-    State.NO_TESTS: "#616161",
-    State.MISSING: "#616161",
-}
 OVERALL = "drm_status"
 COVERAGE = "drm_coverage_status"
-_NO_TESTS = Cell(state=State.NO_TESTS)
-_CACHE_S = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Badge:
-    """One badge: ``name`` is its file, ``why`` goes to the meta file."""
-
-    name: str
-    label: str
-    message: str
-    state: State
-    tests: Cell = _NO_TESTS
-    why: str = ""
 
 
 def _badge(name: str, label: str, state: State, tests: Cell, why: str = "") -> Badge:
@@ -98,7 +71,7 @@ def _coverage(report: Report) -> Badge:
     if report.coverage is None:
         problem = next((problem for problem in report.problems if problem.startswith("coverage.json")), "")
         state = State.ERROR if problem else State.MISSING
-        return _badge(name, "Coverage", state, _NO_TESTS, problem or "no coverage was measured")
+        return _badge(name, "Coverage", state, NO_TESTS, problem or "no coverage was measured")
     percent = int(report.coverage.percent)  # rounded down: 99.9% is not 100%
     state = State.PASSING if percent >= 80 else State.PARTIAL if percent >= 60 else State.FAILING
     return Badge(name=name, label="Coverage", message=f"{percent}%", state=state)
@@ -108,10 +81,10 @@ def _absent(report: Report) -> Iterator[Badge]:
     """Yield badges for a report that says nothing of stages: those left from before would claim what nobody knows."""
     state = State.ERROR if report.state is State.ERROR and not report.sections else State.MISSING
     for component in COMPONENTS:
-        yield _badge(_name(component.slug), component.title, state, _NO_TESTS)
+        yield _badge(_name(component.slug), component.title, state, NO_TESTS)
     for stage in STAGES:
-        yield _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), state, _NO_TESTS)
-    yield _badge(COVERAGE, "Coverage", state, _NO_TESTS)
+        yield _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), state, NO_TESTS)
+    yield _badge(COVERAGE, "Coverage", state, NO_TESTS)
 
 
 def generate_badges(
@@ -129,7 +102,7 @@ def generate_badges(
     A passing report of another ``commit``, or older than ``max_age_s``, is stale; a report.json that
     cannot be read is an error. Raises ConfigError without pybadges, DrmError when a file cannot be written.
     """
-    draw = _pybadges()
+    draw = pybadges()
     report = source if isinstance(source, Report) else _load(Path(source))
     report = _aged(report, commit, max_age_s, now if now is not None else datetime.now(UTC))
     folder = Path(output_dir)
@@ -138,7 +111,7 @@ def generate_badges(
         badges += [badge for badge in _absent(report) if (folder / f"{badge.name}.json").exists()]
     if not component_badges:
         badges = badges[:1]
-    return [path for badge in badges for path in _write(badge, report, folder, draw)]
+    return [path for badge in badges for path in write_badge(badge, report, folder, draw)]
 
 
 def _load(source: Path) -> Report:
@@ -148,7 +121,7 @@ def _load(source: Path) -> Report:
     try:
         return read_report(source)
     except DrmError as error:
-        return Report(state=State.ERROR, headline=str(error), created_at="", drm_version="", tests=_NO_TESTS)
+        return Report(state=State.ERROR, headline=str(error), created_at="", drm_version="", tests=NO_TESTS)
 
 
 def _aged(report: Report, commit: str, max_age_s: float | None, now: datetime) -> Report:
@@ -176,76 +149,6 @@ def _age_s(started_at: str, now: datetime) -> float:
         return (now - datetime.fromisoformat(started_at)).total_seconds()
     except (ValueError, TypeError):  # no time, or one without a zone: as good as too old
         return float("inf")
-
-
-def _pybadges() -> Callable[..., str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pkg_resources, which pybadges needs, says at every import that it will go
-            from pybadges import badge
-    except ImportError as error:
-        remedy = "pip install 'drm-testing[badges]'"
-        raise ConfigError(f"badges need pybadges, which cannot be imported ({error})", remedy=remedy) from error
-    draw: Callable[..., str] = badge
-    return draw
-
-
-def _write(badge: Badge, report: Report, folder: Path, draw: Callable[..., str]) -> Iterator[Path]:
-    for suffix, text in (("svg", _svg(badge, draw)), ("json", _json(_endpoint(badge)))):
-        path = folder / f"{badge.name}.{suffix}"
-        write_atomic(path, text)
-        yield path
-    write_atomic(folder / f"{badge.name}.meta.json", _json(_meta(badge, report)))
-
-
-def _json(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2) + "\n"
-
-
-def _endpoint(badge: Badge) -> dict[str, Any]:
-    return {
-        "schemaVersion": 1,
-        "label": badge.label,
-        "message": badge.message,
-        "color": COLORS[badge.state],
-        "isError": badge.state in (State.ERROR, State.FAILING),
-        "cacheSeconds": _CACHE_S,
-    }
-
-
-def _meta(badge: Badge, report: Report) -> dict[str, Any]:
-    tests = badge.tests
-    return {
-        "state": badge.state.value,
-        "why": one_line(badge.why, 500),
-        "passed": tests.passed,
-        "ran": tests.ran,
-        "skipped": tests.skipped,
-        "not_run": tests.not_run,
-        "collected": tests.collected,
-        "commit": one_line(report.commit),
-        "branch": one_line(report.branch),
-        "created_at": report.created_at,
-    }
-
-
-def _svg(badge: Badge, draw: Callable[..., str]) -> str:
-    """Return the picture, with a name for those who do not see it."""
-    said = f"{badge.label}: {badge.message}"
-    text = draw(
-        left_text=badge.label,
-        right_text=badge.message,
-        right_color=COLORS[badge.state],
-        whole_title=said,
-        id_suffix=f"-{badge.name}",
-    )
-    return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(said)} ', 1) + "\n"
-
-
-def markdown_lines(badges: Sequence[Badge], *, repository: str, branch: str, folder: str) -> list[str]:
-    """Return the README line of each badge, through shields' endpoint."""
-    place = f"https://raw.githubusercontent.com/{repository}/{branch}/{folder.strip('/')}"
-    return [f"![{badge.label}](https://img.shields.io/endpoint?url={place}/{badge.name}.json)" for badge in badges]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -296,10 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_one(report: Report, output: Path, *, label: str, commit: str, max_age_s: float | None) -> list[Path]:
-    draw = _pybadges()
+    draw = pybadges()
     aged = _aged(report, commit, max_age_s, datetime.now(UTC))
     badge = replace(badges_of(aged, label=label)[0], name=output.name.removesuffix(".svg").removesuffix(".json"))
-    return list(_write(badge, aged, output.parent, draw))
+    return list(write_badge(badge, aged, output.parent, draw))
 
 
 if __name__ == "__main__":

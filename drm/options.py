@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import parse_worker_type
 from drm.model.resources import Resources
@@ -21,26 +22,29 @@ from drm.settings import ProjectSettings
 def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     """Return what the command line asks for, then the [drm] section, then the defaults. ConfigError if impossible."""
 
-    def option(name: str) -> Any:
+    def option(name: str) -> tuple[Any, str]:
+        """Return the value, and what an error about it should name."""
         given = config.getoption(f"drm_{name}")
-        return given if given is not None else settings.options.get("machine_memory" if name == "memory" else name)
+        if given is not None:
+            return given, f"--drm-{name.replace('_', '-')}"
+        key = "machine_memory" if name == "memory" else name
+        return settings.options.get(key), f"{settings.where}: {key}"
 
-    cpus, memory = option("cpus"), option("memory")
+    cpus, cpus_from = option("cpus")
+    memory, memory_from = option("memory")
     capacity = capacity_of(
-        _cores(cpus) if cpus is not None else None,
-        parse_bytes(memory, what="--drm-memory") if memory is not None else None,
+        _cores(cpus, cpus_from) if cpus is not None else None,
+        parse_bytes(memory, what=memory_from) if memory is not None else None,
     )
-    executors = _executors(option("executors"), capacity)
+    executors = _executors(*option("executors"), capacity)
     if config.getoption("usepdb") or config.getoption("trace", False):
         executors = (0, 0)  # a debugger needs the terminal
     if cpus is None and executors[1] > capacity.cpu_cores:
         capacity = Resources(cpu_cores=executors[1], memory_bytes=capacity.memory_bytes)
-    workers, worker_types = (0, 0), ()
-    if option("workers") is not None:
-        workers = parse_count_range(option("workers"), what="--drm-workers", auto=int(capacity.cpu_cores), minimum=0)
-        worker_types = _worker_types(option("worker_type"), capacity, workers)
-    elif option("worker_type") is not None:
-        raise ConfigError("--drm-worker-type is given without --drm-workers", remedy="add --drm-workers 1..4")
+    workers, worker_types = _workers(option("workers"), option("worker_type"), capacity)
+    start, start_from = option("start")
+    if start not in (None, "fork", "spawn"):
+        raise ConfigError(f"{start_from}: {start!r} is no way to start executors", remedy="write fork or spawn")
     report_dir = config.getoption("drm_report_dir")
     history = config.rootpath / ".drm" / "history.db"
     return RunOptions(
@@ -48,7 +52,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         workers=workers,
         worker_types=worker_types,
         capacity=capacity,
-        start_method=option("start") or ("fork" if hasattr(os, "fork") and sys.platform == "linux" else "spawn"),
+        start_method=start or ("fork" if hasattr(os, "fork") and sys.platform == "linux" else "spawn"),
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
         history_path=history,
         rootdir=config.rootpath,
@@ -56,35 +60,42 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     )
 
 
-def _cores(value: Any) -> float:
+def _cores(value: Any, what: str) -> float:
     try:
         cores = float(value)
     except ValueError:
         cores = 0.0
     if not 0 < cores < 1e6:
-        raise ConfigError(f"--drm-cpus: {value!r} is not a number of cores", remedy="give a number above 0")
+        raise ConfigError(f"{what}: {value!r} is not a number of cores", remedy="give a number above 0")
     return cores
 
 
-def _executors(value: Any, capacity: Resources) -> tuple[int, int]:
+def _executors(value: Any, what: str, capacity: Resources) -> tuple[int, int]:
     auto = max(1, int(capacity.cpu_cores))
     if value is None:
         return auto, auto
-    return parse_count_range(str(value), what="--drm-executors", auto=auto, minimum=0)
+    return parse_count_range(str(value), what=what, auto=auto, minimum=0)
 
 
-def _worker_types(texts: Any, capacity: Resources, workers: tuple[int, int]) -> Any:
-    if isinstance(texts, str):
-        texts = texts.split()
-    texts = texts or ["cpu=1"]
-    types = tuple(
-        parse_worker_type(text, machine=capacity, number=number if len(texts) > 1 else 0)
+def _workers(
+    count: tuple[Any, str], types: tuple[Any, str], capacity: Resources
+) -> tuple[tuple[int, int], tuple[WorkerType, ...]]:
+    """Return how many separate workers there may be, and their types; (0, 0) and none when they are not asked for."""
+    texts, types_from = types
+    if count[0] is None:
+        if texts is not None:
+            raise ConfigError(f"{types_from} is given without a number of workers", remedy="add --drm-workers 1..4")
+        return (0, 0), ()
+    workers = parse_count_range(str(count[0]), what=count[1], auto=int(capacity.cpu_cores), minimum=0)
+    if workers[1] < 1:
+        raise ConfigError(f"{count[1]}: 0 workers run no test", remedy='give a range like "1..4"')
+    texts = texts.split() if isinstance(texts, str) else texts or ["cpu=1"]
+    worker_types = tuple(
+        parse_worker_type(text, machine=capacity, number=number if len(texts) > 1 else 0, what=types_from)
         for number, text in enumerate(texts)
     )
-    check_worker_types(types, capacity)
-    if workers[1] < 1:
-        raise ConfigError("--drm-workers: 0 workers run no test", remedy='give a range like "1..4"')
-    return types
+    check_worker_types(worker_types, capacity)
+    return workers, worker_types
 
 
 def other_threads() -> list[str]:

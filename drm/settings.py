@@ -11,13 +11,17 @@ from typing import Any
 from drm.model.errors import ConfigError
 from drm.model.markers import check_key, parse_defaults
 
-_KEYS = ("cpu", "memory", "gpu", "timeout", "executors", "workers", "worker_type", "cpus", "machine_memory")
+_KEYS = ("cpu", "memory", "gpu", "timeout", "executors", "workers", "worker_type", "cpus", "machine_memory", "start")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
-    """``requirements``: defaults for tests without a marker (parsed); ``options``: defaults of --drm-... options."""
+    """``requirements``: defaults for tests without a marker (parsed); ``options``: defaults of --drm-... options.
 
+    ``where`` names the file and section they are from.
+    """
+
+    where: str = ""
     requirements: dict[str, Any] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
 
@@ -32,13 +36,14 @@ def read_settings(rootdir: Path) -> ProjectSettings:
         section = _section(path) if path.is_file() else None
         if section is None:
             continue
+        where = f"{name} [{'tool.drm' if path.suffix == '.toml' else 'drm'}]"
         for key in section:
-            check_key(key, _KEYS, where=f"{name} [drm]")
-        requirements = parse_defaults(section, where=f"{name} [drm]")
+            check_key(key, _KEYS, where=where)
+        requirements = parse_defaults(section, where=where)
         options = {
             key: _text(value) for key, value in section.items() if key not in ("cpu", "memory", "gpu", "timeout")
         }
-        return ProjectSettings(requirements=requirements, options=options)
+        return ProjectSettings(where=where, requirements=requirements, options=options)
     return ProjectSettings()
 
 

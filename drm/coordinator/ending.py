@@ -35,10 +35,12 @@ def lost_message(times: int, reason: str) -> str:
 
 
 def refusal_message(reason: str) -> str:
-    return (
-        f"not run: it {reason}; lower its @pytest.mark.drm(...) or give larger workers "
-        "(--drm-cpus, --drm-memory, --drm-worker-type)"
+    remedy = (
+        "add a worker type with that label (--drm-workers 1..2 --drm-worker-type labels=...)"
+        if "label" in reason
+        else "lower its @pytest.mark.drm(...) or give larger workers (--drm-cpus, --drm-memory, --drm-worker-type)"
     )
+    return f"not run: it {reason}; {remedy}"
 
 
 def record_end(recorder: Recorder, accounts: Accounts, reason: str) -> None:

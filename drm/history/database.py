@@ -57,7 +57,7 @@ class Database:
     WAL with synchronous=NORMAL: a process killed at any instruction loses at most the
     batch it was writing, a machine that loses power at most the last batches; the
     file stays sound (https://www.sqlite.org/wal.html). ConfigError for a file that a
-    newer version wrote.
+    newer version wrote, and for one without a history that may only be read.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -78,6 +78,8 @@ class Database:
                 remedy="upgrade drm, or move the file away",
             )
         if read_only:
+            if version < SCHEMA_VERSION:  # its making failed: there is nothing to read
+                raise ConfigError(f"{path} holds no history", remedy="delete it")
             return
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")

@@ -114,12 +114,12 @@ def parse_defaults(section: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     return {key: _KEYS[key](value, f"{where}: {key}") for key, value in texts.items()}
 
 
-def parse_worker_type(text: str, *, machine: Resources, number: int) -> WorkerType:
+def parse_worker_type(text: str, *, machine: Resources, number: int, what: str = "--drm-worker-type") -> WorkerType:
     """Return a worker type from ``"cpu=1"`` or ``"name=big,cpu=2,memory=4GiB,gpu=1,labels=gpu+ssd,price=0.5"``.
 
     Memory not given is the same share of the machine's as the cpu is of its cores (at most all of it).
     """
-    where = f"--drm-worker-type {text!r}"
+    where = f"{what} {text!r}"
     values: dict[str, str] = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")

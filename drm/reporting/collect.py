@@ -14,7 +14,7 @@ from drm.model.events import utc_text
 from drm.model.stages import STAGES, Stage
 from drm.reporting import verdict
 from drm.reporting.codec import decode
-from drm.reporting.files import read_json
+from drm.reporting.files import read_json, stage_folders
 from drm.reporting.measures import read_benchmarks, read_coverage
 from drm.reporting.ndjson import read_events
 from drm.reporting.report import Report, RunReport, State, StatusFile
@@ -64,9 +64,7 @@ def _newest(runs: Sequence[RunReport]) -> RunSummary:
 
 def _runs(root: Path, stage: str) -> list[RunReport]:
     """Return the stage's runs: its own folder, and one per component where CI split it (``unit-<component>``)."""
-    folders = [root / stage]
-    if stage != _OWN_RUN.name and root.is_dir():
-        folders += sorted(path for path in root.iterdir() if path.name.startswith(f"{stage}-"))
+    folders = [root / stage] if stage == _OWN_RUN.name else stage_folders(root, stage)
     runs = [_run(root, folder, folder.name) for folder in folders]
     return [run for run in runs if run is not None]
 

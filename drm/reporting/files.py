@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -10,13 +11,37 @@ from typing import Any
 
 from drm.model.errors import ConfigError, DrmError
 
-__all__ = ["cannot_write", "read_json", "write_atomic"]
+__all__ = ["cannot_write", "check_folder", "read_json", "stage_folders", "write_atomic"]
+
+
+_FULL = "free some space or choose another folder"
+_IN_THE_WAY = "move away the file or folder that is in the way, or choose another folder"
+_FORBIDDEN = "see to the permissions of the folder, or choose another"
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), _IN_THE_WAY),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _FORBIDDEN),
+}
 
 
 def cannot_write(path: Path, error: OSError) -> DrmError:
-    """Return the one-line error for a file that could not be written."""
+    """Return the one-line error for a file that could not be written, with the remedy for its cause."""
     why = error.strerror or str(error) or type(error).__name__
-    return DrmError(f"{path}: cannot be written ({why})", remedy="free some space or choose another folder")
+    remedy = _REMEDIES.get(error.errno or 0, "choose another folder")
+    return DrmError(f"{path}: cannot be written ({why})", remedy=remedy)
+
+
+def check_folder(path: Path) -> None:
+    """Raise ConfigError where there is no folder of reports: a slip of the pen is no empty report."""
+    if not path.is_dir():
+        what = "is no folder" if path.exists() else "there is no such folder"
+        raise ConfigError(f"{path}: {what}", remedy="name the folder that the stages or `drm run` wrote to")
+
+
+def stage_folders(root: Path, stage: str) -> list[Path]:
+    """Return where a stage may have left its files: its own folder, and one per component (``unit-<component>``)."""
+    split = sorted(path for path in root.iterdir() if path.name.startswith(f"{stage}-")) if root.is_dir() else []
+    return [root / stage, *split]
 
 
 def write_atomic(path: Path, text: str) -> None:

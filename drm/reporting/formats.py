@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drm.model.errors import ConfigError
 from drm.reporting.collect import build_report
-from drm.reporting.files import write_atomic
+from drm.reporting.files import check_folder, write_atomic
 from drm.reporting.html import render_html
 from drm.reporting.json_report import render_json
 from drm.reporting.markdown import render_markdown
@@ -28,14 +28,16 @@ def write_reports(
 ) -> dict[str, Path]:
     """Write ``report.<format>`` from what lies in ``reports_dir`` (into it, unless told); return where.
 
-    Raises ConfigError for an unknown format, DrmError when a file cannot be written.
+    Raises ConfigError for an unknown format and for a folder that is not there, DrmError when a file cannot be written.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"report format {unknown[0]!r} is not known", remedy=f"choose from {', '.join(FORMATS)}")
     source = Path(reports_dir)
     target = Path(out_dir) if out_dir is not None else source
-    report = report if report is not None else build_report(source)
+    if report is None:
+        check_folder(source)
+        report = build_report(source)
     written = {}
     for name in formats:
         path = target / f"report.{name}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from drm.model.errors import DrmError
 from drm.reporting.codec import decode
-from drm.reporting.files import read_json
+from drm.reporting.files import read_json, stage_folders
 from drm.reporting.report import Benchmark, Coverage
 
 __all__ = ["read_benchmarks", "read_coverage"]
@@ -33,14 +33,14 @@ def read_coverage(path: Path, problems: list[str]) -> Coverage | None:
 
 def read_benchmarks(root: Path, problems: list[str]) -> tuple[Benchmark, ...]:
     """Return what the performance stage measured, beside the stored baselines; pytest-benchmark's own file will do."""
-    path = root / "performance" / "benchmark.json"
-    if not path.exists():
-        return ()
-    try:
-        return tuple(_benchmark(item) for item in read_json(path)["benchmarks"])
-    except (DrmError, KeyError, TypeError, ValueError, AttributeError) as error:
-        problems.append(f"{path}: is no benchmark report ({type(error).__name__}: {error}); run the stage again")
-    return ()
+    found: list[Benchmark] = []
+    for path in (folder / "benchmark.json" for folder in stage_folders(root, "performance")):
+        try:
+            if path.exists():
+                found += [_benchmark(item) for item in read_json(path)["benchmarks"]]
+        except (DrmError, KeyError, TypeError, ValueError, AttributeError) as error:
+            problems.append(f"{path}: is no benchmark report ({type(error).__name__}: {error}); run the stage again")
+    return tuple(found)
 
 
 def _benchmark(item: dict[str, Any]) -> Benchmark:

@@ -13,6 +13,7 @@ from drm.summary import Interruption, RunSummary
 __all__ = ["closing_lines", "status_line"]
 
 _MOST_LINES = 10  # of each kind at the end; the report has them all
+_INLINE = "master"  # the executor id of a run without executors: pytest-xdist's name for the controller
 
 
 def status_line(
@@ -54,7 +55,7 @@ def closing_lines(summary: RunSummary) -> list[str]:
     lines = [f"drm: {_account(summary)}"]
     if not summary.finished:
         lines.append("drm: the run did not finish" + (f": {one_line(summary.reason)}" if summary.reason else ""))
-    elif summary.reason:
+    elif summary.reason and summary.count(Outcome.NOT_RUN):
         lines.append(f"drm: the run was cut short: {one_line(summary.reason)}")
     for group in (_interruptions(summary), _refusals(summary), _not_run(summary), _denials(summary)):
         lines.extend(_capped(group))
@@ -63,9 +64,8 @@ def closing_lines(summary: RunSummary) -> list[str]:
 
 def _account(summary: RunSummary) -> str:
     parts = [f"{plural(summary.collected, 'test')} = {counts_text(summary)}"]
-    workers = len(summary.workers)
     if summary.executors:
-        parts.append(plural(summary.executors, "executor") + (f" on {plural(workers, 'worker')}" if workers else ""))
+        parts.append(_where(summary))
     parts.append(format_duration(summary.wall_s))
     work_s = sum(test.wall_s for test in summary.tests)
     if summary.executors > 1 and summary.wall_s > 0:
@@ -76,6 +76,13 @@ def _account(summary: RunSummary) -> str:
     if flaky:
         parts.append(f"{flaky} flaky")
     return "; ".join(parts)
+
+
+def _where(summary: RunSummary) -> str:
+    if {test.executor_id for test in summary.tests if test.executor_id} == {_INLINE}:
+        return "in this process"
+    workers = len(summary.workers)
+    return plural(summary.executors, "executor") + (f" on {plural(workers, 'worker')}" if workers else "")
 
 
 def _interruptions(summary: RunSummary) -> list[str]:

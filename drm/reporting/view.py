@@ -105,7 +105,9 @@ def metric_rows(runs: Iterable[RunReport]) -> list[Row]:
 
 def _metrics(name: str, summary: RunSummary) -> Row:
     given = summary.allocations
-    bound = f"{amount(summary.planned_s)} / {amount(summary.lower_bound_s)}" if summary.planned_s else "-"
+    guessed = {method for method, _ in summary.forecast_methods} == {"default"}  # nothing was known of any test
+    planned = summary.planned_s and not guessed
+    bound = f"{amount(summary.planned_s)} / {amount(summary.lower_bound_s)}" if planned else "-"
     asked = given.placed + len(given.refusals)
     peak = max((test.peak_rss_bytes for test in summary.tests), default=0)
     return (

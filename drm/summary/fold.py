@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 from drm.model.events import (
@@ -34,18 +33,9 @@ from drm.model.events import (
     WorkerReady,
 )
 from drm.model.plan import Refusal
-from drm.model.stages import component_of
 from drm.model.work import Outcome
-from drm.summary.values import (
-    Allocations,
-    InstanceRecord,
-    Interruption,
-    RunSummary,
-    ScalingRecord,
-    TestRecord,
-    UtilizationSeries,
-    WorkerRecord,
-)
+from drm.summary.sofar import ExecutorsSoFar, TestSoFar, record_of, series_of
+from drm.summary.values import Allocations, InstanceRecord, Interruption, RunSummary, ScalingRecord, WorkerRecord
 
 __all__ = ["Summarizer", "summarise"]
 
@@ -60,32 +50,16 @@ def summarise(events: Iterable[Event]) -> RunSummary:
     return summarizer.summary()
 
 
-class _Test:
-    """One test so far: the few facts that its record needs, so that events need not be kept."""
-
-    __slots__ = ("attempts", "discovered_s", "finished", "finished_s", "last", "started_s", "teardown")
-
-    def __init__(self, discovered_s: float) -> None:
-        self.discovered_s = discovered_s
-        self.started_s: float | None = None
-        self.finished_s: float | None = None
-        self.last: AttemptFinished | None = None
-        self.attempts = 0
-        self.finished: TestFinished | None = None
-        self.teardown: str | None = None
-
-
 class Summarizer:
     """Folds events, one at a time; ``summary`` may be asked at any moment."""
 
     def __init__(self) -> None:
         self._facts: dict[str, Any] = {}
         self._last_s = 0.0
-        self._tests: dict[str, _Test] = {}
+        self._tests: dict[str, TestSoFar] = {}
         self._sums = [0.0, 0.0, 0.0, 0.0]  # reserved cpu, used cpu, reserved bytes, used bytes; all times seconds
         self._reserved: dict[tuple[str, int], tuple[float, int]] = {}
-        self._running = 0
-        self._peak_running = 0
+        self._executors = ExecutorsSoFar()
         self._waits: list[float] = []
         self._refusals: dict[str, Refusal] = {}
         self._interruptions: list[Interruption] = []
@@ -120,10 +94,10 @@ class Summarizer:
         self._last_s = event.elapsed_s
         self._feeders[type(event)](event)
 
-    def _test(self, event: AttemptStarted | AttemptFinished | TestFinished | TeardownFailed) -> _Test:
+    def _test(self, event: AttemptStarted | AttemptFinished | TestFinished | TeardownFailed) -> TestSoFar:
         test = self._tests.get(event.task_id)
         if test is None:
-            test = self._tests[event.task_id] = _Test(event.elapsed_s)
+            test = self._tests[event.task_id] = TestSoFar(event.elapsed_s)
         return test
 
     def _run_started(self, event: RunStarted) -> None:
@@ -131,7 +105,7 @@ class Summarizer:
 
     def _tests_discovered(self, event: TestsDiscovered) -> None:
         for task_id in event.task_ids:
-            self._tests.setdefault(task_id, _Test(event.elapsed_s))
+            self._tests.setdefault(task_id, TestSoFar(event.elapsed_s))
 
     def _forecast_made(self, event: ForecastMade) -> None:
         self._facts["forecast_methods"] = event.methods
@@ -187,6 +161,7 @@ class Summarizer:
         )
 
     def _worker_lost(self, event: WorkerLost) -> None:
+        self._executors.lost(event)
         self._worker(event.worker_id, lost_s=event.elapsed_s, lost_reason=event.reason, requeued=event.requeued)
 
     def _utilization_sampled(self, event: UtilizationSampled) -> None:
@@ -198,13 +173,12 @@ class Summarizer:
             test.started_s = event.elapsed_s
             self._waits.append(event.elapsed_s - test.discovered_s)
         test.attempts = event.attempt
-        self._running += 1
-        self._peak_running = max(self._peak_running, self._running)
+        self._executors.started(event)
         self._reserved[event.task_id, event.attempt] = (event.reserved.cpu_cores, event.reserved.memory_bytes)
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
         self._test(event).last = event
-        self._running -= 1
+        self._executors.finished(event)
         usage = event.usage
         cpu_cores, memory_bytes = self._reserved.pop((event.task_id, event.attempt), (0.0, 0))
         sums = self._sums
@@ -243,13 +217,13 @@ class Summarizer:
 
     def summary(self) -> RunSummary:
         """Return what the run came to so far."""
-        tests = tuple(_record(task_id, test) for task_id, test in self._tests.items())
+        tests = tuple(record_of(task_id, test) for task_id, test in self._tests.items())
         tally = Counter(test.outcome for test in tests)
         return RunSummary(
             **{"wall_s": self._last_s, **self._facts},
             tests=tests,
             counts=tuple((outcome.value, tally[outcome]) for outcome in Outcome),
-            executors=self._peak_executors(),
+            executors=self._executors.most(self._samples.values()),
             interruptions=tuple(self._interruptions),
             allocations=self._allocations(),
             scaling=tuple(self._scaling),
@@ -258,7 +232,7 @@ class Summarizer:
                 for key, worker in self._workers.items()
             ),
             instances=tuple(self._instances.values()),
-            utilization=tuple(_series(worker_id, samples) for worker_id, samples in self._samples.items()),
+            utilization=tuple(series_of(worker_id, samples) for worker_id, samples in self._samples.items()),
         )
 
     def _allocations(self) -> Allocations:
@@ -276,51 +250,3 @@ class Summarizer:
             reserved_byte_s=reserved_byte_s,
             used_byte_s=used_byte_s,
         )
-
-    def _peak_executors(self) -> int:
-        """Return the most executors that samples saw at once; a run too short for them counts attempts at once."""
-        current: dict[str, int] = {}
-        peak = 0
-        for sample in sorted((s for series in self._samples.values() for s in series), key=attrgetter("seq")):
-            current[sample.worker_id] = sample.executors
-            peak = max(peak, sum(current.values()))
-        return max(peak, self._peak_running)
-
-
-def _record(task_id: str, test: _Test) -> TestRecord:
-    finished, last = test.finished, test.last
-    outcome, message = Outcome.NOT_RUN, ""
-    if finished is not None:
-        outcome, message = finished.outcome, finished.message
-    if test.teardown is not None:
-        outcome, message = Outcome.ERROR, f"{message}; {test.teardown}" if message else test.teardown
-    return TestRecord(
-        task_id=task_id,
-        outcome=outcome,
-        component=component_of(task_id),
-        attempts=finished.attempts if finished is not None else test.attempts,
-        wall_s=finished.wall_s if finished is not None else last.usage.wall_s if last is not None else 0.0,
-        cpu_s=last.usage.cpu_s if last is not None else 0.0,
-        peak_rss_bytes=last.usage.peak_rss_bytes if last is not None else 0,
-        worker_id=last.worker_id if last is not None else "",
-        executor_id=last.executor_id if last is not None else "",
-        started_s=test.started_s,
-        finished_s=test.finished_s,
-        flaky=finished is not None and finished.flaky,
-        message=message,
-    )
-
-
-def _series(worker_id: str, samples: list[UtilizationSampled]) -> UtilizationSeries:
-    return UtilizationSeries(
-        worker_id=worker_id,
-        elapsed_s=tuple(sample.elapsed_s for sample in samples),
-        reserved_cpu_cores=tuple(sample.reserved.cpu_cores for sample in samples),
-        used_cpu_cores=tuple(sample.used.cpu_cores for sample in samples),
-        reserved_memory_bytes=tuple(sample.reserved.memory_bytes for sample in samples),
-        used_memory_bytes=tuple(sample.used.memory_bytes for sample in samples),
-        reserved_gpus=tuple(sample.reserved.gpus for sample in samples),
-        used_gpus=tuple(sample.used.gpus for sample in samples),
-        executors=tuple(sample.executors for sample in samples),
-        running=tuple(sample.running for sample in samples),
-    )

@@ -76,7 +76,8 @@ class Executor:
         tasks = [task_id for task_id, _ in batch]
         returned: list[str] = []
         for index, (task_id, attempt) in enumerate(batch):
-            if index and (time.perf_counter() - started > budget_s or self._told_to_stop()):
+            late = index > 0 and (time.perf_counter() - started > budget_s or self._told_to_stop())
+            if late or 0 < self._max_failures <= self._failures:  # -x: the controller is about to stop the run
                 returned = tasks[index:]
                 break
             following = tasks[index + 1] if index + 1 < len(tasks) else next_task
@@ -84,9 +85,6 @@ class Executor:
             if self._session.shouldfail or self._session.shouldstop:
                 kind = "fail" if self._session.shouldfail else "stop"
                 self._ask(kind, str(self._session.shouldfail or self._session.shouldstop))
-                returned = tasks[index + 1 :]
-                break
-            if self._max_failures and self._failures >= self._max_failures:  # -x: the controller will stop the run
                 returned = tasks[index + 1 :]
                 break
         self._put(["idle", returned])

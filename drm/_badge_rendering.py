@@ -1,0 +1,113 @@
+"""How one badge is drawn and written: SVG through pybadges, the JSON of shields' endpoint badge, and a meta file."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from drm.model.errors import ConfigError
+from drm.reporting.files import write_atomic
+from drm.reporting.report import Cell, Report, State
+from drm.reporting.text import one_line
+
+__all__ = ["COLORS", "NO_TESTS", "Badge", "markdown_lines", "pybadges", "write_badge"]
+
+# White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).
+COLORS = {
+    State.ERROR: "#6d28d9",
+    State.FAILING: "#c62828",
+    State.PARTIAL: "#b45309",
+    State.STALE: "#616161",
+    State.PASSING: "#2e7d32",
+    State.NO_TESTS: "#616161",
+    State.MISSING: "#616161",
+}
+NO_TESTS = Cell(state=State.NO_TESTS)
+_CACHE_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Badge:
+    """One badge: ``name`` is its file, ``why`` goes to the meta file."""
+
+    name: str
+    label: str
+    message: str
+    state: State
+    tests: Cell = NO_TESTS
+    why: str = ""
+
+
+def pybadges() -> Callable[..., str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pkg_resources, which pybadges needs, says at every import that it will go
+            from pybadges import badge
+    except ImportError as error:
+        remedy = "pip install 'drm-testing[badges]'"
+        raise ConfigError(f"badges need pybadges, which cannot be imported ({error})", remedy=remedy) from error
+    draw: Callable[..., str] = badge
+    return draw
+
+
+def write_badge(badge: Badge, report: Report, folder: Path, draw: Callable[..., str]) -> Iterator[Path]:
+    for suffix, text in (("svg", _svg(badge, draw)), ("json", _json(_endpoint(badge)))):
+        path = folder / f"{badge.name}.{suffix}"
+        write_atomic(path, text)
+        yield path
+    write_atomic(folder / f"{badge.name}.meta.json", _json(_meta(badge, report)))
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _endpoint(badge: Badge) -> dict[str, Any]:
+    return {
+        "schemaVersion": 1,
+        "label": badge.label,
+        "message": badge.message,
+        "color": COLORS[badge.state],
+        "isError": badge.state in (State.ERROR, State.FAILING),
+        "cacheSeconds": _CACHE_S,
+    }
+
+
+def _meta(badge: Badge, report: Report) -> dict[str, Any]:
+    tests = badge.tests
+    return {
+        "state": badge.state.value,
+        "why": one_line(badge.why, 500),
+        "passed": tests.passed,
+        "ran": tests.ran,
+        "skipped": tests.skipped,
+        "not_run": tests.not_run,
+        "collected": tests.collected,
+        "commit": one_line(report.commit),
+        "branch": one_line(report.branch),
+        "created_at": report.created_at,
+    }
+
+
+def _svg(badge: Badge, draw: Callable[..., str]) -> str:
+    """Return the picture, with a name for those who do not see it."""
+    said = f"{badge.label}: {badge.message}"
+    text = draw(
+        left_text=badge.label,
+        right_text=badge.message,
+        right_color=COLORS[badge.state],
+        whole_title=said,
+        id_suffix=f"-{badge.name}",
+    )
+    return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(said)} ', 1) + "\n"
+
+
+def markdown_lines(badges: Sequence[Badge], *, repository: str, branch: str, folder: str) -> list[str]:
+    """Return the README line of each badge, through shields' endpoint."""
+    place = f"https://raw.githubusercontent.com/{repository}/{branch}/{folder.strip('/')}"
+    return [f"![{badge.label}](https://img.shields.io/endpoint?url={place}/{badge.name}.json)" for badge in badges]

@@ -1,0 +1,159 @@
+"""``drm run`` as a person meets it: what it leaves behind, and what the terminal shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from drm.model.events import AttemptStarted
+from drm.reporting.ndjson import read_events
+
+
+def drm_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "drm", "run", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """What the run around this one says of itself is not for the inner one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DRM_"))}
+
+
+def badge(folder: Path) -> str:
+    return str(json.loads((folder / "reports/badges/drm_status.json").read_text())["message"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    return tmp_path
+
+
+def test_an_old_run_never_passes_for_a_new_one(folder: Path) -> None:
+    suite = folder / "test_a.py"
+    suite.write_text("def test_a(): pass\n")
+    assert drm_run(folder).returncode == 0
+    assert badge(folder) == "passing (1/1)"
+
+    suite.write_text("import nothing_of_that_name\n")
+    assert drm_run(folder).returncode == 2
+    assert badge(folder) == "error"
+
+    suite.write_text("")
+    assert drm_run(folder).returncode == 5
+    assert badge(folder) == "no status"
+
+
+def test_collecting_only_leaves_no_report(folder: Path) -> None:
+    (folder / "test_a.py").write_text("def test_a(): pass\n")
+    assert drm_run(folder, "--collect-only").returncode == 0
+    assert not (folder / "reports").exists()
+
+
+def test_the_first_failure_ends_the_batch(folder: Path) -> None:
+    (folder / "test_a.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('n', range(50))\ndef test_n(n): assert n != 3\n"
+    )
+    drm_run(folder, "--drm-no-report")  # the second run knows that the tests are short, and sends many at once
+    ran = drm_run(folder, "-x", "--drm-executors", "1", "--drm-no-report")
+    assert ran.returncode == 1
+    assert "drm: 50 tests = 3 passed + 1 failed + 46 not run" in ran.stdout
+
+
+def test_what_late_teardowns_print_is_kept_from_the_terminal(folder: Path) -> None:
+    (folder / "conftest.py").write_text(
+        "import pytest\n"
+        "@pytest.fixture(scope='session', autouse=True)\n"
+        "def late():\n    yield\n    print('from the session fixture')\n"
+        "def pytest_sessionfinish(session):\n"
+        "    print('from an executor' if hasattr(session.config, 'workerinput') else '')\n"
+    )
+    (folder / "test_a.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    ran = drm_run(folder, "--drm-no-report")
+    assert ran.returncode == 0
+    assert "from the session fixture" not in ran.stdout
+    assert "from an executor" not in ran.stdout
+    assert "from the session fixture" in drm_run(folder, "--drm-no-report", "-s").stdout
+
+
+def test_a_failed_subtest_fails_its_test(folder: Path) -> None:
+    pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
+    (folder / "test_a.py").write_text(
+        "def test_a(subtests):\n    for n in range(3):\n        with subtests.test(n=n):\n            assert n != 1\n"
+    )
+    ran = drm_run(folder, "--drm-no-report")
+    assert ran.returncode == 1
+    assert "contains 1 failed subtest" in ran.stdout
+    assert "drm: 1 test = 1 failed" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pytest.ini", "[pytest]\n[drm]\nmemory = 64MiB\n"),
+        ("setup.cfg", "[drm]\nmemory = 64MiB\n"),
+        ("pyproject.toml", "[tool.drm]\nmemory = '64MiB'\n"),
+    ],
+)
+def test_memory_from_the_configuration_is_what_is_reserved(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / file).write_text(text)
+    (tmp_path / "test_a.py").write_text("def test_a(): pass\n")
+    assert drm_run(tmp_path, f"--rootdir={tmp_path}", "--drm-no-report").returncode == 0
+    (begun,) = [e for e in read_events(tmp_path / "reports/run/events.ndjson") if isinstance(e, AttemptStarted)]
+    assert begun.reserved.memory_bytes == 64 * 2**20
+
+
+def test_an_error_names_the_file_it_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.drm]\nexecutors = 'zz'\n")
+    (tmp_path / "test_a.py").write_text("def test_a(): pass\n")
+    ran = drm_run(tmp_path, f"--rootdir={tmp_path}", "--drm-no-report")
+    assert ran.returncode == 4
+    assert "pyproject.toml [tool.drm]: executors: 'zz' is not a count" in ran.stderr
+
+
+def test_the_status_line_stays_on_a_terminal(folder: Path) -> None:
+    (folder / "test_a.py").write_text(
+        "import time, pytest\n@pytest.mark.parametrize('n', range(60))\ndef test_n(n): time.sleep(0.02)\n"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "drm", "run", "--drm-no-report", "-p", "no:cacheprovider"],
+        cwd=folder,
+        env={**clean_environment(), "TERM": "xterm", "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    written = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # the other end has closed
+            break
+        if not chunk:
+            break
+        written += chunk
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    shown, taken_away = written.count(b"running |"), written.count(b"\x1b7\x1b[B\r\x1b[2K\x1b8")
+    assert shown > 20, "it comes back after the tests that pytest shows"
+    assert taken_away >= shown - 10
+    assert written.rstrip().endswith(b"\x1b[0m") or b"60 passed" in written
+    assert b"running |" not in written[written.rindex(b"60 passed") :], "and is gone at the end"
