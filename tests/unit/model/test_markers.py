@@ -162,8 +162,9 @@ def test_what_a_worker_type_cannot_say(text: str, message: str) -> None:
 )
 def test_settings_are_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
+    section = "[tool.drm]" if name == "pyproject.toml" else "[drm]"
     assert read_settings(tmp_path) == ProjectSettings(
-        requirements={"cpu": 2.0, "memory": GIB}, options={"executors": "1..4"}
+        where=f"{name} {section}", requirements={"cpu": 2.0, "memory": GIB}, options={"executors": "1..4"}
     )
 
 
