@@ -15,7 +15,7 @@ from drm.reporting.files import write_atomic
 from drm.reporting.report import Cell, Report, State
 from drm.reporting.text import one_line
 
-__all__ = ["COLORS", "NO_TESTS", "Badge", "markdown_lines", "pybadges", "write_badge"]
+__all__ = ["COLORS", "NO_TESTS", "Badge", "load_pybadges", "markdown_lines", "write_badge"]
 
 # White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).
 COLORS = {
@@ -43,7 +43,8 @@ class Badge:
     why: str = ""
 
 
-def pybadges() -> Callable[..., str]:
+def load_pybadges() -> Callable[..., str]:
+    """Return what draws a badge; ConfigError where it cannot be imported."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pkg_resources, which pybadges needs, says at every import that it will go
@@ -56,6 +57,7 @@ def pybadges() -> Callable[..., str]:
 
 
 def write_badge(badge: Badge, report: Report, folder: Path, draw: Callable[..., str]) -> Iterator[Path]:
+    """Write the files of one badge; yield those that a README can show."""
     for suffix, text in (("svg", _svg(badge, draw)), ("json", _json(_endpoint(badge)))):
         path = folder / f"{badge.name}.{suffix}"
         write_atomic(path, text)

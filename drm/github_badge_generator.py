@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drm._badge_rendering import COLORS, NO_TESTS, Badge, markdown_lines, pybadges, write_badge
+from drm._badge_rendering import COLORS, NO_TESTS, Badge, load_pybadges, markdown_lines, write_badge
 from drm.model.errors import ConfigError, DrmError
 from drm.model.stages import COMPONENTS, STAGES
 from drm.model.units import parse_duration
@@ -100,9 +100,10 @@ def generate_badges(
     """Write the badges of a report, a folder of reports or a report.json; return the files, SVG and JSON.
 
     A passing report of another ``commit``, or older than ``max_age_s``, is stale; a report.json that
-    cannot be read is an error. Raises ConfigError without pybadges, DrmError when a file cannot be written.
+    cannot be read is an error. Raises ConfigError without pybadges and for a folder that is not there,
+    DrmError when a file cannot be written.
     """
-    draw = pybadges()
+    draw = load_pybadges()
     report = source if isinstance(source, Report) else _load(Path(source))
     report = _aged(report, commit, max_age_s, now if now is not None else datetime.now(UTC))
     folder = Path(output_dir)
@@ -117,6 +118,7 @@ def generate_badges(
 def _load(source: Path) -> Report:
     """Return the report of a folder, or the one in a file; a file that cannot be read is a report of an error."""
     if not source.is_file():
+        check_folder(source)
         return build_report(source)
     try:
         return read_report(source)
@@ -170,7 +172,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write badges as the command line says; return 0, or 1 when the input cannot be read or no badge was written."""
+    """Write badges as the command line says; return the exit code.
+
+    0; 1 when the report could not be read, and the badges say so; 4, as ``drm badges``, when none could be written.
+    """
     given = _parser().parse_args(arguments)
     try:
         max_age_s = parse_duration(given.max_age, what="--max-age") if given.max_age else None
@@ -185,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             written = generate_badges(report, folder, component_badges=given.component_badges, **choice)
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-        return 1
+        return 4
     print("\n".join(str(path) for path in written))
     if given.markdown:
         names = {path.stem for path in written}
@@ -199,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_one(report: Report, output: Path, *, label: str, commit: str, max_age_s: float | None) -> list[Path]:
-    draw = pybadges()
+    draw = load_pybadges()
     aged = _aged(report, commit, max_age_s, datetime.now(UTC))
     badge = replace(badges_of(aged, label=label)[0], name=output.name.removesuffix(".svg").removesuffix(".json"))
     return list(write_badge(badge, aged, output.parent, draw))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from recorded import SLUGS, leave, leave_all, suite
 
+from drm.cli import main as drm_main
 from drm.github_badge_generator import COLORS, Badge, badges_of, generate_badges, main
 from drm.model.errors import ConfigError, DrmError
 from drm.model.work import Outcome
@@ -282,7 +283,34 @@ def test_command_line_says_in_one_line_what_it_cannot_read(tmp_path: Path, capsy
         f"drm: {damaged}: has schema_version 9, this drm reads up to 1; use a newer drm\n"
     )
     assert shown(out)["message"] == "error"
-    assert main(["--input", str(tmp_path / "none.json"), "--output-dir", str(out)]) == 1
+    assert main(["--input", str(tmp_path / "none.json"), "--output-dir", str(out)]) == 4
     assert "there is no such file; run `drm report` first\n" in capsys.readouterr().err
-    assert main(["--input-dir", str(tmp_path), "--output-dir", str(out), "--max-age", "soon"]) == 1
+    assert main(["--input-dir", str(tmp_path), "--output-dir", str(out), "--max-age", "soon"]) == 4
     assert "--max-age: 'soon' is not a duration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["generator", "drm"])
+def test_a_folder_that_is_not_there_is_one_line_and_no_badge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    typo, out = str(tmp_path / "typo"), str(tmp_path / "out")
+    if command == "drm":
+        code = drm_main(["badges", "--reports-dir", typo, "--output-dir", out])
+    else:
+        code = main(["--input-dir", typo, "--output-dir", out])
+    assert code == 4
+    shown = capsys.readouterr()
+    assert shown.err == (
+        f"drm: {typo}: there is no such folder; name the folder that the stages or `drm run` wrote to\n"
+    )
+    assert shown.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_badges_are_published_although_git_ignores_their_folder() -> None:
+    root = Path(__file__).parents[3]
+    assert "/.github/badges/" in (root / ".gitignore").read_text().splitlines()
+    assert "git add --force .github/badges" in (root / "docs" / "ci.md").read_text()
+    for template in (root / "ci_templates").iterdir():
+        added = [line for line in template.read_text().splitlines() if "git add" in line]
+        assert all("--force" in line for line in added), template.name

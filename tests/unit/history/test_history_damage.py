@@ -167,6 +167,30 @@ def test_a_full_disk_is_said_once_and_the_run_goes_on(path: Path, warnings: list
     assert set(kept) == set(IDS), "what was recorded before is not lost"
 
 
+def test_a_disk_too_full_to_begin_is_said_once_and_is_no_damage(
+    path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnAFullDisk(Database):
+        def _prepare(self, path: Path, *, read_only: bool) -> None:
+            self._connection.execute("PRAGMA max_page_count = 1")
+            super()._prepare(path, read_only=read_only)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guarded, "Database", OnAFullDisk)
+        store = open_history(path, warn=warnings.append)
+        assert store.samples(IDS) == {}
+        assert still_works(store)
+        store.close()
+    (line,) = warnings
+    assert "database or disk is full" in line
+    assert "damaged" not in line
+    assert set_aside(path) == []
+    store = open_history(path, warn=warnings.append)
+    assert still_works(store), "with space again, what was begun is no obstacle"
+    store.close()
+    assert len(warnings) == 1
+
+
 def test_a_file_that_cannot_be_written_is_still_read(
     path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

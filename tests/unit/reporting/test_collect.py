@@ -200,6 +200,18 @@ def test_coverage_and_benchmarks(tmp_path: Path) -> None:
     assert report.problems == ()
 
 
+def test_benchmarks_of_a_stage_split_by_component_are_all_read(tmp_path: Path) -> None:
+    for folder, name in (("performance", "a"), ("performance-resource_optimizer", "b")):
+        leave(tmp_path / folder, suite("performance"))
+        row = {"name": name, "min_s": 0.21, "median_s": 0.22, "rounds": 5}
+        (tmp_path / folder / "benchmark.json").write_text(json.dumps({"benchmarks": [row]}))
+    leave(tmp_path / "performance-drm_integration", suite("performance"))
+    (tmp_path / "performance-drm_integration" / "benchmark.json").write_text("{")
+    report = build(tmp_path)
+    assert [item.name for item in report.benchmarks] == ["a", "b"]
+    assert [problem.split(":")[0] for problem in report.problems] == ["performance-drm_integration/benchmark.json"]
+
+
 @pytest.mark.parametrize("text", ["{", "{}", '{"totals": 3, "benchmarks": 3}', '{"totals": {}, "benchmarks": [{}]}'])
 def test_unreadable_measures_are_problems_not_crashes(tmp_path: Path, text: str) -> None:
     leave_all(tmp_path)

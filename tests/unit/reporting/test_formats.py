@@ -19,7 +19,7 @@ from drm.model.plan import Refusal, ScalingAction
 from drm.model.resources import Resources
 from drm.model.work import Outcome
 from drm.reporting.collect import build_report
-from drm.reporting.files import write_atomic
+from drm.reporting.files import cannot_write, write_atomic
 from drm.reporting.formats import write_reports
 from drm.reporting.html import render_html
 from drm.reporting.json_report import json_schema, read_report, render_json
@@ -165,6 +165,7 @@ def test_html_shows_every_failure_and_says_what_it_leaves_out(tmp_path: Path) ->
 
 
 def test_empty_report_renders_in_every_format(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
     paths = write_reports(tmp_path / "none", out_dir=tmp_path / "out")
     assert sorted(paths) == ["html", "json", "md"]
     for path in paths.values():
@@ -241,6 +242,65 @@ def test_unknown_format_and_full_disk_are_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(DrmError, match=r"report\.json: cannot be written \(No space left on device\)"):
         write_reports(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.ENOTDIR, "move away"),
+        (errno.EEXIST, "move away"),
+        (errno.EISDIR, "move away"),
+        (errno.EACCES, "permissions"),
+        (errno.EPERM, "permissions"),
+        (errno.EROFS, "permissions"),
+        (errno.EIO, "choose another folder"),
+    ],
+)
+def test_the_remedy_is_for_the_cause(code: int, remedy: str) -> None:
+    error = cannot_write(Path("report.md"), OSError(code, os.strerror(code)))
+    assert str(error).startswith(f"report.md: cannot be written ({os.strerror(code)}); ")
+    assert remedy in error.remedy
+    assert ("space" in error.remedy) == (code in (errno.ENOSPC, errno.EDQUOT))
+    assert "another" in error.remedy
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(DrmError, match=r"out/report\.json: cannot be written \(.*\); move away the file"):
+        write_reports(tmp_path, out_dir=tmp_path / "out")
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="typo: there is no such folder; name the folder that"):
+        write_reports(tmp_path / "typo")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file: is no folder; name the folder that"):
+        write_reports(tmp_path / "file", out_dir=tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "shown"),
+    [
+        ((("default", 2),), False),
+        ((("default", 1), ("history", 1)), True),
+    ],
+)
+def test_a_plan_made_of_defaults_alone_is_not_shown(
+    tmp_path: Path, methods: tuple[tuple[str, int], ...], shown: bool
+) -> None:
+    tape = Tape(["t1", "t2"])
+    tape.add(ev.ForecastMade, 0.2, tasks=2, wall_s=2.0, longest_s=1.0, longest_task="t1", methods=methods)
+    tape.add(ev.PlanMade, 0.2, allocated=2, refusals=(), makespan_s=2.0, lower_bound_s=1.5)
+    tape.test("t1", 0.3)
+    tape.test("t2", 0.9)
+    tape.close(1.5)
+    leave(tmp_path / "unit", tape)
+    report = build_report(tmp_path)
+    for text in (render_markdown(report), render_html(report)):
+        assert ("2.0 s / 1.5 s" in text) == shown
 
 
 def test_links_lead_from_another_folder_to_the_files(tmp_path: Path) -> None:

@@ -86,3 +86,20 @@ def test_one_line_of_anything() -> None:
     assert one_line("a\nb\tc\x00\u202ed\ud800e") == "a b c d?e"
     assert one_line("x" * 100_000, 50) == "x" * 47 + "..."
     assert one_line("x" * 50, 50) == "x" * 50
+
+
+def test_a_run_without_executors_was_in_this_process() -> None:
+    tape = Tape(["t0"])
+    tape.add(ev.WorkerReady, 0.2, worker_id="local", worker_type="local", capacity=TWO)
+    tape.start("t0", 1.0, worker="local", executor="master")
+    tape.end("t0", 1.5, worker="local", executor="master")
+    tape.finish("t0", 1.5)
+    tape.close(3.0)
+    assert closing_lines(summarise(tape.events)) == ["drm: 1 test = 1 passed; in this process; 3.0 s"]
+
+
+def test_a_run_whose_tests_all_ran_was_not_cut_short() -> None:
+    tape = Tape(["t0"])
+    tape.test("t0", 1.0, Outcome.FAILED)
+    tape.close(3.0, reason="stopping after 1 failures")
+    assert closing_lines(summarise(tape.events)) == ["drm: 1 test = 1 failed; 1 executor; 3.0 s"]

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -98,3 +98,21 @@ def test_the_report_holds_one_flat_row_per_benchmark(compare: ModuleType) -> Non
     assert (row["name"], row["min_s"], row["median_s"], row["rounds"]) == ("test_x", 2.0, 2.2, 15)
     assert (row["baseline_s"], row["change"], row["verdict"]) == (1.0, 1.0, "regressed")
     assert row["extra"] == {"tasks": 100}
+
+
+@pytest.mark.parametrize(
+    ("stage", "kept_in"),
+    [("reports/performance-resource_optimizer", "reports/performance-resource_optimizer"), ("", "reports/performance")],
+)
+def test_figures_go_to_the_folder_of_the_stage(
+    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, kept_in: str
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+    monkeypatch.setenv("DRM_STAGE_FOLDER", str(tmp_path / stage) if stage else "")
+    write = importlib.import_module("benchmarks.conftest")._write
+    config = SimpleNamespace(rootpath=tmp_path, getoption=lambda _: False)
+    measured = [measurement(compare, 1.0)]
+    facts = {"cpu": "x", "cores": 1, "python": "CPython 3.11"}
+    lines = write(config, tmp_path / "baseline.json", facts, {}, measured, compare.compare(measured, {}))
+    assert lines == [f"figures: {kept_in}/benchmark.json"]
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")] == [f"{kept_in}/benchmark.json"]

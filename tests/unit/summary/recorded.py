@@ -54,11 +54,12 @@ class Tape:
         *,
         attempt: int = 1,
         worker: str = "w1",
+        executor: str = "",
         cause: str = "",
         wall_s: float = 0.5,
     ) -> None:
         usage = Usage(wall_s=wall_s, cpu_s=wall_s * 0.8, peak_rss_bytes=200 * 2**20)
-        ids = {"worker_id": worker, "executor_id": f"{worker}-e1"}
+        ids = {"worker_id": worker, "executor_id": executor or f"{worker}-e1"}
         self.add(
             ev.AttemptFinished, at, task_id=task_id, attempt=attempt, outcome=outcome, usage=usage, cause=cause, **ids
         )

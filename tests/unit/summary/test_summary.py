@@ -143,7 +143,18 @@ def test_twenty_thousand_tests_fold_in_well_under_a_second() -> None:
     assert time.process_time() - started < 1.0
 
 
-def test_executors_of_a_short_run_are_those_that_ran_at_once() -> None:
+def test_executors_of_a_run_too_short_for_samples_are_those_that_ran_a_test() -> None:
+    tape = Tape([A, B])
+    tape.start(A, 1.0)
+    tape.end(A, 1.1)
+    tape.start(B, 1.2, worker="w2", executor="w2-e1")
+    assert summarise(tape.events).executors == 2
+    tape.add(ev.WorkerLost, 1.3, worker_id="w2", reason="killed", requeued=1)
+    tape.start(B, 1.4, attempt=2, worker="w3", executor="w3-e1")
+    assert summarise(tape.events).executors == 2, "one came in the place of another"
+
+
+def test_executors_of_a_short_run_leave_out_those_that_died() -> None:
     tape = Tape([A, B])
     tape.start(A, 1.0)
     tape.start(B, 1.1, executor="w1-e2")
