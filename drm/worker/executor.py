@@ -26,7 +26,12 @@ class Executor:
     """
 
     def __init__(
-        self, session: pytest.Session, channel: Channel, items: Mapping[str, pytest.Item], *, max_failures: int = 0
+        self,
+        session: pytest.Session,
+        channel: Channel,
+        items: Mapping[str, pytest.Item],
+        *,
+        max_failures: int | None = 0,
     ) -> None:
         self._session = session
         self._config = session.config
@@ -40,7 +45,7 @@ class Executor:
         self._last: tuple[str, pytest.Item] | None = None
         self._announced: Any = None
         self._looked_s = 0.0
-        self._max_failures = max_failures
+        self._max_failures = max_failures or 0  # without -x and --maxfail, pytest gives None
         self._failures = 0
 
     def serve(self, *, tear_down: bool = True) -> None:
