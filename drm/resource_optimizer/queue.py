@@ -45,7 +45,6 @@ class _Lane:
     tasks: deque[Task]
     expected_s: float = 0.0
     group: str | None = None  # never split, never stolen, always in collection order
-    reserved: Requirements | None = None  # what its last batch was given under
 
 
 @dataclass(slots=True)
@@ -142,12 +141,11 @@ class WorkQueue:
     def more(self, executor_id: str, *, share: int) -> Batch | None:
         """Return a further batch for the executor, one that its present reservation covers, or None.
 
-        From its own lane, or when that is empty from the longest lane that asks for the same.
+        From its own lane, or when that is empty from the longest lane that asks for the same. A group is
+        given batch by batch: what comes back of one must run before the next.
         """
         lane = self._owned.get(executor_id)
-        if lane is None or lane.requirements.lock is not None:
-            return None
-        if lane.group is not None and not (lane.tasks and self._is_alike(lane.requirements, lane.reserved)):
+        if lane is None or lane.requirements.lock is not None or lane.group is not None:
             return None
         if not lane.tasks:
             alike = self._classes[self._class_key(lane.requirements)].fresh
@@ -218,8 +216,8 @@ class WorkQueue:
         amounts = self._rounded(requirements).amounts
         return (amounts, requirements.labels, requirements.lock)
 
-    def _is_alike(self, one: Requirements, other: Requirements | None) -> bool:
-        return other is not None and self._class_key(one) == self._class_key(other)
+    def _is_alike(self, one: Requirements, other: Requirements) -> bool:
+        return self._class_key(one) == self._class_key(other)
 
     def _offer(self, lane: _Lane) -> None:
         key = self._class_key(lane.requirements)
@@ -278,7 +276,7 @@ class WorkQueue:
         most = max(1, self._waiting // (2 * max(1, share)))
         tasks: list[Task] = []
         expected = 0.0
-        requirements = lane.reserved = lane.requirements
+        requirements = lane.requirements
         while lane.tasks and len(tasks) < most:
             seconds = self._seconds(lane.tasks[0])
             if tasks and expected + seconds > BATCH_S:

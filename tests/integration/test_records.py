@@ -193,6 +193,26 @@ def test_the_second_run_uses_what_the_first_one_learnt(project: Project) -> None
     assert (project.root / ".drm" / ".gitignore").exists()
 
 
+def test_a_group_that_is_slower_than_predicted_keeps_its_order(project: Project) -> None:
+    """Then executors give back what they have no time for, and the next batch must not come first."""
+    project.file(
+        "test_g.py",
+        """
+import os, time, pytest
+
+@pytest.mark.drm(group="g")
+@pytest.mark.parametrize("n", range(40))
+def test_g(n):
+    time.sleep(0.3 if "SLOW" in os.environ and n in (3, 10, 30) else 0)
+""",
+    )
+    assert project.drm().code == 0
+    assert project.drm(SLOW="1").code == 0
+    started = of(project, events.AttemptStarted)
+    assert [event.task_id for event in started] == [f"test_g.py::test_g[{n}]" for n in range(40)]
+    assert len({event.executor_id for event in started}) == 1
+
+
 def test_a_run_in_this_process_leaves_the_same_record(project: Project) -> None:
     project.file("test_suite.py", SUITE.replace("os._exit(3)", "assert 0").replace("@pytest.mark.drm(cpu=64)\n", ""))
     ran = project.run("--drm-executors", "0", "--drm-report-dir", str(project.report_dir))

@@ -167,7 +167,7 @@ def test_a_group_keeps_its_order_although_its_tests_need_different_amounts() -> 
     first = take(queue, free=Resources(cpu_cores=1, memory_bytes=GIB))
     assert first is not None
     assert names(first) == ["t0"]
-    assert queue.more("gw0", share=1) is None, "the reservation does not cover the next one"
+    assert queue.more("gw0", share=1) is None, "what comes back of a batch must run before the next"
     assert take(queue, "gw1") is None
     second, third = take(queue), take(queue)
     assert second is not None
@@ -291,8 +291,7 @@ class Model:
         if not holder.batches:
             return
         batch = holder.batches.pop(0)
-        # A second batch is sent only while the last test of the first one runs: then nothing comes back.
-        cut = self.chance.randint(1, len(batch)) if give_back and not holder.batches else len(batch)
+        cut = self.chance.randint(1, len(batch)) if give_back else len(batch)
         self.done += [each.task_id for each in batch[:cut]]
         self.back(batch[cut:])
         self.release(holder)
