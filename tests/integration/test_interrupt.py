@@ -152,7 +152,7 @@ def test_sigkill_leaves_nothing(project: Project, mode: str) -> None:
     assert project.drm(mode=mode).code == 0  # the history was left sound
 
 
-@pytest.mark.parametrize(("mode", "rounds", "longest_s"), [("fork", 8, 1.2), ("workers", 3, 2.0)])
+@pytest.mark.parametrize(("mode", "rounds", "longest_s"), [("fork", 6, 1.2), ("workers", 3, 2.0)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_at_any_time(project: Project, mode: str, rounds: int, longest_s: float, number: int) -> None:
     """From before the plugin is loaded until after the last test; the times are drawn, the seed is fixed."""
