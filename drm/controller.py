@@ -223,6 +223,8 @@ class Controller:
 
     def pytest_unconfigure(self) -> None:
         self._give_account()  # pytest has no summary for exit codes that are not its own
+        # What follows is pytest's search for garbage, several times over all that is there.
+        self._journal, self._tasks, self._items = None, [], {}
 
     def _give_account(self) -> None:
         if self._journal is None or self._accounted or self._config.get_verbosity() < -1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from drm.history.samples import KEPT_PER_TEST, is_sound
 from drm.model.errors import ConfigError
@@ -13,6 +14,7 @@ from drm.ports import Sample
 
 SCHEMA_VERSION = 1
 
+_Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tests (
@@ -40,10 +42,16 @@ _NEWEST = """
 SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
 FROM attempts WHERE test = (SELECT id FROM tests WHERE task_id = ?) ORDER BY id DESC LIMIT ?
 """
+_LATEST = """
+SELECT tests.task_id, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
+FROM attempts JOIN tests ON tests.id = attempts.test
+WHERE attempts.id > (SELECT max(id) FROM attempts) - ? ORDER BY attempts.id
+"""
 _INSERT = """
 INSERT INTO attempts (test, run, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine)
 VALUES ((SELECT id FROM tests WHERE task_id = ?), ?, ?, ?, ?, ?, ?, ?)
 """
+_FEW, _PRUNED_EVERY = 1000, 10
 _OVERFULL = "SELECT test FROM attempts GROUP BY test HAVING count(*) > ?"
 _PRUNE = """
 DELETE FROM attempts WHERE test = ?
@@ -63,7 +71,7 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         uri = f"{path.absolute().as_uri()}{'?mode=ro&immutable=1' if read_only else ''}"
         self._connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
-        self._recorded = False
+        self._recorded = self._run = 0
         try:
             self._prepare(path, read_only=read_only)
         except BaseException:
@@ -107,17 +115,33 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._recorded = True
+        self._recorded += len(rows)
+        self._run = run
 
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         """Return the newest attempts per test, oldest first; tests never seen are left out."""
+        last = max(0, last)
+        latest = self._latest(last * len(task_ids)) if len(task_ids) > 1 else {}
         found = {}
         for task_id in task_ids:
-            rows = self._connection.execute(_NEWEST, (_text(task_id), max(0, last))).fetchall()
-            known = [_sample(task_id, row) for row in reversed(rows) if row[0] is None or row[0] in _OUTCOMES]
+            rows = latest.get(_text(task_id), [])[-last:] if last else []
+            if len(rows) < last:
+                rows = self._connection.execute(_NEWEST, (_text(task_id), last)).fetchall()[::-1]
+            known = [_sample(task_id, row) for row in rows if row[0] is None or row[0] in _OUTCOMES]
             if known:
                 found[task_id] = known
         return found
+
+    def _latest(self, rows: int) -> dict[str, list[_Row]]:
+        """Return the file's newest rows by test, oldest first.
+
+        A suite that is run again and again finds nearly all it asks for there, in one query instead of
+        one for each test.
+        """
+        latest: dict[str, list[_Row]] = {}
+        for task_id, *row in self._connection.execute(_LATEST, (rows,)):
+            latest.setdefault(task_id, []).append(tuple(row))
+        return latest
 
     def prune(self) -> None:
         """Keep the newest 50 attempts of each test."""
@@ -131,12 +155,12 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._recorded = False
+        self._recorded = 0
 
     def close(self) -> None:
-        """Prune, then close the file: its WAL is folded into it."""
+        """Prune (after a long run only every tenth time: it reads the whole file), then close: the WAL is folded in."""
         try:
-            if self._recorded:
+            if 0 < self._recorded <= _FEW or (self._recorded and self._run % _PRUNED_EVERY == 0):
                 self.prune()
         finally:
             self.abandon()
@@ -166,7 +190,7 @@ def _values(sample: Sample, run: int) -> tuple[object, ...]:
     )
 
 
-def _sample(task_id: str, row: tuple[str | None, float, float, int, float, str]) -> Sample:
+def _sample(task_id: str, row: _Row) -> Sample:
     outcome, wall_s, cpu_s, peak_rss_bytes, at, machine = row
     return Sample(
         task_id=task_id,
