@@ -32,7 +32,7 @@ _TESTS_PER_FILE = 100
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run took: seconds and bytes."""
+    """What one run took. ``memory_bytes`` is 0 where it was not sampled."""
 
     wall_s: float
     cpu_s: float
@@ -54,15 +54,16 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def measure(command: Sequence[str], cwd: Path) -> Figures:
-    """Run a command to its end and return what it took, children included."""
+def measure(command: Sequence[str], cwd: Path, *, sample: bool) -> Figures:
+    """Run a command to its end and return what it took, children included; memory only when sampled."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = 0
-    while process.poll() is None:
+    while sample and process.poll() is None:
         peak = max(peak, sum(map(proportional_bytes, tree(process.pid))))
         time.sleep(_SAMPLE_S)
+    process.wait()
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -86,33 +87,41 @@ def contestants(executors: int) -> dict[str, list[str]]:
     }
 
 
+def ratios(ours: Sequence[Figures], theirs: Sequence[Figures]) -> dict[str, float]:
+    """Return the medians of the ratios, round by round."""
+    return {
+        field: statistics.median(
+            getattr(mine, field) / getattr(other, field) for mine, other in zip(ours, theirs, strict=True)
+        )
+        for field in ("wall_s", "cpu_s")
+    }
+
+
 def compare(arguments: Sequence[str], cwd: Path, *, executors: int, rounds: int) -> dict[str, object]:
-    """Run all in turn, ``rounds`` times after one warm-up; return figures, ratios and differing outcomes."""
+    """Run all in turn, ``rounds`` times after a first that is not timed: there memory is sampled, which costs cpu.
+
+    Return figures, ratios and differing outcomes.
+    """
     figures: dict[str, list[Figures]] = {name: [] for name in contestants(executors)}
+    memory: dict[str, int] = {}
     found: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds + 1):
             for name, options in contestants(executors).items():
                 junit = Path(folder) / f"{name}.xml"
                 command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}"]
-                taken = measure([*command, *options, *arguments], cwd)
+                taken = measure([*command, *options, *arguments], cwd, sample=not turn)
                 found[name] = outcomes(junit)
                 if turn:
                     figures[name].append(taken)
+                else:
+                    memory[name] = taken.memory_bytes
     return {
         "rounds": rounds,
         "tests": len(found["serial"]),
         "figures": {name: [asdict(taken) for taken in rows] for name, rows in figures.items()},
-        "ratios": {
-            f"drm/{peer}": {
-                field: statistics.median(
-                    getattr(ours, field) / getattr(theirs, field)
-                    for ours, theirs in zip(figures["drm"], figures[peer], strict=True)
-                )
-                for field in ("wall_s", "cpu_s", "memory_bytes")
-            }
-            for peer in ("serial", "xdist")
-        },
+        "memory_bytes": memory,
+        "ratios": {f"drm/{peer}": ratios(figures["drm"], figures[peer]) for peer in ("serial", "xdist")},
         "different_outcomes": {
             name: sorted(
                 key
@@ -125,18 +134,19 @@ def compare(arguments: Sequence[str], cwd: Path, *, executors: int, rounds: int)
 
 
 def show(result: dict[str, object]) -> None:
-    figures, ratios = result["figures"], result["ratios"]
+    figures, pairs, memory = result["figures"], result["ratios"], result["memory_bytes"]
     assert isinstance(figures, dict)
-    assert isinstance(ratios, dict)
+    assert isinstance(pairs, dict)
+    assert isinstance(memory, dict)
     print(f"{result['tests']} tests, {result['rounds']} rounds; medians (and the range of wall)")
     for name, rows in figures.items():
-        wall, cpu, memory = ([row[field] for row in rows] for field in ("wall_s", "cpu_s", "memory_bytes"))
+        wall, cpu = ([row[field] for row in rows] for field in ("wall_s", "cpu_s"))
         print(
             f"{name:8} wall {statistics.median(wall):7.2f} s ({min(wall):.2f}..{max(wall):.2f})  "
-            f"cpu {statistics.median(cpu):7.2f} s  memory {statistics.median(memory) / 2**20:7.0f} MiB"
+            f"cpu {statistics.median(cpu):7.2f} s  memory {memory[name] / 2**20:7.0f} MiB"
         )
-    for pair, ratio in ratios.items():
-        print(f"{pair:12} wall {ratio['wall_s']:.2f}x  cpu {ratio['cpu_s']:.2f}x  memory {ratio['memory_bytes']:.2f}x")
+    for pair, ratio in pairs.items():
+        print(f"{pair:12} wall {ratio['wall_s']:.2f}x  cpu {ratio['cpu_s']:.2f}x")
     different = result["different_outcomes"]
     assert isinstance(different, dict)
     for name, tests in different.items():

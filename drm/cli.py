@@ -84,7 +84,10 @@ def _run(arguments: list[str]) -> int:
     ran = (folder / "events.ndjson").exists()
     if wants_report and (ran or code):  # neither: --help, --collect-only and the like
         _write_status(folder, code)
-        _show_reports()
+        if folder == _REPORTS / "run":
+            _show_reports()
+        else:
+            print(f"drm: the record of the run is in {folder}")
     return code
 
 
@@ -129,8 +132,11 @@ def _write_status(folder: Path, code: int) -> None:
 
 def _is_installed() -> bool:
     """Tell whether pytest finds the plugin by itself (not when run from a source tree that is not installed)."""
+    import os
     from importlib.metadata import entry_points
 
+    if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        return False
     return any(entry.value == "drm.pytest_plugin" for entry in entry_points(group="pytest11"))
 
 

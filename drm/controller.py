@@ -41,6 +41,8 @@ class Controller:
         self._journal: Journal | None = None
         self._inline: InlineRun | None = None
         self._accounted = False
+        self._current: Run | None = None
+        self._signalled = 0
 
     # -- collection
 
@@ -94,29 +96,34 @@ class Controller:
         self._config.pluginmanager.register(self._inline, "drm-inline")
 
     def _run(self, session: pytest.Session) -> None:
-        suite = self._suite(new_run_id())
-        # The zygote is forked first: a child of this process should hold no open file of ours.
-        run_id = suite.run_id
-        surface = PytestSurface(session, self._items, self._status)
-        self._journal = Journal(self._options, run_id=run_id, say=self._status.say)
-        run = Run(self._options, self._journal, surface, suite)
+        with self._interruptions():
+            suite = self._suite(new_run_id())
+            surface = PytestSurface(session, self._items, self._status)
+            self._journal = Journal(self._options, run_id=suite.run_id, say=self._status.say)
+            run = self._current = Run(self._options, self._journal, surface, suite)
+            failure = self._carry_out(run, session, suite)
+            self._current = None
+        self._status.end()
+        self._raise(session, run, failure)
+
+    def _carry_out(self, run: Run, session: pytest.Session, suite: Suite) -> BaseException | None:
+        """Run the tests; return what broke the run off, if anything did. Nothing of it is left when this returns."""
         failure: BaseException | None = None
         gc.freeze()  # what was collected stays until the end: no collection of garbage need look at it
         try:
-            with self._interruptions(run):
-                if not self._options.worker_types:
-                    run.start_local_worker(self._launcher(session, suite))
-                run.submit(self._tasks)
-                run.coordinator.run()
+            if self._signalled:
+                raise KeyboardInterrupt
+            if not self._options.worker_types:
+                run.start_local_worker(self._launcher(session, suite))
+            run.submit(self._tasks)
+            run.coordinator.run()
         except (DrmError, KeyboardInterrupt) as error:
             failure = error
             run.coordinator.request_stop(str(error) or "interrupted")
         finally:
-            with self._interruptions(run):
-                run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
-            self._status.end()
+            run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
             gc.unfreeze()
-        self._raise(session, run, failure)
+        return failure
 
     def _suite(self, run_id: str) -> Suite:
         config = self._config
@@ -128,7 +135,7 @@ class Controller:
             run_id=run_id,
             executor_count=max(1, self._options.executors[1], self._options.workers[1]),
             basetemp=str(factory.getbasetemp()) if factory is not None else "",
-            max_failures=config.getoption("maxfail"),
+            max_failures=config.getoption("maxfail") or 0,
         )
 
     def _launcher(self, session: pytest.Session, suite: Suite) -> Launcher:
@@ -147,10 +154,8 @@ class Controller:
 
         return ZygoteLauncher(fork)
 
-    _signalled = 0
-
     @contextmanager
-    def _interruptions(self, run: Run) -> Iterator[None]:
+    def _interruptions(self) -> Iterator[None]:
         """Turn the first Ctrl-C (or SIGTERM) into an orderly end, and let the second one through."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -160,7 +165,8 @@ class Controller:
             if self._signalled:
                 raise KeyboardInterrupt
             self._signalled = number
-            run.coordinator.request_stop(f"interrupted by {signal.Signals(number).name}")
+            if self._current is not None:
+                self._current.coordinator.request_stop(f"interrupted by {signal.Signals(number).name}")
 
         numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
         before = [signal.signal(number, handle) for number in numbers]

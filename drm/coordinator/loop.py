@@ -200,6 +200,7 @@ class Coordinator:
                 self._observer.observe(observation)
             self._dispatch.enforce_timeouts()
             self._delivery.drain(_SLICE_S)
+            self._recorder.flush()
         return True
 
     def _show_status(self) -> None:

@@ -147,7 +147,7 @@ class Observer:
             limit_bytes=limit,
         )
         if running is None:
-            if not executor.stopping or not self.cut_short:
+            if (not executor.stopping or not self.cut_short) and not self._failed_starts:
                 self._parts.surface.say(f"an executor ended while it ran no test: {message}")
             self._failed_starts += not executor.finished
             if self._failed_starts >= _FAILED_STARTS:

@@ -107,7 +107,7 @@ class Agent:
             for _, *messages in executor.channel.receive():
                 for name, *rest in messages:
                     self._emit([name, executor_id, *rest])
-        except LostError as error:
+        except (LostError, TypeError, ValueError) as error:
             executor.channel.closed = True
             self.command(["kill", executor_id, f"it sent nonsense: {error}"])
         if executor.channel.closed:  # its exit status follows
