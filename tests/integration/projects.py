@@ -92,11 +92,13 @@ class Project:
         return path
 
     def environment(self, **extra: str) -> dict[str, str]:
-        """Return ours, less what a test process has from the run that it is part of."""
+        """Return ours, less what a test process has from the run that it is part of, and less CI: there pytest
+        prints its short summary in full."""
         ours = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PYTEST_", "DRM_", "PY_COLORS", "FORCE_COLOR"))
+            and name not in ("CI", "BUILD_NUMBER")
         }
         return {
             **ours,
