@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from drm.model.errors import LostError
@@ -23,6 +23,7 @@ from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
 
 _SAMPLE_S = 1.0
 _WATCH_S = 0.1
+_DEAF_S = 2.0
 _SEND_TIMEOUT_S = 10.0
 
 
@@ -33,7 +34,7 @@ class _Executor:
     cpu_s: float = 0.0
     kill_reason: str = ""
     stopping: bool = False
-    began: float = field(default_factory=time.monotonic)
+    deaf_since: float | None = None  # its channel is closed; its end should follow at once
 
 
 class Agent:
@@ -110,7 +111,8 @@ class Agent:
         except (LostError, TypeError, ValueError) as error:
             executor.channel.closed = True
             self.command(["kill", executor_id, f"it sent nonsense: {error}"])
-        if executor.channel.closed:  # its exit status follows
+        if executor.channel.closed and executor.deaf_since is None:
+            executor.deaf_since = time.monotonic()
             self._unregister(executor)
 
     def _unregister(self, executor: _Executor) -> None:
@@ -165,9 +167,16 @@ class Agent:
         if now - self._watched_at >= _WATCH_S:
             self._watched_at = now
             self._watch_memory()
+            self._watch_channels(now)
         if now - self._sampled_at >= _SAMPLE_S:
             self._sample(now - self._sampled_at)
             self._sampled_at = now
+
+    def _watch_channels(self, now: float) -> None:
+        """Kill an executor whose channel has closed and that goes on: a test closed its descriptors."""
+        for executor_id, executor in self._executors.items():
+            if executor.deaf_since is not None and now - executor.deaf_since > _DEAF_S:
+                self.command(["kill", executor_id, "its connection was closed, by a test that closes descriptors"])
 
     def _watch_memory(self) -> None:
         """Kill the largest executor when all together use more memory than the worker has."""
