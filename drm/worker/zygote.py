@@ -103,17 +103,18 @@ class Zygote:
     def _spawn(self, executor_id: str, descriptor: int) -> None:
         sock = socket.socket(fileno=descriptor)
         self._forked += 1
+        ours = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_executor(executor_id, sock)
+            self._become_executor(executor_id, sock, ours)
         self._executors[pid] = executor_id
         sock.close()
         self._tell(["spawned", executor_id, pid])
 
-    def _become_executor(self, executor_id: str, sock: socket.socket) -> NoReturn:
+    def _become_executor(self, executor_id: str, sock: socket.socket, parent: int) -> NoReturn:
         status = 70  # EX_SOFTWARE: the executor itself failed, not a test
         try:
-            die_with_parent()
+            die_with_parent(parent)
             signal.set_wakeup_fd(-1)
             for number in _OWN_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
