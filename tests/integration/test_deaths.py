@@ -173,7 +173,9 @@ def test_hog():
     assert ran.code == 1, ran.out
     assert ran.account() == {"passed": 10, "failed": 1}
     (hog,) = [test for test in project.results().summary.tests if test.task_id == "test_hog.py::test_hog"]
-    assert re.search(r"it used [67]\d\d(\.\d)? MiB when the worker's limit of 600 MiB was passed", hog.message)
+    said = re.search(r"it used ([\d.]+) MiB when the worker's limit of 600 MiB was passed", hog.message)
+    # The limit is the worker's: what the zygote and the other executor hold counts too, beside the hog's own.
+    assert said is not None and 400 < float(said[1]) < 800, hog.message
     assert ran.line("^FAILED test_hog.py::test_hog")
 
 
