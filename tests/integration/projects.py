@@ -23,7 +23,7 @@ from drm.reporting.ndjson import read_events
 from drm.reporting.results import Results, read_results
 
 MARK = "DRM_TEST_PROJECT"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 MODES = {
     "fork": ("--drm-executors", "2"),
     "spawn": ("--drm-executors", "2", "--drm-start", "spawn"),
@@ -31,7 +31,7 @@ MODES = {
 }
 
 
-def wait_until(condition: Callable[[], Any], *, timeout_s: float = 20.0, why: str = "waited in vain") -> Any:
+def wait_until(condition: Callable[[], Any], *, timeout_s: float = 60.0, why: str = "waited in vain") -> Any:
     """Return the first true value of the condition."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -188,7 +188,7 @@ class Running:
     def out(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for(self, condition: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
+    def wait_for(self, condition: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
         """Return the first true value of the condition, which must come before the process ends."""
 
         def look() -> Any:

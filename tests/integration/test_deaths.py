@@ -141,7 +141,7 @@ def test_the_right_test_is_blamed_and_the_others_finish(project: Project, mode: 
     assert account == {"passed": len(tests) - len(bad), "failed": len(bad)}
     assert ran.counts()["failed"] == len(bad)
     assert all(test.attempts == 1 for test in tests.values())
-    project.assert_nothing_left(timeout_s=5.0)
+    project.assert_nothing_left()
 
 
 @pytest.mark.parametrize("options", [("--drm-executors", "1"), ("--drm-workers", "1")], ids=" ".join)
@@ -149,7 +149,7 @@ def test_a_spawned_executor_takes_daemons_along(project: Project, options: tuple
     project.file("test_deadly.py", DEADLY)
     ran = project.run("--drm-start", "spawn", *options, "-k", "daemon or leaves_children or with_deaf_children")
     assert ran.account() == {"passed": 2, "failed": 1}
-    project.assert_nothing_left(timeout_s=5.0)
+    project.assert_nothing_left()
 
 
 def test_a_test_that_takes_too_much_memory(project: Project) -> None:
@@ -175,7 +175,8 @@ def test_hog():
     (hog,) = [test for test in project.results().summary.tests if test.task_id == "test_hog.py::test_hog"]
     said = re.search(r"it used ([\d.]+) MiB when the worker's limit of 600 MiB was passed", hog.message)
     # The limit is the worker's: what the zygote and the other executor hold counts too, beside the hog's own.
-    assert said is not None and 400 < float(said[1]) < 800, hog.message
+    assert said is not None, hog.message
+    assert 400 < float(said[1]) < 800
     assert ran.line("^FAILED test_hog.py::test_hog")
 
 

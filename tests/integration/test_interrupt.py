@@ -49,7 +49,7 @@ def test_the_run_ends_in_order(project: Project, mode: str, number: int) -> None
     running = begin(project, mode)
     running.wait_for((project.root / "running").exists)
     running.process.send_signal(number)
-    ran = running.end(timeout_s=20)
+    ran = running.end()
     assert ran.code == (2 if number == signal.SIGINT else 128 + number), ran.out
     assert "Traceback" not in ran.out
     assert "INTERNALERROR" not in ran.out
@@ -62,7 +62,7 @@ def test_the_run_ends_in_order(project: Project, mode: str, number: int) -> None
     assert summary.count(Outcome.PASSED) + summary.count(Outcome.NOT_RUN) == 400
     assert signal.Signals(number).name in summary.reason
     assert project.results().summary.counts == summary.counts
-    project.assert_nothing_left(timeout_s=2.0)
+    project.assert_nothing_left()
 
 
 def test_ctrl_c_breaks_off_a_test_that_sleeps(project: Project) -> None:
@@ -75,12 +75,10 @@ def test_ctrl_c_breaks_off_a_test_that_sleeps(project: Project) -> None:
     )
     running = project.start("--drm-report-dir", str(project.report_dir), "--drm-executors", "1")
     running.wait_for((project.root / "up").exists)
-    began = time.monotonic()
     running.process.send_signal(signal.SIGINT)
-    ran = running.end(timeout_s=20)
-    assert time.monotonic() - began < 4.0, "it waited for the test"
+    ran = running.end()
     assert ran.code == 2, ran.out
-    assert (project.root / "down").exists()
+    assert (project.root / "down").exists(), "it was killed when the grace was over"
     assert ran.account() == {"not run": 1}
 
 
@@ -99,7 +97,7 @@ def test_ctrl_c_on_a_test_that_will_not_end(project: Project) -> None:
     running.wait_for((project.root / "heard").exists)
     began = time.monotonic()
     running.process.send_signal(signal.SIGINT)
-    ran = running.end(timeout_s=20)
+    ran = running.end()
     assert ran.code == 2, ran.out
     assert "INTERNALERROR" not in ran.out
     assert time.monotonic() - began < 4.0, "the second Ctrl-C was not heard"
@@ -113,7 +111,7 @@ def test_ctrl_c_during_collection(project: Project) -> None:
     running = project.start("--drm-executors", "1")
     running.wait_for((project.root / "up").exists)
     running.process.send_signal(signal.SIGINT)
-    ran = running.end(timeout_s=20)
+    ran = running.end()
     assert ran.code == 2, ran.out
     assert "INTERNALERROR" not in ran.out
 
@@ -130,7 +128,7 @@ def test_ctrl_c_while_workers_collect(project: Project) -> None:
     running = project.start("--drm-report-dir", str(project.report_dir), "--drm-workers", "2")
     running.wait_for((project.root / "second").exists)
     running.process.send_signal(signal.SIGINT)
-    ran = running.end(timeout_s=20)
+    ran = running.end()
     assert ran.code == 2, ran.out
     assert ran.account() == {"not run": 1}
     assert "INTERNALERROR" not in ran.out
@@ -144,7 +142,7 @@ def test_sigkill_leaves_nothing(project: Project, mode: str) -> None:
     running.wait_for(lambda: any(type(event).__name__ == "TestFinished" for event in recorded(project)))
     running.process.kill()
     assert running.end().code == -signal.SIGKILL
-    project.assert_nothing_left(timeout_s=5.0)
+    project.assert_nothing_left()
     summary = summarise(recorded(project))
     assert not summary.finished
     assert summary.count(Outcome.PASSED) > 0
@@ -167,12 +165,12 @@ def test_at_any_time(project: Project, mode: str, rounds: int, longest_s: float,
         while time.monotonic() < deadline and running.process.poll() is None:
             time.sleep(0.005)
         running.process.send_signal(number)
-        ran = running.end(timeout_s=20)
+        ran = running.end()
         what = f"round {attempt}, after {delay_s:.3f} s: {ran.code}\n{ran.out}"
         allowed = {0, 2, -signal.SIGINT} if number == signal.SIGINT else {0, -signal.SIGKILL}
         assert ran.code in allowed, what
         assert "INTERNALERROR" not in ran.out, what
-        project.assert_nothing_left(timeout_s=5.0)
+        project.assert_nothing_left()
         summary = summarise(recorded(project))
         if summary.finished:
             assert sum(count for _, count in summary.counts) == summary.collected == 30, what
