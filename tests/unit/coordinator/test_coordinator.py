@@ -319,7 +319,7 @@ def suite_of(rows: list[Any]) -> tuple[list[Task], dict[str, Act]]:
     return tasks, acts
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(SUITES, st.integers(1, 4))
 def test_whatever_tests_do_the_account_is_right(fake_clock: Any, rows: list[Any], executors: int) -> None:
     tasks, acts = suite_of(rows)
@@ -337,7 +337,7 @@ def test_whatever_tests_do_the_account_is_right(fake_clock: Any, rows: list[Any]
         assert outcomes[task.task_id] is expected, task.task_id
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(SUITES, st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.5, 2.0, 1000.0]), st.booleans())
 def test_whatever_workers_do_and_whenever_it_stops(
     fake_clock: Any, rows: list[Any], seed: int, stop_at: float, interrupt: bool
