@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from drm.model.claims import claims_of
 from drm.model.cluster import WorkerState, WorkerType, WorkerView
 from drm.model.resources import Requirements, Resources
 from drm.model.work import Forecast, Task
@@ -34,7 +35,10 @@ def suite(count: int, *, seed: int = 42) -> list[Task]:
         for gpus in (0.5, 1)
         for gib in (2, 8)
     ]
-    special += [Requirements(amounts=Resources(cpu_cores=1, memory_bytes=GIB), lock=f"db{n}") for n in range(3)]
+    special += [
+        Requirements(amounts=Resources(cpu_cores=1, memory_bytes=GIB), claims=claims_of(locks=[f"db{n}"]))
+        for n in range(3)
+    ]
     weights = [7.0 - row % 7 for row in range(len(plain))] + [0.3, *[1.0] * 4, *[0.01] * 3]
     chosen = rng.choices([*plain, *special], weights, k=count)
     return [

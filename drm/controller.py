@@ -17,7 +17,7 @@ import pytest
 
 from drm.inline import InlineRun
 from drm.model.errors import DrmError
-from drm.model.markers import requirements_of
+from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task, unique_ids
 from drm.options import other_threads, run_options
 from drm.pytest_surface import PytestSurface, StatusLine
@@ -61,11 +61,16 @@ class Controller:
             raise pytest.UsageError(str(error)) from None
 
     def _task(self, task_id: str, position: int, item: pytest.Item, cache: dict[Any, Any]) -> Task:
-        markers = list(item.iter_markers("drm"))
+        markers = [mark for mark in item.iter_markers() if mark.name in ("drm", "xdist_group")]
         key = tuple(map(id, markers))
         if key not in cache:  # most tests have none, and those of a class share theirs
-            given = [(mark.args, mark.kwargs) for mark in markers]
-            cache[key] = markers, requirements_of(given, self._settings.requirements, where=item.nodeid)
+            given = [
+                (mark.args, mark.kwargs) if mark.name == "drm" else group_marker(mark.args, mark.kwargs)
+                for mark in markers
+            ]
+            settings = self._settings
+            asked = requirements_of(given, settings.requirements, where=item.nodeid, counted=settings.counted)
+            cache[key] = markers, asked
         return Task(
             task_id=task_id,
             scope=item.nodeid.partition("::")[0],

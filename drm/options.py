@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from drm.model.resources import Resources
 from drm.model.units import parse_bytes, parse_count_range
 from drm.session import RunOptions, capacity_of, check_worker_types
 from drm.settings import ProjectSettings
+from drm.worker.gpus import machine_gpus, visible_devices
 
 
 def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
@@ -35,16 +37,20 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     capacity = capacity_of(
         _cores(cpus, cpus_from) if cpus is not None else None,
         parse_bytes(memory, what=memory_from) if memory is not None else None,
+        _gpus(*option("gpus")),
     )
     executors = _executors(*option("executors"), capacity)
     if config.getoption("usepdb") or config.getoption("trace", False):
         executors = (0, 0)  # a debugger needs the terminal
     if cpus is None and executors[1] > capacity.cpu_cores:
-        capacity = Resources(cpu_cores=executors[1], memory_bytes=capacity.memory_bytes)
+        capacity = replace(capacity, cpu_cores=executors[1])
     workers, worker_types = _workers(option("workers"), option("worker_type"), capacity)
     start, start_from = option("start")
     if start not in (None, "fork", "spawn"):
         raise ConfigError(f"{start_from}: {start!r} is no way to start executors", remedy="write fork or spawn")
+    order, order_from = option("order")
+    if order not in (None, "longest", "file"):
+        raise ConfigError(f"{order_from}: {order!r} is no order of tests", remedy="write longest or file")
     report_dir = config.getoption("drm_report_dir")
     history = config.rootpath / ".drm" / "history.db"
     return RunOptions(
@@ -53,6 +59,8 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         worker_types=worker_types,
         capacity=capacity,
         start_method=start or ("fork" if hasattr(os, "fork") and sys.platform == "linux" else "spawn"),
+        counted=settings.counted,
+        file_order=order == "file",
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
         history_path=history,
         rootdir=config.rootpath,
@@ -68,6 +76,20 @@ def _cores(value: Any, what: str) -> float:
     if not 0 < cores < 1e6:
         raise ConfigError(f"{what}: {value!r} is not a number of cores", remedy="give a number above 0")
     return cores
+
+
+def _gpus(value: Any, what: str) -> int:
+    """Return how many gpus there are, or how many are declared: slots, one device each."""
+    shown = visible_devices(os.environ)
+    if value is None:
+        return min(machine_gpus(), len(shown) if shown is not None else sys.maxsize)
+    if not str(value).isdecimal():
+        raise ConfigError(f"{what}: {value!r} is not a number of gpus", remedy="give a whole number, such as 2")
+    if shown is not None and int(value) > len(shown):
+        raise ConfigError(
+            f"{what}: {value} gpus, and CUDA_VISIBLE_DEVICES shows {len(shown)}", remedy="change one of them"
+        )
+    return int(value)
 
 
 def _executors(value: Any, what: str, capacity: Resources) -> tuple[int, int]:

@@ -64,12 +64,19 @@ class Engine(Protocol):
     def spawn(self, worker_id: str, executor_id: str) -> None: ...
 
     def send(
-        self, worker_id: str, executor_id: str, batch: Sequence[tuple[str, int]], next_task: str | None, budget_s: float
+        self,
+        worker_id: str,
+        executor_id: str,
+        batch: Sequence[tuple[str, int]],
+        next_task: str | None,
+        budget_s: float,
+        gpus: Sequence[int],
     ) -> None:
         """Give the executor (task, attempt) pairs to run in order.
 
         ``next_task`` is the test it will probably run afterwards: fixtures that it
         shares stay set up. Past ``budget_s`` seconds the executor returns what it has not started.
+        ``gpus``: the worker's devices, by number, that are reserved for the batch.
         """
         ...
 

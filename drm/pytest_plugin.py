@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from drm.controller import Controller
 
 _MARKER = (
-    "drm(cpu=1, memory=None, gpu=0, labels=None, lock=None, group=None, timeout=None): "
+    "drm(cpu=1, memory=None, gpu=0, labels=None, lock=None, shared_lock=None, serial=False, resources=None, "
+    "group=None, timeout=None): "
     'what the test requires of the worker that runs it, such as cpu=2, memory="4GiB", lock="db"'
 )
 
@@ -33,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="processes on this machine (default: auto, one per core; 0: run in this process and only record)",
     )
     add("--drm-cpus", metavar="CORES", default=None, help="cores that tests may reserve (default: all)")
+    add("--drm-gpus", metavar="N", default=None, help="gpus that tests may reserve (default: those NVML finds)")
     add("--drm-memory", metavar="SIZE", default=None, help="memory that tests may reserve (default: all)")
     add(
         "--drm-workers",
@@ -52,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("fork", "spawn"),
         default=None,
         help="how executors start: fork (fast, collects once) or spawn (default: fork where there is one)",
+    )
+    add(
+        "--drm-order",
+        choices=("longest", "file"),
+        default=None,
+        help="which tests are begun first: the longest (the shortest run; default) or as they were collected",
     )
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
 

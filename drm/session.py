@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,13 +42,18 @@ _LEARN_FROM = 3  # newest attempts per test
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the surface was asked for. ``executors`` (0, 0): run in this process. ``workers``: (0, 0) for none."""
+    """What the surface was asked for. ``executors`` (0, 0): run in this process. ``workers``: (0, 0) for none.
+
+    ``counted``: resources of the whole run, by name. ``file_order``: not the longest tests first.
+    """
 
     executors: tuple[int, int]
     workers: tuple[int, int] = (0, 0)
     worker_types: tuple[WorkerType, ...] = ()
     capacity: Resources
     start_method: str = "fork"
+    counted: Mapping[str, int] = field(default_factory=dict)
+    file_order: bool = False
     report_dir: Path | None = None
     history_path: Path | None = None
     rootdir: Path
@@ -125,7 +130,7 @@ class Run:
         clock = SystemClock()
         self.manager = DynamicResourceManager()
         self.predictor = ResourcePerformancePredictor()
-        self.optimizer = ResourceOptimizer(self.predictor)
+        self.optimizer = ResourceOptimizer(self.predictor, counted=options.counted)
         self.engine = EmbeddedEngine(suite=suite, start_method=options.start_method)
         self.providers = CloudProviderManager(clock=clock)
         settings = RunSettings(
@@ -134,6 +139,8 @@ class Run:
             workers=options.workers,
             worker_types=options.worker_types,
             max_failures=suite.max_failures,
+            counted=options.counted,
+            file_order=options.file_order,
         )
         if options.worker_types:
             self.providers.add_provider(LocalProvider(options.capacity, options.worker_types))
@@ -196,12 +203,13 @@ def _view(worker_id: str, worker_type: WorkerType) -> WorkerView:
     )
 
 
-def capacity_of(cpus: float | None, memory_bytes: int | None) -> Resources:
+def capacity_of(cpus: float | None, memory_bytes: int | None, gpus: int) -> Resources:
     """Return what this machine gives, with what the user set in its place."""
     machine = machine_capacity()
     return Resources(
         cpu_cores=machine.cpu_cores if cpus is None else cpus,
         memory_bytes=machine.memory_bytes if memory_bytes is None else memory_bytes,
+        gpus=gpus,
     )
 
 
@@ -209,13 +217,11 @@ def check_worker_types(worker_types: Sequence[WorkerType], capacity: Resources) 
     """Raise ConfigError for a type that the machine cannot give even once, or a name given twice."""
     names = [worker_type.name for worker_type in worker_types]
     for worker_type in worker_types:
-        lacking = Resources(
-            cpu_cores=worker_type.capacity.cpu_cores, memory_bytes=worker_type.capacity.memory_bytes
-        ).lacking(capacity)
+        lacking = worker_type.capacity.lacking(capacity)
         if lacking:
             raise ConfigError(
                 f"worker type {worker_type.name!r} does not fit on this machine: {', '.join(lacking)}",
-                remedy="ask for less, or set --drm-cpus and --drm-memory",
+                remedy="ask for less, or set --drm-cpus, --drm-memory, --drm-gpus",
             )
         if names.count(worker_type.name) > 1:
             raise ConfigError(f"two worker types are called {worker_type.name!r}", remedy="give each its own name=...")

@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from drm.model.errors import ConfigError
-from drm.model.markers import check_key, parse_defaults
+from drm.model.markers import check_key, parse_counted, parse_defaults
 
-_KEYS = ("cpu", "memory", "gpu", "timeout", "executors", "workers", "worker_type", "cpus", "machine_memory", "start")
+_REQUIREMENTS = ("cpu", "memory", "gpu", "timeout")
+_OPTIONS = ("executors", "workers", "worker_type", "cpus", "machine_memory", "gpus", "order", "start")
+_COUNTED = "resources"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
     """``requirements``: defaults for tests without a marker (parsed); ``options``: defaults of --drm-... options.
 
+    ``counted``: resources of the whole run that tests may ask for, and how many there are of each.
     ``where`` names the file and section they are from.
     """
 
     where: str = ""
     requirements: dict[str, Any] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
+    counted: dict[str, int] = field(default_factory=dict)
 
 
 def read_settings(rootdir: Path) -> ProjectSettings:
@@ -38,12 +42,13 @@ def read_settings(rootdir: Path) -> ProjectSettings:
             continue
         where = f"{name} [{'tool.drm' if path.suffix == '.toml' else 'drm'}]"
         for key in section:
-            check_key(key, _KEYS, where=where)
-        requirements = parse_defaults(section, where=where)
-        options = {
-            key: _text(value) for key, value in section.items() if key not in ("cpu", "memory", "gpu", "timeout")
-        }
-        return ProjectSettings(where=where, requirements=requirements, options=options)
+            check_key(key, (*_REQUIREMENTS, _COUNTED, *_OPTIONS), where=where)
+        return ProjectSettings(
+            where=where,
+            requirements=parse_defaults(section, where=where),
+            options={key: _text(section[key]) for key in _OPTIONS if key in section},
+            counted=parse_counted(section.get(_COUNTED, {}), where=f"{where}: {_COUNTED}"),
+        )
     return ProjectSettings()
 
 

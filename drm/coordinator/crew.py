@@ -23,7 +23,7 @@ class Executor:
     deadline_s: float | None = None
     batches: int = 0
     amounts: Resources | None = None
-    lock: str | None = None
+    gpus: tuple[int, ...] = ()
     idle_since_s: float = 0.0
     stopping: bool = False
     finished: int = 0

@@ -14,6 +14,7 @@ from drm.model import events
 from drm.model.cluster import WorkerView
 from drm.model.work import Task
 from drm.ports import Clock, Engine
+from drm.resource_optimizer.kinds import Room
 from drm.resource_optimizer.queue import Batch, WorkQueue
 
 _PREFETCH_S = 0.025  # when an executor holds less work than this, its next batch is sent already
@@ -60,20 +61,22 @@ class Dispatcher:
         here = self.crew.on(worker.worker_id)
         for executor in here:
             if executor.is_idle:
-                free = self._manager.free(worker.worker_id)
-                batch = self._queue.take(executor.executor_id, free, worker.labels, share=len(self.crew))
+                batch = self._queue.take(executor.executor_id, self._room(worker), share=len(self.crew))
                 if batch is not None:
                     self._give(executor, batch)
         waiting = sum(not executor.ready or executor.is_idle for executor in here)
         least, most = self._executors_for(worker)
         while len(here) < most and len(self._queue) > waiting:
-            free = self._manager.free(worker.worker_id)
-            if not self._queue.can_serve(free, worker.labels) or (waiting and len(here) >= least):
+            if not self._queue.can_serve(self._room(worker)) or (waiting and len(here) >= least):
                 break
             executor = self.crew.hire(worker.worker_id)
             self._engine.spawn(worker.worker_id, executor.executor_id)
             here.append(executor)
             waiting += 1
+
+    def _room(self, worker: WorkerView) -> Room:
+        free = self._manager.free(worker.worker_id)
+        return Room(free=free, whole=worker.allocatable, labels=worker.labels)
 
     def _executors_for(self, worker: WorkerView) -> tuple[int, int]:
         if self._settings.worker_types:  # separate workers: one per core
@@ -81,10 +84,10 @@ class Dispatcher:
         return self._settings.executors
 
     def _give(self, executor: Executor, batch: Batch) -> None:
-        self._manager.reserve_resources(
+        executor.gpus = self._manager.reserve_resources(
             executor.worker_id, executor.executor_id, batch.amounts, now_s=self._clock.now()
         )
-        executor.amounts, executor.lock = batch.amounts, batch.lock
+        executor.amounts = batch.amounts
         self._send(executor, batch)
 
     def _send(self, executor: Executor, batch: Batch) -> None:
@@ -92,7 +95,7 @@ class Dispatcher:
         executor.held.extend(task.task_id for task in batch.tasks)
         numbered = [(task.task_id, self._accounts.attempts(task.task_id) + 1) for task in batch.tasks]
         budget = max(_LEAST_BUDGET_S, 4 * batch.expected_s)
-        self._engine.send(executor.worker_id, executor.executor_id, numbered, batch.next_task, budget)
+        self._engine.send(executor.worker_id, executor.executor_id, numbered, batch.next_task, budget, executor.gpus)
 
     # -- what executors say
 
@@ -144,8 +147,8 @@ class Dispatcher:
     def _release(self, executor: Executor) -> None:
         if executor.amounts is not None:
             self._manager.release_resources(executor.executor_id, now_s=self._clock.now())
-            self._queue.release_lock(executor.lock)
-            executor.amounts = executor.lock = None
+            self._queue.release(executor.executor_id)
+            executor.amounts = None
 
     def requeue(self, task_ids: Iterable[str]) -> None:
         self._queue.add([self._accounts.task(task_id) for task_id in task_ids])

@@ -41,7 +41,7 @@ class Coordinator:
         self._recorder = parts.recorder
         self._clock = parts.clock
         self._accounts = Accounts()
-        self._queue = WorkQueue(parts.predictor.expected_wall_s, largest=largest)
+        self._queue = WorkQueue(parts.predictor.expected_wall_s, settings.for_queue(largest))
         self._delivery = Delivery(parts.clock, parts.surface)
         self._dispatch = Dispatcher(
             settings=settings,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from drm.model.cluster import WorkerType
+from drm.model.resources import Resources
+from drm.resource_optimizer.kinds import QueueSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +18,7 @@ class RunSettings:
     ``grace_s``: how long executors may tear down when a run is cut short; ``teardown_s``: at its normal end.
     ``start_s``: how long a worker may take to join. ``lost_attempts``: how often a test is begun anew when its
     worker is lost. ``max_failures``: bad tests after which no other is begun (0: no limit); the surface ends the run.
+    ``counted``: resources of the whole run, by name. ``file_order``: tests are begun in the order of collection.
     """
 
     run_id: str
@@ -26,3 +30,17 @@ class RunSettings:
     start_s: float = 300.0
     lost_attempts: int = 3
     max_failures: int = 0
+    counted: Mapping[str, int] = field(default_factory=dict)
+    file_order: bool = False
+
+    def for_queue(self, largest: Resources) -> QueueSettings:
+        """Return what the queue is to know; ``largest``: the greatest amounts any worker has."""
+        per_worker = max(1, int(largest.cpu_cores)) if self.worker_types else self.executors[1]
+        workers = max(1, self.workers[1])
+        return QueueSettings(
+            largest=largest,
+            executors=per_worker * workers,
+            workers=workers,
+            counted=self.counted,
+            file_order=self.file_order,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drm.dynamic_resource_manager.utilization import Amounts, Meter
+from drm.model import gpus
 from drm.model.cluster import WorkerState, WorkerView
 from drm.model.errors import CapacityError, ConfigError, LostError
 from drm.model.resources import ZERO, Resources
@@ -32,11 +33,14 @@ class Account:
 
     __slots__ = (
         "_capacity",
+        "_devices",
         "_free",
+        "_last_devices",
         "_state",
         "_view",
         "allocatable",
         "allocated",
+        "devices",
         "held",
         "idle_since_s",
         "labels",
@@ -66,6 +70,7 @@ class Account:
         self.allocated = exact(allocatable)
         self.left = self.allocated
         self.held: dict[str, Resources] = {}
+        self.devices: dict[str, tuple[gpus.Share, ...]] = {}
         self.used = ZERO
         self.idle_since_s: float | None = now_s
         self.ready_at_s: float | None = now_s
@@ -74,6 +79,8 @@ class Account:
         self._state = WorkerState.READY
         self._view: WorkerView | None = None
         self._free: Resources | None = allocatable
+        self._devices = gpus.devices_of(allocatable.gpus)
+        self._last_devices: dict[str, tuple[int, ...]] = {}
 
     @property
     def state(self) -> WorkerState:
@@ -85,18 +92,22 @@ class Account:
         if self._state is not WorkerState.READY:
             raise CapacityError(f"worker {self.worker_id} is {self._state.value}", remedy="reserve on a ready worker")
         cpu_left, memory_left, gpu_left = self.left
-        if cpu > cpu_left or memory > memory_left or gpu > gpu_left:
+        if not self._holds((cpu, memory, gpu)):
             lacking = ", ".join(amounts.lacking(self.free()))
             raise CapacityError(
                 f"worker {self.worker_id} has too little left: {lacking}", remedy="wait for a release or add a worker"
             )
         self.held[reservation_id] = amounts
+        if gpu:
+            self._take_devices(reservation_id, gpu)
         self.idle_since_s = None
         self._now_left((cpu_left - cpu, memory_left - memory, gpu_left - gpu), now_s)
 
     def give_back(self, reservation_id: str, now_s: float) -> Resources:
         """Undo ``take`` exactly; return the amounts."""
         amounts = self.held.pop(reservation_id)
+        for device, milli in self.devices.pop(reservation_id, ()):
+            self._devices[device] += milli
         cpu, memory, gpu = exact(amounts)
         cpu_left, memory_left, gpu_left = self.left
         if not self.held:
@@ -112,14 +123,22 @@ class Account:
 
     def fits(self, amounts: Amounts, labels: frozenset[str]) -> bool:
         """Tell whether a reservation would succeed now."""
-        cpu, memory, gpu = self.left
-        return (
-            self._state is WorkerState.READY
-            and amounts[0] <= cpu
-            and amounts[1] <= memory
-            and amounts[2] <= gpu
-            and labels <= self.labels
-        )
+        return self._state is WorkerState.READY and labels <= self.labels and self._holds(amounts)
+
+    def _holds(self, amounts: Amounts) -> bool:
+        cpu, memory, _ = self.left
+        return amounts[0] <= cpu and amounts[1] <= memory and amounts[2] <= gpus.most_left(self._devices)
+
+    def devices_of(self, reservation_id: str) -> tuple[int, ...]:
+        """Return the gpus that a reservation is on, by number."""
+        return tuple(device for device, _ in self.devices.get(reservation_id, ()))
+
+    def _take_devices(self, reservation_id: str, gpu: int) -> None:
+        taken = gpus.assign(self._devices, gpu, prefer=self._last_devices.get(reservation_id, ()))
+        for device, milli in taken:
+            self._devices[device] -= milli
+        self.devices[reservation_id] = taken
+        self._last_devices[reservation_id] = tuple(device for device, _ in taken)
 
     def use(self, used: Resources, now_s: float) -> None:
         """Note what the worker's processes use at present."""
@@ -140,9 +159,10 @@ class Account:
         self._view = None
 
     def free(self) -> Resources:
-        """Return what is left; made anew only after a change."""
+        """Return what one reservation could still have (of gpus less than is left, when devices are shared)."""
         if self._free is None:
-            self._free = inexact(self.left)
+            cpu, memory, _ = self.left
+            self._free = inexact((cpu, memory, gpus.most_left(self._devices)))
         return self._free
 
     def view(self) -> WorkerView:
@@ -154,7 +174,7 @@ class Account:
                 state=self._state,
                 capacity=self._capacity,
                 allocatable=self.allocatable,
-                reserved=self.allocatable - self.free(),
+                reserved=self.allocatable - inexact(self.left),
                 used=self.used,
                 labels=self.labels,
                 reservations=len(self.held),

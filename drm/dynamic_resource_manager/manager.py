@@ -81,8 +81,10 @@ class DynamicResourceManager:
             del self._holder[reservation_id]
         return tuple(account.held)
 
-    def reserve_resources(self, worker_id: str, reservation_id: str, amounts: Resources, *, now_s: float) -> None:
-        """Set ``amounts`` aside on a READY worker until they are released under the same id.
+    def reserve_resources(
+        self, worker_id: str, reservation_id: str, amounts: Resources, *, now_s: float
+    ) -> tuple[int, ...]:
+        """Set ``amounts`` aside on a READY worker until they are released under the same id; return its gpu devices.
 
         Asking again for the same thing changes nothing. Errors: CapacityError names
         what lacks, DuplicateError for an id that holds something else, UnknownWorkerError.
@@ -90,7 +92,7 @@ class DynamicResourceManager:
         holder = self._holder.get(reservation_id)
         if holder is not None:
             if holder.worker_id == worker_id and holder.held[reservation_id] == amounts:
-                return
+                return holder.devices_of(reservation_id)
             raise DuplicateError(
                 f"reservation {reservation_id!r} holds {holder.held[reservation_id].describe()} on worker "
                 f"{holder.worker_id} already",
@@ -100,6 +102,7 @@ class DynamicResourceManager:
         account.take(reservation_id, amounts, now_s)
         self._holder[reservation_id] = account
         self._see(now_s)
+        return account.devices_of(reservation_id)
 
     def release_resources(self, reservation_id: str, *, now_s: float) -> Resources:
         """Give a reservation back; return its amounts. UnknownTaskError if there is none (or no more)."""
@@ -130,7 +133,7 @@ class DynamicResourceManager:
         self._see(now_s)
 
     def free(self, worker_id: str) -> Resources:
-        """Return what is left to reserve on a worker, whatever its state."""
+        """Return what one reservation could still have of a worker, whatever its state."""
         return self._account(worker_id).free()
 
     def snapshot(self, now_s: float) -> ClusterSnapshot:

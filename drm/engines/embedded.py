@@ -178,9 +178,15 @@ class EmbeddedEngine:
         self._command(worker_id, ["spawn", executor_id])
 
     def send(
-        self, worker_id: str, executor_id: str, batch: Sequence[tuple[str, int]], next_task: str | None, budget_s: float
+        self,
+        worker_id: str,
+        executor_id: str,
+        batch: Sequence[tuple[str, int]],
+        next_task: str | None,
+        budget_s: float,
+        gpus: Sequence[int],
     ) -> None:
-        self._command(worker_id, ["run", executor_id, batch, next_task, budget_s])
+        self._command(worker_id, ["run", executor_id, batch, next_task, budget_s, gpus])
 
     def stop(self, worker_id: str, executor_id: str) -> None:
         self._command(worker_id, ["stop", executor_id])

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from drm.model.claims import claims_of
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.resources import Requirements, Resources
@@ -42,8 +43,23 @@ def _names(value: Any, what: str) -> frozenset[str]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple | set | frozenset):
-        raise ConfigError(f"{what}: {value!r} is no list of names", remedy='give a list such as ["gpu"]')
+        raise ConfigError(f"{what}: {value!r} is no list of names", remedy='give a list such as ["db", "net"]')
     return frozenset(_name(item, what) for item in value)
+
+
+def _yes_or_no(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what}: {value!r} is neither yes nor no", remedy="give True or False")
+    return value
+
+
+def _counted(value: Any, what: str) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what}: {value!r} names no amounts", remedy='give a dict such as {"license": 1}')
+    for name, amount in value.items():
+        if type(amount) is not int or amount < 1:
+            raise ConfigError(f"{what}: {amount!r} of {name!r} is no count", remedy="give a whole number above 0")
+    return {_name(name, what): amount for name, amount in value.items()}
 
 
 def _timeout(value: Any, what: str) -> float:
@@ -53,15 +69,19 @@ def _timeout(value: Any, what: str) -> float:
     return seconds
 
 
-_KEYS: dict[str, Callable[[Any, str], Any]] = {
+KEYS: dict[str, Callable[[Any, str], Any]] = {
     "cpu": _cpu,
     "memory": lambda value, what: parse_bytes(value, what=what),
     "gpu": _amount,
     "labels": _names,
-    "lock": _name,
+    "lock": _names,
+    "shared_lock": _names,
+    "serial": _yes_or_no,
+    "resources": _counted,
     "group": _name,
     "timeout": _timeout,
 }
+NO_COUNTED: Mapping[str, int] = {}
 
 
 def check_key(key: str, valid: Sequence[str], *, where: str) -> None:
@@ -77,23 +97,25 @@ def requirements_of(
     defaults: Mapping[str, Any],
     *,
     where: str,
+    counted: Mapping[str, int] = NO_COUNTED,
 ) -> Requirements:
     """Return what a test requires.
 
     ``markers`` are the (args, kwargs) of its drm markers, nearest first: a key of a nearer
-    one wins. ``defaults`` are parsed values from the [drm] section. ConfigError names ``where``.
+    one wins. ``defaults`` are parsed values from the [drm] section, ``counted`` the resources that it
+    declares. ConfigError names ``where``.
     """
     values: dict[str, Any] = {}
     for args, kwargs in markers:
         if args:
             raise ConfigError(f"{where}: the drm marker takes no positional values", remedy=f"write {EXAMPLE}")
         for key, value in kwargs.items():
-            check_key(key, tuple(_KEYS), where=f"{where}: drm marker")
+            check_key(key, tuple(KEYS), where=f"{where}: drm marker")
             if key not in values and value is not None:
-                values[key] = _KEYS[key](value, f"{where}: drm marker {key}")
+                values[key] = KEYS[key](value, f"{where}: drm marker {key}")
     sources = dict.fromkeys(values, "marker")
     for key, value in defaults.items():
-        if key in _KEYS and key not in values:
+        if key in KEYS and key not in values:
             values[key] = value
             sources[key] = "configuration"
     return Requirements(
@@ -101,17 +123,55 @@ def requirements_of(
             cpu_cores=values.get("cpu", 1.0), memory_bytes=values.get("memory", 0), gpus=values.get("gpu", 0.0)
         ),
         labels=values.get("labels", frozenset()),
-        lock=values.get("lock"),
+        claims=claims_of(
+            locks=values.get("lock", ()),
+            shared_locks=values.get("shared_lock", ()),
+            counted=_declared(values.get("resources", NO_COUNTED), counted, where=f"{where}: drm marker resources"),
+            serial=values.get("serial", False),
+        ),
         group=values.get("group"),
         timeout_s=values.get("timeout"),
         sources=tuple(sorted(sources.items())),
     )
 
 
+def _declared(wanted: Mapping[str, int], counted: Mapping[str, int], *, where: str) -> Mapping[str, int]:
+    """Return what is wanted; ConfigError for more than the [drm] section says there is."""
+    for name, amount in wanted.items():
+        if name not in counted:
+            close = difflib.get_close_matches(name, counted, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f'write "resources = {name}:{amount}" in [drm]'
+            raise ConfigError(f"{where}: {name!r} is not declared", remedy=remedy)
+        if amount > counted[name]:
+            raise ConfigError(
+                f"{where}: {amount} of {name!r}; there are {counted[name]}", remedy="ask for less or declare more"
+            )
+    return wanted
+
+
+def group_marker(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return pytest-xdist's ``xdist_group`` marker as a drm marker."""
+    return (), {"group": str(kwargs.get("name", args[0] if args else "default"))}
+
+
+def parse_counted(value: Any, *, where: str) -> dict[str, int]:
+    """Return what ``resources`` of a [drm] section declares: ``license:2 browser:4``, or in TOML a table."""
+    if isinstance(value, Mapping):
+        return _counted(value, where)
+    words = value if isinstance(value, list) else str(value).replace(",", " ").split()
+    found: dict[str, int] = {}
+    for word in words:
+        name, _, amount = str(word).rpartition(":")
+        if not name or not amount.isdecimal() or int(amount) < 1 or name in found:
+            raise ConfigError(f"{where}: {word!r} is no name with an amount", remedy='write "license:2 browser:4"')
+        found[name] = int(amount)
+    return found
+
+
 def parse_defaults(section: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """Return the requirement keys of a [drm] section, parsed."""
     texts = {key: value for key, value in section.items() if key in ("cpu", "memory", "gpu", "timeout")}
-    return {key: _KEYS[key](value, f"{where}: {key}") for key, value in texts.items()}
+    return {key: KEYS[key](value, f"{where}: {key}") for key, value in texts.items()}
 
 
 def parse_worker_type(text: str, *, machine: Resources, number: int, what: str = "--drm-worker-type") -> WorkerType:

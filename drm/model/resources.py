@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from drm.model.claims import NO_CLAIMS, Claims
 from drm.model.errors import ConfigError
 from drm.model.units import format_bytes
 
@@ -107,17 +108,17 @@ def total(amounts: Iterable[Resources]) -> Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What one test asks of the worker that runs it.
+    """What one test asks of the worker that runs it, and of the run.
 
-    ``labels``: the worker must carry all of them. ``lock``: no two tests with
-    the same lock run at once, anywhere in the run. ``group``: its tests run on
+    ``labels``: the worker must carry all of them. ``claims``: what it holds of the run
+    while it runs, wherever that is (see ``drm.model.claims``). ``group``: its tests run on
     one executor, in file order. ``timeout_s``: the attempt is killed after it.
     ``sources`` says for each amount where it came from: marker, history, default.
     """
 
     amounts: Resources = field(default_factory=lambda: Resources(cpu_cores=1.0))
     labels: frozenset[str] = frozenset()
-    lock: str | None = None
+    claims: Claims = NO_CLAIMS
     group: str | None = None
     timeout_s: float | None = None
     sources: tuple[tuple[str, str], ...] = ()

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from drm.model.resources import Requirements, Resources
+from drm.model.resources import Requirements
 from drm.model.work import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskClass:
-    """Tasks with equal amounts, labels, lock and group, in the order given."""
+    """Tasks with equal amounts, labels, claims and group, in the order given."""
 
     requirements: Requirements
     tasks: tuple[Task, ...]
-
-    @property
-    def serial(self) -> bool:
-        """Whether only one of them can run at a time."""
-        return self.requirements.lock is not None or self.requirements.group is not None
 
 
 def group_tasks(tasks: Iterable[Task]) -> list[TaskClass]:
@@ -55,7 +50,7 @@ def _key(requirements: Requirements) -> tuple[object, ...]:
         amounts.memory_bytes,
         amounts.gpus,
         requirements.labels,
-        requirements.lock,
+        requirements.claims,
         requirements.group,
     )
 
@@ -73,11 +68,8 @@ def with_memory(requirements: Requirements, memory_bytes: int, source: str) -> R
     """Return the requirements with another amount of memory, and where it came from."""
     amounts = requirements.amounts
     sources = tuple(row for row in requirements.sources if row[0] != "memory")
-    return Requirements(
-        amounts=Resources(cpu_cores=amounts.cpu_cores, memory_bytes=memory_bytes, gpus=amounts.gpus),
-        labels=requirements.labels,
-        lock=requirements.lock,
-        group=requirements.group,
-        timeout_s=requirements.timeout_s,
+    return replace(
+        requirements,
+        amounts=replace(amounts, memory_bytes=memory_bytes),
         sources=(*sources, ("memory", source)),
     )

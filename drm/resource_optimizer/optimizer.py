@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from drm.model.cluster import ClusterSnapshot, QueueView, WorkerType, WorkerView
 from drm.model.errors import ConfigError
@@ -20,11 +20,12 @@ class ResourceOptimizer:
     """Places tests on workers and says which workers are missing.
 
     Pure but for what its forecaster learns; without a forecaster the tasks'
-    own forecasts and requirements are taken as they are.
+    own forecasts and requirements are taken as they are. ``counted``: the run's counted resources.
     """
 
-    def __init__(self, forecaster: Forecaster | None = None) -> None:
+    def __init__(self, forecaster: Forecaster | None = None, *, counted: Mapping[str, int] | None = None) -> None:
         self._forecaster = forecaster
+        self._counted = counted or {}
 
     def predict_task_requirements(self, tasks: Sequence[Task], *, largest: Resources | None = None) -> list[Task]:
         """Return the tasks with a forecast each, in the same order.
@@ -50,7 +51,7 @@ class ResourceOptimizer:
         Longest first, best fit, in virtual seconds from 0; makespan and a lower bound
         come with it. Workers that drain or are gone get nothing. See ``schedule.make_plan``.
         """
-        return make_plan(tasks, workers)
+        return make_plan(tasks, workers, self._counted)
 
     def recommend_worker_types(
         self, tasks: Sequence[Task], worker_types: Sequence[WorkerType], *, maximum: int
@@ -62,7 +63,7 @@ class ResourceOptimizer:
         """
         if maximum < 0:
             raise ConfigError(f"maximum: {maximum} is no number of workers")
-        return recommend(tasks, worker_types, maximum=maximum)
+        return recommend(tasks, worker_types, self._counted, maximum=maximum)
 
     def get_scaling_recommendations(
         self, tasks: Sequence[Task], snapshot: ClusterSnapshot, worker_types: Sequence[WorkerType]
@@ -72,7 +73,7 @@ class ResourceOptimizer:
         ``running`` counts the reservations on the workers of that type now. A test that
         fits no type is in no row.
         """
-        return queue_views(tasks, snapshot, worker_types)
+        return queue_views(tasks, snapshot, worker_types, self._counted)
 
     def record_task_result(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None:
         """Tell the forecaster what an attempt used."""

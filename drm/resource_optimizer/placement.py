@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drm.model.cluster import WorkerType, WorkerView
+from drm.model.gpus import shares_side_by_side
 from drm.model.resources import Requirements, Resources
 from drm.model.units import format_bytes
 
@@ -28,10 +29,11 @@ def side_by_side(amounts: Resources, whole: Resources) -> int:
         for asked, part in (
             (round(amounts.cpu_cores * 1000), round(whole.cpu_cores * 1000)),
             (amounts.memory_bytes, whole.memory_bytes),
-            (round(amounts.gpus * 1000), round(whole.gpus * 1000)),
         )
         if asked > 0
     ]
+    if amounts.gpus > 0:
+        counts.append(shares_side_by_side(amounts.gpus, whole.gpus))
     return min(counts) if counts else max(1, int(whole.cpu_cores))
 
 

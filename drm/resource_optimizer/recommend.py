@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
+from drm.model.claims import there_is
 from drm.model.cluster import ClusterSnapshot, QueueView, WorkerType
 from drm.model.plan import TypeRecommendation
 from drm.model.work import Task
@@ -24,24 +26,31 @@ class _Demand:
     longest_s: float = 0.0
     shares: float = 0.0
     free_runners: int = 0
-    chains: set[str] = field(default_factory=set)
+    narrow: dict[str, list[int]] = field(default_factory=dict)  # group or claim -> tests, most at once
 
-    def add(self, each: TaskClass, fits: int) -> None:
+    def add(self, each: TaskClass, fits: int, counted: Mapping[str, int]) -> None:
         durations = [task.expected_s or _UNKNOWN_S for task in each.tasks]
         self.waiting += len(durations)
         self.waiting_s += sum(durations)
         self.longest_s = max(self.longest_s, max(durations))
         self.shares += len(durations) / fits
-        if each.requirements.group is not None:
-            self.chains.add(f"group {each.requirements.group}")
-        elif each.requirements.lock is not None:
-            self.chains.add(f"lock {each.requirements.lock}")
+        group, claims = each.requirements.group, each.requirements.claims
+        if group is not None:
+            self._narrow(f"group {group}", len(durations), 1)
+        elif claims:
+            name, most = min(((name, there_is(name, counted) // amount) for name, amount in claims), key=itemgetter(1))
+            self._narrow(name, len(durations), most)
         else:
             self.free_runners += len(durations)
 
+    def _narrow(self, name: str, tests: int, most: int) -> None:
+        row = self.narrow.setdefault(name, [0, most])
+        row[0] += tests
+        row[1] = min(row[1], most)
+
     @property
     def runnable(self) -> int:
-        return self.free_runners + len(self.chains)
+        return self.free_runners + sum(map(min, self.narrow.values()))
 
     @property
     def per_worker(self) -> float:
@@ -70,23 +79,23 @@ def cheapest_type(each: TaskClass, types: Sequence[WorkerType]) -> int | None:
     return min(rows)[-1] if rows else None
 
 
-def _demands(tasks: Sequence[Task], types: Sequence[WorkerType]) -> list[_Demand]:
+def _demands(tasks: Sequence[Task], types: Sequence[WorkerType], counted: Mapping[str, int]) -> list[_Demand]:
     demands = [_Demand() for _ in types]
     for each in group_tasks(tasks):
         index = cheapest_type(each, types)
         if index is not None:
-            demands[index].add(each, side_by_side(each.requirements.amounts, types[index].capacity))
+            demands[index].add(each, side_by_side(each.requirements.amounts, types[index].capacity), counted)
     return demands
 
 
 def queue_views(
-    tasks: Sequence[Task], snapshot: ClusterSnapshot, types: Sequence[WorkerType]
+    tasks: Sequence[Task], snapshot: ClusterSnapshot, types: Sequence[WorkerType], counted: Mapping[str, int]
 ) -> tuple[tuple[WorkerType, QueueView], ...]:
     """Return one row per type, in the order given: the waiting tests that should go on it."""
     running: dict[str, int] = {}
     for worker in snapshot.workers:
         running[worker.worker_type] = running.get(worker.worker_type, 0) + worker.reservations
-    demands = _demands(tasks, types)
+    demands = _demands(tasks, types, counted)
     counts = tuple((worker_type.name, demand.waiting) for worker_type, demand in zip(types, demands, strict=True))
     return tuple(
         (
@@ -105,13 +114,15 @@ def queue_views(
     )
 
 
-def recommend(tasks: Sequence[Task], types: Sequence[WorkerType], *, maximum: int) -> tuple[TypeRecommendation, ...]:
+def recommend(
+    tasks: Sequence[Task], types: Sequence[WorkerType], counted: Mapping[str, int], *, maximum: int
+) -> tuple[TypeRecommendation, ...]:
     """Return how many workers of each type would run everything at once, ``maximum`` in all.
 
     Under the maximum every type that some test needs comes first with one worker
     (the one with most tests first); the rest goes where most is missing.
     """
-    demands = _demands(tasks, types)
+    demands = _demands(tasks, types, counted)
     wanted = [min(math.ceil(demand.shares), demand.runnable) for demand in demands]
     given = _share_out(wanted, [demand.waiting for demand in demands], maximum)
     return tuple(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from drm.model.cluster import WorkerState, WorkerView
 from drm.model.errors import DuplicateError
 from drm.model.plan import Allocation, Plan, Refusal
 from drm.model.work import Task
 from drm.resource_optimizer.classes import group_tasks
+from drm.resource_optimizer.holdings import Holdings
 from drm.resource_optimizer.placement import placement_problem
 from drm.resource_optimizer.units import Amounts, Pool, Unit, lower_bound_s, make_pools
 
 _LIVE = (WorkerState.STARTING, WorkerState.READY)
 
 
-def make_plan(tasks: Sequence[Task], workers: Sequence[WorkerView]) -> Plan:
+def make_plan(tasks: Sequence[Task], workers: Sequence[WorkerView], counted: Mapping[str, int]) -> Plan:
     """Return the plan of all tasks on the workers that are ready or starting.
 
     Whenever a worker has room, the longest waiting unit that fits is started on the
@@ -37,28 +38,28 @@ def make_plan(tasks: Sequence[Task], workers: Sequence[WorkerView]) -> Plan:
         for unit in pool.units
         for task in unit.tasks
     ]
-    timeline = _Timeline(placeable, live)
+    timeline = _Timeline(placeable, live, counted)
     allocations = timeline.run()
     return Plan(
         allocations=tuple(allocations),
         refusals=tuple(refusals),
         makespan_s=timeline.now_s,
-        lower_bound_s=lower_bound_s(placeable, live),
+        lower_bound_s=lower_bound_s(placeable, live, counted),
     )
 
 
 class _Timeline:
     """The virtual run. ``waiting``: heap of pools by their longest unit; ``ends``: heap of running units."""
 
-    def __init__(self, pools: Sequence[Pool], workers: Sequence[WorkerView]) -> None:
+    def __init__(self, pools: Sequence[Pool], workers: Sequence[WorkerView], counted: Mapping[str, int]) -> None:
         self.now_s = 0.0
         self._pools = pools
         self._workers = workers
         self._free: list[Amounts] = [_integers(worker) for worker in workers]
         self._held = [_reserved(worker) for worker in workers]
-        self._ends: list[tuple[float, int, int, Pool]] = []
+        self._ends: list[tuple[float, int, int, Pool]] = []  # time, number of the start, worker
         self._started = 0
-        self._locked: set[str] = set()
+        self._holdings = Holdings(counted)
         self._waiting = [self._entry(index, 0) for index in range(len(pools))]
         heapq.heapify(self._waiting)
         self._scale = _largest(workers)
@@ -84,7 +85,7 @@ class _Timeline:
         while waiting and candidates:
             entry = heapq.heappop(waiting)
             pool = self._pools[entry[2]]
-            worker = None if pool.locks & self._locked else self._best_fit(pool, candidates)
+            worker = self._best_fit(pool, candidates) if self._holdings.admits(pool.claims) else None
             if worker is None:
                 aside.append(entry)
                 continue
@@ -129,8 +130,8 @@ class _Timeline:
             )
             start_s += task.expected_s
         self._free[worker] = _moved(self._free[worker], pool.amounts, -1)
-        self._locked |= pool.locks
         self._started += 1
+        self._holdings.take(self._started, pool.claims)
         heapq.heappush(self._ends, (self.now_s + unit.duration_s, self._started, worker, pool))
 
     def _next_end(self) -> set[int]:
@@ -138,11 +139,10 @@ class _Timeline:
         self.now_s = self._ends[0][0]
         candidates: set[int] = set()
         while self._ends and self._ends[0][0] == self.now_s:
-            _, _, worker, pool = heapq.heappop(self._ends)
+            _, number, worker, pool = heapq.heappop(self._ends)
             self._free[worker] = _moved(self._free[worker], pool.amounts, 1)
             candidates.add(worker)
-            if pool.locks:
-                self._locked -= pool.locks
+            if self._holdings.release(number) or not self._ends:  # others elsewhere may have waited for it
                 candidates.update(range(len(self._workers)))
         return candidates
 

@@ -40,7 +40,7 @@ class _Executor:
 class Agent:
     """Carries out commands and emits messages; both are lists whose first item is a name.
 
-    Commands: ["spawn", id], ["run", id, batch, next task, budget], ["stop", id], ["kill", id, reason],
+    Commands: ["spawn", id], ["run", id, batch, next task, budget, gpus], ["stop", id], ["kill", id, reason],
     ["interrupt", id]. Messages: ``joined`` once executors can be spawned; what they send, with the
     executor's id put second; ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes],
     ["left", reason].

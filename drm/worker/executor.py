@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,6 +12,7 @@ import pytest
 
 from drm.model.errors import LostError
 from drm.worker.channel import Channel
+from drm.worker.gpus import VisibleGpus
 from drm.worker.measure import Meter
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
 
@@ -39,6 +41,7 @@ class Executor:
         self._items = items
         self._encoder = ReportEncoder(session.config)
         self._meter = Meter()
+        self._gpus = VisibleGpus(os.environ)
         self._reports: list[pytest.TestReport] = []
         self._has_parts = False
         self._outgoing: list[list[Any]] = []
@@ -76,8 +79,9 @@ class Executor:
                 return
             self._run_batch(*message[1:])
 
-    def _run_batch(self, batch: list[tuple[str, int]], next_task: str | None, budget_s: float) -> None:
+    def _run_batch(self, batch: list[tuple[str, int]], next_task: str | None, budget_s: float, gpus: list[int]) -> None:
         started = time.perf_counter()
+        self._gpus.show(gpus)
         tasks = [task_id for task_id, _ in batch]
         returned: list[str] = []
         for index, (task_id, attempt) in enumerate(batch):

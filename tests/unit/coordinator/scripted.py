@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -15,6 +15,7 @@ from drm.coordinator.pool import WorkerPool
 from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
 from drm.model import events
 from drm.model import observations as seen
+from drm.model.claims import is_serial, there_is
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerState, WorkerType, WorkerView
 from drm.model.resources import Requirements, Resources, total
 from drm.model.work import Death, Outcome, Task, Usage
@@ -24,6 +25,7 @@ from drm.resource_performance_predictor import ResourcePerformancePredictor
 
 GIB = 2**30
 MACHINE = Resources(cpu_cores=2, memory_bytes=2 * GIB)
+COUNTED = {"license": 2}
 _MOST_POLLS = 20_000
 SMALL = WorkerType(name="small", capacity=Resources(cpu_cores=1, memory_bytes=GIB), provider="scripted")
 
@@ -154,7 +156,13 @@ class ScriptedEngine:
         return [ready, *self._go_on(played)]
 
     def send(
-        self, worker_id: str, executor_id: str, batch: Sequence[tuple[str, int]], next_task: str | None, budget_s: float
+        self,
+        worker_id: str,
+        executor_id: str,
+        batch: Sequence[tuple[str, int]],
+        next_task: str | None,
+        budget_s: float,
+        gpus: Sequence[int],
     ) -> None:
         played = self.executors.get((worker_id, executor_id))
         if played is not None:
@@ -365,7 +373,7 @@ class Rig:
         providers.add_provider(self.provider)
         recorder = Recorder(clock, [self.journal], self.surface.say)
         predictor = ResourcePerformancePredictor(default_memory_bytes=2**26)
-        optimizer = ResourceOptimizer(predictor)
+        optimizer = ResourceOptimizer(predictor, counted=COUNTED)
         settings = RunSettings(
             run_id="r",
             executors=executors,
@@ -374,6 +382,7 @@ class Rig:
             grace_s=2.0,
             teardown_s=20.0,
             start_s=5,
+            counted=COUNTED,
         )
         pool = WorkerPool(
             settings=settings,
@@ -447,14 +456,20 @@ class Rig:
                 together = total(e.reserved for (worker, _), e in running.items() if worker == event.worker_id)
                 assert together.fits_in(capacity[event.worker_id]), "more is reserved than there is"
                 assert required[event.task_id].amounts.fits_in(event.reserved)
-                lock = required[event.task_id].lock
-                holders = [e for e in running.values() if lock and required[e.task_id].lock == lock]
-                assert len(holders) <= 1, "two tests hold one lock"
+                self._check_claims([required[e.task_id] for e in running.values()])
             elif isinstance(event, events.AttemptFinished):
                 ended = running.pop((event.worker_id, event.executor_id))
                 assert (ended.task_id, ended.attempt) == (event.task_id, event.attempt)
         broken_off = {event.task_id for event in running.values()}
         assert all(self.outcomes()[task_id] is Outcome.NOT_RUN for task_id in broken_off)
+
+    def _check_claims(self, running: list[Requirements]) -> None:
+        held: Counter[str] = Counter()
+        for each in running:
+            held.update(dict(each.claims))
+        for name, amount in held.items():
+            assert amount <= there_is(name, COUNTED), f"too many hold {name}"
+        assert len(running) == 1 or not any(is_serial(each.claims) for each in running), "a serial test had company"
 
 
 def view(worker_type: WorkerType) -> WorkerView:

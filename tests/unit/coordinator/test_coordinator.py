@@ -13,6 +13,7 @@ from scripted import GIB, MACHINE, SMALL, Act, Rig, make_task, make_tasks
 
 from drm.model import events
 from drm.model import observations as seen
+from drm.model.claims import claims_of
 from drm.model.cluster import WorkerType
 from drm.model.errors import LostError
 from drm.model.resources import Resources
@@ -160,7 +161,10 @@ def test_reservations_and_locks_are_kept(clock: Any) -> None:
     tasks = [
         *make_tasks(10, cpu=0.5, memory=GIB // 4),
         *(make_task(f"two{n}", cpu=2, scope="n.py") for n in range(4)),
-        *(make_task(f"db{n}", lock="db", scope=f"db{n}.py") for n in range(6)),
+        *(make_task(f"db{n}", claims=claims_of(locks=["db"]), scope=f"db{n}.py") for n in range(6)),
+        *(make_task(f"read{n}", claims=claims_of(shared_locks=["db"]), scope=f"r{n}.py") for n in range(6)),
+        *(make_task(f"alone{n}", claims=claims_of(serial=True), scope=f"s{n}.py") for n in range(2)),
+        *(make_task(f"c{n}", claims=claims_of(counted={"license": 1 + n % 2}), scope="c.py") for n in range(6)),
         *(make_task(f"large{n}", memory=2 * GIB, scope="l.py") for n in range(3)),
     ]
     rig = Rig(clock, executors=(4, 4))
@@ -294,12 +298,19 @@ def test_tests_go_where_their_labels_are(clock: Any) -> None:
 
 # -- any order of things
 
+CLAIMS = st.builds(
+    claims_of,
+    locks=st.sets(st.sampled_from(["db", "net"]), max_size=2),
+    shared_locks=st.sets(st.sampled_from(["db", "net"]), max_size=2),
+    counted=st.dictionaries(st.just("license"), st.sampled_from([1, 2])),
+    serial=st.sampled_from([False, False, False, True]),
+)
 NEEDS = st.fixed_dictionaries(
     {},
     optional={
         "cpu": st.sampled_from([0.5, 1, 2, 9]),
         "memory": st.sampled_from([0, GIB // 2, 2 * GIB]),
-        "lock": st.sampled_from(["db", "net"]),
+        "claims": CLAIMS,
         "group": st.sampled_from(["g"]),
         "timeout_s": st.just(1.0),
     },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -59,7 +61,10 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(CapacityError if worker_id in self.states else UnknownWorkerError):
                 self.manager.reserve_resources(worker_id, reservation_id, amounts, now_s=self.now_s)
             return multiple()
-        self.manager.reserve_resources(worker_id, reservation_id, amounts, now_s=self.now_s)
+        assert amounts.fits_in(self.manager.free(worker_id))
+        devices = self.manager.reserve_resources(worker_id, reservation_id, amounts, now_s=self.now_s)
+        assert devices == self.manager.reserve_resources(worker_id, reservation_id, amounts, now_s=self.now_s)
+        assert len(set(devices)) == len(devices) == math.ceil(amounts.gpus)
         self.held[reservation_id] = (worker_id, amounts)
         return reservation_id
 
@@ -95,7 +100,9 @@ class LedgerMachine(RuleBasedStateMachine):
             mine = [amounts for where, amounts in self.held.values() if where == worker.worker_id]
             assert worker.reserved == total(mine)
             assert worker.reserved.fits_in(worker.allocatable)
-            assert worker.free == self.manager.free(worker.worker_id)
+            free = self.manager.free(worker.worker_id)
+            assert (free.cpu_cores, free.memory_bytes) == (worker.free.cpu_cores, worker.free.memory_bytes)
+            assert free.gpus <= worker.free.gpus, "of shared devices no request gets all that is left"
             assert (worker.idle_since_s is None) == bool(mine)
 
     @invariant()

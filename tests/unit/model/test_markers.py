@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drm.model.claims import claims_of
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
-from drm.model.markers import parse_defaults, parse_worker_type, requirements_of
+from drm.model.markers import (
+    KEYS,
+    group_marker,
+    parse_counted,
+    parse_defaults,
+    parse_worker_type,
+    requirements_of,
+)
 from drm.model.resources import Requirements, Resources
 from drm.settings import ProjectSettings, read_settings
 
@@ -19,9 +27,12 @@ GIB = 2**30
 MACHINE = Resources(cpu_cores=4, memory_bytes=8 * GIB)
 
 
-def required(*markers: dict[str, Any], defaults: dict[str, Any] | None = None) -> Requirements:
+def required(
+    *markers: dict[str, Any], defaults: dict[str, Any] | None = None, counted: dict[str, int] | None = None
+) -> Requirements:
     """Return what a test with these markers requires, nearest first."""
-    return requirements_of([((), marker) for marker in markers], defaults or {}, where="a.py::test_a")
+    given = [((), marker) for marker in markers]
+    return requirements_of(given, defaults or {}, where="a.py::test_a", counted=counted or {})
 
 
 def test_a_marker_with_everything() -> None:
@@ -29,7 +40,8 @@ def test_a_marker_with_everything() -> None:
         {"cpu": 2, "memory": "4GiB", "gpu": 0.5, "labels": ["x", "y"], "lock": "db", "group": "g", "timeout": "2m"}
     )
     assert asked.amounts == Resources(cpu_cores=2, memory_bytes=4 * GIB, gpus=0.5)
-    assert (asked.labels, asked.lock, asked.group, asked.timeout_s) == (frozenset({"x", "y"}), "db", "g", 120)
+    assert (asked.labels, asked.claims, asked.group) == (frozenset({"x", "y"}), claims_of(locks=["db"]), "g")
+    assert asked.timeout_s == 120
     assert asked.source_of("memory") == asked.source_of("cpu") == "marker"
 
 
@@ -44,8 +56,50 @@ def test_the_nearer_marker_wins_key_by_key_and_then_the_configuration() -> None:
     )
     assert asked.amounts == Resources(cpu_cores=2, memory_bytes=GIB)
     assert asked.timeout_s == 9.0
-    assert asked.lock is None
+    assert asked.claims == ()
     assert dict(asked.sources) == {"cpu": "marker", "memory": "marker", "timeout": "configuration"}
+
+
+def test_what_a_test_claims_of_the_run() -> None:
+    assert required({"lock": ["db", "net"], "shared_lock": ["net", "disk"]}).claims == claims_of(
+        locks=["db", "net"], shared_locks=["disk"]
+    )
+    assert required({"serial": True}).claims == claims_of(serial=True)
+    assert required({"serial": False}, {"serial": True}).claims == ()
+    counted = required({"resources": {"license": 2, "browser": 1}}, counted={"license": 2, "browser": 4})
+    assert counted.claims == claims_of(counted={"license": 2, "browser": 1})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"licence": 1}, "'licence' is not declared; did you mean 'license'?"),
+        ({"gpu": 1}, "'gpu' is not declared; write \"resources = gpu:1\" in [drm]"),
+        ({"license": 3}, "3 of 'license'; there are 2; ask for less or declare more"),
+    ],
+)
+def test_a_counted_resource_that_is_not_there(wanted: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        required({"resources": wanted}, counted={"license": 2})
+    assert str(caught.value) == f"a.py::test_a: drm marker resources: {message}"
+
+
+def test_the_group_marker_of_pytest_xdist_is_a_group() -> None:
+    assert group_marker(("g",), {}) == group_marker((), {"name": "g"}) == ((), {"group": "g"})
+    assert requirements_of([group_marker((), {})], {}, where="x").group == "default"
+
+
+@pytest.mark.parametrize("text", ["license:2 browser:4", "license:2, browser:4", ["license:2", "browser:4"]])
+def test_counted_resources_are_parsed(text: object) -> None:
+    assert parse_counted(text, where="x") == {"license": 2, "browser": 4}
+
+
+@pytest.mark.parametrize(
+    "text", ["license", "license:", ":2", "license:0", "a:1 a:2", "a:-1", "a:b", {"a": 0}, {"": 1}]
+)
+def test_counted_resources_that_are_none(text: object) -> None:
+    with pytest.raises(ConfigError, match=r"^x: "):
+        parse_counted(text, where="x")
 
 
 def test_labels_may_be_one_text() -> None:
@@ -56,7 +110,7 @@ def test_labels_may_be_one_text() -> None:
     ("marker", "message"),
     [
         ({"memroy": "1GiB"}, "unknown key 'memroy'; did you mean 'memory'?"),
-        ({"colour": 1}, "unknown key 'colour'; the keys are cpu, memory, gpu, labels, lock, group, timeout"),
+        ({"colour": 1}, "unknown key 'colour'; the keys are cpu, memory, gpu, labels, lock, shared_lock, serial"),
         ({"cpu": -1}, "cpu: -1 is not an amount; give a number >= 0"),
         ({"cpu": 0}, "cpu: a test cannot run on 0 cpu; give a number above 0, such as 0.5"),
         ({"cpu": "many"}, "cpu: 'many' is not an amount; give a number >= 0"),
@@ -70,6 +124,12 @@ def test_labels_may_be_one_text() -> None:
         ({"labels": 3}, "labels: 3 is no list of names; give a list such as"),
         ({"labels": ["", "x"]}, "labels: '' is not a name; give"),
         ({"lock": ""}, "lock: '' is not a name; give"),
+        ({"lock": 7}, "lock: 7 is no list of names; give a list such as"),
+        ({"serial": "yes"}, "serial: 'yes' is neither yes nor no; give True or False"),
+        ({"resources": "license"}, "resources: 'license' names no amounts; give a dict such as"),
+        ({"resources": {"license": 0.5}}, "resources: 0.5 of 'license' is no count; give a whole number above 0"),
+        ({"resources": {"license": True}}, "resources: True of 'license' is no count; give"),
+        ({"resources": {"": 1}}, "resources: '' is not a name; give"),
         ({"group": 7}, "group: 7 is not a name; give"),
     ],
     ids=repr,
@@ -90,7 +150,7 @@ def test_positional_values_are_refused() -> None:
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.text(max_size=3))
 
 
-@given(st.dictionaries(st.sampled_from(["cpu", "memory", "gpu", "labels", "lock", "group", "timeout"]), VALUES))
+@given(st.dictionaries(st.sampled_from(list(KEYS)), VALUES))
 def test_any_value_is_understood_or_refused_in_one_line(marker: dict[str, Any]) -> None:
     try:
         asked = required(marker)
@@ -166,6 +226,18 @@ def test_settings_are_read(tmp_path: Path, name: str, text: str) -> None:
     assert read_settings(tmp_path) == ProjectSettings(
         where=f"{name} {section}", requirements={"cpu": 2.0, "memory": GIB}, options={"executors": "1..4"}
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pytest.ini", "[drm]\nresources = license:2\n    browser:4\n"),
+        ("pyproject.toml", "[tool.drm.resources]\nlicense = 2\nbrowser = 4\n"),
+    ],
+)
+def test_counted_resources_are_read(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_settings(tmp_path).counted == {"license": 2, "browser": 4}
 
 
 def test_a_list_in_toml_is_words(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from drm.model.claims import claims_of
 from drm.model.cluster import ClusterSnapshot, WorkerState, WorkerType, WorkerView
 from drm.model.errors import ConfigError
 from drm.model.resources import Requirements, Resources
@@ -134,8 +135,8 @@ def test_each_test_counts_on_the_cheapest_type_that_fits_it() -> None:
 
 
 def test_tests_that_share_a_lock_or_a_group_count_once_as_runnable() -> None:
-    tasks = [task(n, Requirements(lock="db")) for n in range(4)]
-    tasks += [task(4 + n, Requirements(group="g", lock="x")) for n in range(3)] + [task(9)]
+    tasks = [task(n, Requirements(claims=claims_of(locks=["db"]))) for n in range(4)]
+    tasks += [task(4 + n, Requirements(group="g", claims=claims_of(locks=["x"]))) for n in range(3)] + [task(9)]
     ((_, view),) = ResourceOptimizer().get_scaling_recommendations(tasks, ClusterSnapshot(now_s=0), [SMALL])
     assert (view.waiting, view.runnable) == (8, 3)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drm.model.claims import claims_of
 from drm.model.cluster import WorkerState, WorkerView
 from drm.model.errors import DuplicateError
 from drm.model.plan import Plan
@@ -56,7 +57,7 @@ def task(
         requirements=Requirements(
             amounts=Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus),
             labels=frozenset(labels),
-            lock=lock,
+            claims=claims_of(locks=[lock] if lock else []),
             group=group,
         ),
         forecast=Forecast(wall_s=seconds, memory_bytes=0),
@@ -202,7 +203,7 @@ def _check_never_over(made: Plan, tasks: list[Task], workers: list[WorkerView]) 
         running = [(other, each) for other, each in spans if other.start_s <= now_s < other.start_s + each.expected_s]
         here = [each.requirements.amounts for other, each in running if other.worker_id == view.worker_id]
         assert total(here).fits_in(view.allocatable)
-        locks = [each.requirements.lock for _, each in running if each.requirements.lock]
+        locks = [name for _, each in running for name, _ in each.requirements.claims]
         assert len(locks) == len(set(locks))
 
 

@@ -1,0 +1,52 @@
+"""What waits, in lanes: the tests of one module that ask for the same, a long test by itself, or a group."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from drm.model.work import Task
+from drm.resource_optimizer.kinds import Kind
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """``kind``: what its first test asks for; only those of a group may ask for different things.
+
+    ``expected_s``: predicted seconds of its tests, as predicted when they were submitted. ``is_whole``: it is one piece
+    of work, that only one executor can do whatever the others do: a long test or a group. ``owner``: the executor
+    that works in it, or of a group, that will when its next test can run.
+    """
+
+    scope: str
+    kind: Kind
+    tasks: deque[Task] = field(default_factory=deque)
+    expected_s: float = 0.0
+    group: str | None = None  # never split, never stolen, always in collection order
+    is_whole: bool = False
+    owner: str | None = None
+
+    def put(self, task: Task) -> None:
+        self.tasks.append(task)
+        self._count(task.expected_s)
+
+    def pop(self) -> Task:
+        task = self.tasks.popleft()
+        self._count(-task.expected_s)
+        return task
+
+    def _count(self, seconds: float) -> None:
+        self.expected_s = max(0.0, self.expected_s + seconds)
+        if self.group is None:
+            self.kind.waiting_s = max(0.0, self.kind.waiting_s + seconds)
+
+    def split(self) -> Lane:
+        """Cut the far half of the work off, as a lane of its own."""
+        half = Lane(self.scope, self.kind)
+        enough_s = self.expected_s / 2 - 1e-9
+        while self.tasks and (not half.tasks or half.expected_s < enough_s):
+            task = self.tasks.pop()
+            half.tasks.appendleft(task)
+            half.expected_s += task.expected_s
+        self.expected_s = max(0.0, self.expected_s - half.expected_s)
+        return half

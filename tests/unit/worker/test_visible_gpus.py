@@ -1,0 +1,33 @@
+"""Which gpus a test is shown."""
+
+from __future__ import annotations
+
+from drm.worker.gpus import VisibleGpus, visible_devices
+
+
+def test_tests_without_a_gpu_find_the_environment_as_it_was() -> None:
+    environment: dict[str, str] = {}
+    gpus = VisibleGpus(environment)
+    gpus.show([])
+    assert environment == {}
+    gpus.show([1, 0])
+    assert environment == {"CUDA_VISIBLE_DEVICES": "1,0", "DRM_GPU_IDS": "1,0"}
+    gpus.show([])
+    assert environment == {}
+
+
+def test_devices_are_those_that_the_process_was_given() -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": "GPU-aa, 3"}
+    assert visible_devices(environment) == ["GPU-aa", "3"]
+    gpus = VisibleGpus(environment)
+    gpus.show([1])
+    assert environment == {"CUDA_VISIBLE_DEVICES": "3", "DRM_GPU_IDS": "1"}
+    gpus.show([0])
+    assert environment == {"CUDA_VISIBLE_DEVICES": "GPU-aa", "DRM_GPU_IDS": "0"}
+    gpus.show([])
+    assert environment == {"CUDA_VISIBLE_DEVICES": "GPU-aa, 3"}
+
+
+def test_an_environment_that_hides_all_shows_none() -> None:
+    assert visible_devices({}) is None
+    assert visible_devices({"CUDA_VISIBLE_DEVICES": ""}) == []
