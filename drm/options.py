@@ -13,9 +13,9 @@ import pytest
 
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
-from drm.model.markers import parse_worker_type
+from drm.model.markers import parse_worker_type, some_bytes
 from drm.model.resources import Resources
-from drm.model.units import parse_bytes, parse_count_range
+from drm.model.units import parse_count_range, shown
 from drm.session import RunOptions, capacity_of, check_worker_types
 from drm.settings import ProjectSettings
 from drm.worker.gpus import machine_gpus, visible_devices
@@ -36,7 +36,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     memory, memory_from = option("memory")
     capacity = capacity_of(
         _cores(cpus, cpus_from) if cpus is not None else None,
-        parse_bytes(memory, what=memory_from) if memory is not None else None,
+        some_bytes(memory, memory_from) if memory is not None else None,
         _gpus(*option("gpus")),
     )
     executors = _executors(*option("executors"), capacity)
@@ -73,21 +73,21 @@ def _cores(value: Any, what: str) -> float:
         cores = float(value)
     except ValueError:
         cores = 0.0
-    if not 0 < cores < 1e6:
-        raise ConfigError(f"{what}: {value!r} is not a number of cores", remedy="give a number above 0")
+    if not 0.001 <= cores < 1e6:
+        raise ConfigError(f"{what}: {shown(value)} is not a number of cores", remedy="give a number above 0")
     return cores
 
 
 def _gpus(value: Any, what: str) -> int:
     """Return how many gpus there are, or how many are declared: slots, one device each."""
-    shown = visible_devices(os.environ)
+    visible = visible_devices(os.environ)
     if value is None:
-        return min(machine_gpus(), len(shown) if shown is not None else sys.maxsize)
-    if not str(value).isdecimal():
-        raise ConfigError(f"{what}: {value!r} is not a number of gpus", remedy="give a whole number, such as 2")
-    if shown is not None and int(value) > len(shown):
+        return min(machine_gpus(), len(visible) if visible is not None else sys.maxsize)
+    if not str(value).isdecimal() or len(str(value)) > 4:
+        raise ConfigError(f"{what}: {shown(value)} is not a number of gpus", remedy="give a whole number, such as 2")
+    if visible is not None and int(value) > len(visible):
         raise ConfigError(
-            f"{what}: {value} gpus, and CUDA_VISIBLE_DEVICES shows {len(shown)}", remedy="change one of them"
+            f"{what}: {value} gpus, and CUDA_VISIBLE_DEVICES shows {len(visible)}", remedy="change one of them"
         )
     return int(value)
 

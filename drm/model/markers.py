@@ -11,7 +11,7 @@ from drm.model.claims import claims_of
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.resources import Requirements, Resources
-from drm.model.units import parse_bytes, parse_duration
+from drm.model.units import parse_bytes, parse_duration, shown
 
 EXAMPLE = '@pytest.mark.drm(cpu=2, memory="4GiB", gpu=1, labels=["x"], lock="db", group="g", timeout=60)'
 
@@ -19,23 +19,31 @@ EXAMPLE = '@pytest.mark.drm(cpu=2, memory="4GiB", gpu=1, labels=["x"], lock="db"
 def _amount(value: Any, what: str) -> float:
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number < 0:
-        raise ConfigError(f"{what}: {value!r} is not an amount", remedy="give a number >= 0")
+        raise ConfigError(f"{what}: {shown(value)} is not an amount", remedy="give a number >= 0")
     return number
 
 
 def _cpu(value: Any, what: str) -> float:
     number = _amount(value, what)
-    if number == 0:
-        raise ConfigError(f"{what}: a test cannot run on 0 cpu", remedy="give a number above 0, such as 0.5")
+    if Resources(cpu_cores=number).cpu_cores == 0:  # less than a thousandth is nothing
+        raise ConfigError(f"{what}: a test cannot run on {number:g} cpu", remedy="give a number above 0, such as 0.5")
     return number
+
+
+def some_bytes(value: Any, what: str) -> int:
+    """Return the memory that something has. ConfigError where that is none: no test runs in it."""
+    size = parse_bytes(value, what=what)
+    if size == 0:
+        raise ConfigError(f"{what}: {shown(value)} is no memory to run tests in", remedy='give a size such as "4GiB"')
+    return size
 
 
 def _name(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{what}: {value!r} is not a name", remedy='give a text such as "db"')
+        raise ConfigError(f"{what}: {shown(value)} is not a name", remedy='give a text such as "db"')
     return value
 
 
@@ -43,22 +51,22 @@ def _names(value: Any, what: str) -> frozenset[str]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple | set | frozenset):
-        raise ConfigError(f"{what}: {value!r} is no list of names", remedy='give a list such as ["db", "net"]')
+        raise ConfigError(f"{what}: {shown(value)} is no list of names", remedy='give a list such as ["db", "net"]')
     return frozenset(_name(item, what) for item in value)
 
 
 def _yes_or_no(value: Any, what: str) -> bool:
     if not isinstance(value, bool):
-        raise ConfigError(f"{what}: {value!r} is neither yes nor no", remedy="give True or False")
+        raise ConfigError(f"{what}: {shown(value)} is neither yes nor no", remedy="give True or False")
     return value
 
 
 def _counted(value: Any, what: str) -> dict[str, int]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{what}: {value!r} names no amounts", remedy='give a dict such as {"license": 1}')
+        raise ConfigError(f"{what}: {shown(value)} names no amounts", remedy='give a dict such as {"license": 1}')
     for name, amount in value.items():
         if type(amount) is not int or amount < 1:
-            raise ConfigError(f"{what}: {amount!r} of {name!r} is no count", remedy="give a whole number above 0")
+            raise ConfigError(f"{what}: {shown(amount)} of {shown(name)} is no count", remedy="give a whole number above 0")
     return {_name(name, what): amount for name, amount in value.items()}
 
 
@@ -144,7 +152,7 @@ def _declared(wanted: Mapping[str, int], counted: Mapping[str, int], *, where: s
             raise ConfigError(f"{where}: {name!r} is not declared", remedy=remedy)
         if amount > counted[name]:
             raise ConfigError(
-                f"{where}: {amount} of {name!r}; there are {counted[name]}", remedy="ask for less or declare more"
+                f"{where}: {shown(amount)} of {name!r}; there are {counted[name]}", remedy="ask for less or declare more"
             )
     return wanted
 
@@ -162,8 +170,8 @@ def parse_counted(value: Any, *, where: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for word in words:
         name, _, amount = str(word).rpartition(":")
-        if not name or not amount.isdecimal() or int(amount) < 1 or name in found:
-            raise ConfigError(f"{where}: {word!r} is no name with an amount", remedy='write "license:2 browser:4"')
+        if not name or not amount.isdecimal() or len(amount) > 9 or int(amount) < 1 or name in found:
+            raise ConfigError(f"{where}: {shown(word)} is no name with an amount", remedy='write "license:2 browser:4"')
         found[name] = int(amount)
     return found
 
@@ -186,10 +194,12 @@ def parse_worker_type(text: str, *, machine: Resources, number: int, what: str =
         if not equals or not value.strip():
             raise ConfigError(f"{where}: {part!r} is not KEY=VALUE", remedy='write it like "cpu=1,memory=2GiB"')
         check_key(key.strip(), ("name", "cpu", "memory", "gpu", "labels", "price"), where=where)
+        if key.strip() in values:
+            raise ConfigError(f"{where}: {key.strip()} is given twice", remedy="give it once")
         values[key.strip()] = value.strip()
     cpu = _cpu(values.get("cpu", "1"), f"{where}: cpu")
     share = min(1.0, cpu / machine.cpu_cores) if machine.cpu_cores else 1.0
-    memory = parse_bytes(values["memory"], what=f"{where}: memory") if "memory" in values else None
+    memory = some_bytes(values["memory"], f"{where}: memory") if "memory" in values else None
     return WorkerType(
         name=values.get("name") or (f"standard-{number}" if number else "standard"),
         capacity=Resources(

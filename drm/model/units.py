@@ -6,7 +6,6 @@ turns ``"4GiB"``, ``"90s"`` or ``"1..4"`` into numbers and back.
 
 from __future__ import annotations
 
-import math
 import re
 
 from drm.model.errors import ConfigError
@@ -16,6 +15,18 @@ _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(ib|b|i)?\s*$", re.IGNORECASE)
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?\s*$", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_MOST_BYTES = 2**63 - 1  # what SQLite can hold
+_MOST_S = 1e9
+_MOST_SHOWN = 60
+
+
+def shown(value: object) -> str:
+    """Return a wrong value as an error message shows it: in one line, not too long, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python shows no number of more than 4,300 digits; a class may show nothing at all
+        text = f"<{type(value).__name__} that cannot be shown>"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def parse_bytes(value: str | int | float, *, what: str = "memory") -> int:
@@ -27,19 +38,21 @@ def parse_bytes(value: str | int | float, *, what: str = "memory") -> int:
     if isinstance(value, bool):
         raise _bad_size(value, what)
     if isinstance(value, int | float):
-        if not math.isfinite(value) or value < 0:
+        size: int | float = value
+    else:
+        match = _SIZE.match(value) if isinstance(value, str) else None
+        if match is None:
             raise _bad_size(value, what)
-        return int(value)
-    match = _SIZE.match(value) if isinstance(value, str) else None
-    if match is None:
+        number, prefix, suffix = match.group(1), match.group(2).lower(), (match.group(3) or "").lower()
+        decimal = suffix == "b" and prefix != ""
+        size = float(number) * (_DECIMAL if decimal else _BINARY)[prefix]
+    if not 0 <= size <= _MOST_BYTES:  # nor is nan
         raise _bad_size(value, what)
-    number, prefix, suffix = match.group(1), match.group(2).lower(), (match.group(3) or "").lower()
-    decimal = suffix == "b" and prefix != ""
-    return int(float(number) * (_DECIMAL if decimal else _BINARY)[prefix])
+    return int(size)
 
 
 def _bad_size(value: object, what: str) -> ConfigError:
-    return ConfigError(f"{what}: {value!r} is not a size", remedy='write it like "512MiB" or "4GiB"')
+    return ConfigError(f"{what}: {shown(value)} is not a size", remedy='write it like "512MiB" or "4GiB"')
 
 
 def format_bytes(size: int | float) -> str:
@@ -55,17 +68,19 @@ def format_bytes(size: int | float) -> str:
 
 def parse_duration(value: str | int | float, *, what: str = "timeout") -> float:
     """Return a duration in seconds from ``60``, ``"60s"``, ``"2m"``, ``"1h"`` or ``"500ms"``."""
-    error = ConfigError(f"{what}: {value!r} is not a duration", remedy='write it like 60, "90s" or "2m"')
+    error = ConfigError(f"{what}: {shown(value)} is not a duration", remedy='write it like 60, "90s" or "2m"')
     if isinstance(value, bool):
         raise error
     if isinstance(value, int | float):
-        if not math.isfinite(value) or value < 0:
+        seconds: int | float = value
+    else:
+        match = _DURATION.match(value) if isinstance(value, str) else None
+        if match is None:
             raise error
-        return float(value)
-    match = _DURATION.match(value) if isinstance(value, str) else None
-    if match is None:
+        seconds = float(match.group(1)) * _SECONDS[(match.group(2) or "").lower()]
+    if not 0 <= seconds <= _MOST_S:  # nor is nan
         raise error
-    return float(match.group(1)) * _SECONDS[(match.group(2) or "").lower()]
+    return float(seconds)
 
 
 def format_duration(seconds: float) -> str:
@@ -80,16 +95,18 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def parse_count_range(value: str, *, what: str, auto: int, minimum: int = 1) -> tuple[int, int]:
+def parse_count_range(value: str, *, what: str, auto: int, minimum: int = 1, maximum: int = 1000) -> tuple[int, int]:
     """Return (least, most) from ``"4"``, ``"1..4"`` or ``"auto"`` (= ``auto`` exactly)."""
     text = value.strip().lower()
     if text == "auto":
         return auto, auto
     least, dots, most = text.partition("..")
-    if least.isdigit() and (most.isdigit() if dots else True):
-        low, high = int(least), int(most) if dots else int(least)
-        if minimum <= low <= high:
+    ends = (least, most if dots else least)
+    if all(end.isdecimal() and len(end) < 10 for end in ends):
+        low, high = map(int, ends)
+        if minimum <= low <= high <= maximum:
             return low, high
     raise ConfigError(
-        f"{what}: {value!r} is not a count", remedy=f'write a number >= {minimum}, a range like "1..4", or "auto"'
+        f"{what}: {shown(value)} is not a count",
+        remedy=f'write a number from {minimum} to {maximum:,}, a range like "1..4", or "auto"',
     )

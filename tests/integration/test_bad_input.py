@@ -22,6 +22,7 @@ def refused(ran: Ran, code: int, *patterns: str) -> None:
     ("marker", "pattern"),
     [
         ('memroy="1GiB"', r"test_m.py::test_marked.*unknown key 'memroy'; did you mean 'memory'"),
+        ("cpu=10**400", r"test_m.py::test_marked.*cpu: 10+\.\.\. is not an amount; give"),
         ("cpu=0", r"test_m.py::test_marked.*a test cannot run on 0 cpu; give"),
         ('memory="lots"', r"test_m.py::test_marked.*memory: 'lots' is not a size; write it like"),
         ("2", r"test_m.py::test_marked.*the drm marker takes no positional values; write @pytest.mark.drm"),
@@ -37,7 +38,11 @@ def test_a_wrong_marker(project: Project, marker: str, pattern: str) -> None:
     [
         (("--drm-executors", "many"), "--drm-executors: 'many' is not a count; write a number"),
         (("--drm-cpus", "0"), "--drm-cpus: '0' is not a number of cores; give"),
+        (("--drm-executors", "99999999999"), "--drm-executors: '99999999999' is not a count; .* from 0 to 1,000"),
         (("--drm-memory", "lots"), "--drm-memory: 'lots' is not a size; write"),
+        (("--drm-memory", "0"), "--drm-memory: '0' is no memory to run tests in; give"),
+        (("--drm-gpus", "99999999999"), "--drm-gpus: '99999999999' is not a number of gpus; give"),
+        (("--drm-cpus", "0.0001"), "--drm-cpus: '0.0001' is not a number of cores; give"),
         (("--drm-workers", "0"), "--drm-workers: 0 workers run no test; give"),
         (("--drm-worker-type", "cpu=1"), "--drm-worker-type is given without .*; add --drm-workers"),
         (("--drm-workers", "1", "--drm-worker-type", "cpus=1"), "unknown key 'cpus'; did you mean 'cpu'"),

@@ -113,6 +113,13 @@ def test_labels_may_be_one_text() -> None:
         ({"colour": 1}, "unknown key 'colour'; the keys are cpu, memory, gpu, labels, lock, shared_lock, serial"),
         ({"cpu": -1}, "cpu: -1 is not an amount; give a number >= 0"),
         ({"cpu": 0}, "cpu: a test cannot run on 0 cpu; give a number above 0, such as 0.5"),
+        ({"cpu": 0.0004}, "cpu: a test cannot run on 0.0004 cpu; give"),
+        ({"cpu": 10**400}, "0... is not an amount; give a number >= 0"),
+        ({"gpu": 10**5000}, "gpu: <int that cannot be shown> is not an amount; give a number >= 0"),
+        ({"memory": 10**400}, "0... is not a size; write it like"),
+        ({"timeout": 10**400}, "0... is not a duration; write it like"),
+        ({"resources": {"a": -(10**5000)}}, "<int that cannot be shown> of 'a' is no count; give"),
+        ({"group": 10**5000}, "group: <int that cannot be shown> is not a name; give"),
         ({"cpu": "many"}, "cpu: 'many' is not an amount; give a number >= 0"),
         ({"cpu": True}, "cpu: True is not an amount; give a number >= 0"),
         ({"memory": "lots"}, "memory: 'lots' is not a size; write it like"),
@@ -132,7 +139,7 @@ def test_labels_may_be_one_text() -> None:
         ({"resources": {"": 1}}, "resources: '' is not a name; give"),
         ({"group": 7}, "group: 7 is not a name; give"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_a_marker_cannot_say(marker: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -199,6 +206,8 @@ def test_worker_types() -> None:
         ("cpus=1", "unknown key 'cpus'; did you mean 'cpu'?"),
         ("cpu=0", "a test cannot run on 0 cpu; give"),
         ("memory=x", "'x' is not a size; write"),
+        ("memory=0", "memory: '0' is no memory to run tests in; give a size"),
+        ("cpu=1, cpu=2", "cpu is given twice; give it once"),
         ("price=-1", "'-1' is not an amount; give"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drm.model.errors import ConfigError
-from drm.model.units import format_bytes, format_duration, parse_bytes, parse_count_range, parse_duration
+from drm.model.units import format_bytes, format_duration, parse_bytes, parse_count_range, parse_duration, shown
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,24 @@ def test_what_is_no_duration_is_named(text: object) -> None:
         parse_duration(text)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", [10**400, 10**5000, "9" * 400, "9" * 5000, 2**63, math.inf], ids=lambda _: "large")
+def test_more_than_there_can_be_is_refused_in_a_short_line(value: object) -> None:
+    for parse in (parse_bytes, parse_duration):
+        with pytest.raises(ConfigError) as caught:
+            parse(value)  # type: ignore[operator]
+        assert len(str(caught.value)) < 200
+
+
+def test_whatever_is_wrong_can_be_shown() -> None:
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    assert shown(Mute()) == "<Mute that cannot be shown>"
+    assert shown("a\nb") == r"'a\nb'"
+    assert "\n" not in shown(type("Lines", (), {"__repr__": lambda _: "a\nb"})())
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.24, "240 ms"), (0.9999, "1.0 s"), (4.2, "4.2 s"), (59.99, "1m00s"), (1200, "20m00s"), (3720, "1h02m")],
@@ -73,7 +91,9 @@ def test_count_ranges(text: str, counts: tuple[int, int]) -> None:
     assert parse_count_range(text, what="--workers", auto=3) == counts
 
 
-@pytest.mark.parametrize("text", ["0", "4..1", "..4", "1..", "-1", "1...4", "x", "", "1.5"])
+@pytest.mark.parametrize(
+    "text", ["0", "4..1", "..4", "1..", "-1", "1...4", "x", "", "1.5", "²", "1001", "1..99999999999", "9" * 5000]
+)
 def test_what_is_no_count_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match="--workers: "):
         parse_count_range(text, what="--workers", auto=3)
