@@ -1,16 +1,23 @@
-"""The command ``drm``: parse, call, print."""
+"""The command ``drm``: parse, call, print.
+
+Nothing is imported before ``main`` is entered, so that Ctrl-C is answered in a line from then on.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
-from drm import __version__
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import NoReturn
 
-_REPORTS = Path("reports")
+    import pytest
+
+_REPORTS = "reports"
+_USAGE_ERROR = 4  # pytest's
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,22 +43,34 @@ def _main(arguments: list[str]) -> int:
         return int(options.call(options))
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-        return 4
+        return _USAGE_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="drm", description="Run pytest suites on dynamically managed resources.")
+    import argparse
+    from pathlib import Path
+
+    from drm import __version__
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            self.print_usage(sys.stderr)
+            self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+    parser = Parser(prog="drm", description="Run pytest suites on dynamically managed resources.")
     parser.add_argument("--version", action="version", version=f"drm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="run tests: pytest --drm, then a report and badges", add_help=False)
     report = commands.add_parser("report", help="make report.json, report.md and report.html of what stages left")
-    report.add_argument("--reports-dir", type=Path, default=_REPORTS, help="where the stages wrote (default: reports)")
     report.add_argument("--output-dir", type=Path, default=None, help="where to write (default: the same folder)")
     report.set_defaults(call=_report)
     badges = commands.add_parser("badges", help="make SVG and shields.io JSON badges of what stages left")
-    badges.add_argument("--reports-dir", type=Path, default=_REPORTS, help="where the stages wrote (default: reports)")
     badges.add_argument("--output-dir", type=Path, default=Path(".github/badges"), help="default: .github/badges")
     badges.set_defaults(call=_badges)
+    for command in (report, badges):
+        command.add_argument(
+            "--reports-dir", type=Path, default=Path(_REPORTS), help="where the stages wrote (default: reports)"
+        )
     return parser
 
 
@@ -66,26 +85,39 @@ resource management".
 """
 
 
+class _Witness:
+    """A pytest plugin that sees whether tests were run."""
+
+    run_id = ""
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        controller = session.config.pluginmanager.get_plugin("drm-controller")
+        self.run_id = getattr(controller, "run_id", "")
+
+
 def _run(arguments: list[str]) -> int:
     if arguments[:1] in (["--help"], ["-h"]):
         print(_RUN_HELP)
         return 0
+    from pathlib import Path
+
     import pytest
 
     wants_report = "--drm-no-report" not in arguments
     arguments = [argument for argument in arguments if argument != "--drm-no-report"]
-    folder = _report_dir(arguments)
+    folder, own = _report_dir(arguments), Path(_REPORTS, "run")
     if folder is None:
-        folder = _REPORTS / "run"
+        folder = own
         arguments = ["--drm-report-dir", str(folder), *arguments]
-    _forget(folder)
     plugin = [] if _is_installed() else ["-p", "drm.pytest_plugin"]
-    code = int(pytest.main([*plugin, "--drm", *arguments]))
-    ran = (folder / "events.ndjson").exists()
-    if wants_report and (ran or code):  # neither: --help, --collect-only and the like
-        _write_status(folder, code)
-        if folder == _REPORTS / "run":
-            _show_reports()
+    witness = _Witness()
+    code = int(pytest.main([*plugin, "--drm", *arguments], plugins=[witness]))
+    # Without a test it was a run all the same where it should have had some: not with --help, --collect-only and
+    # the like (0), nor where the command line was wrong (4).
+    if wants_report and (witness.run_id or code not in (0, _USAGE_ERROR)):
+        _write_status(folder, code, witness.run_id)
+        if folder == own:
+            _show_reports(own.parent)
         else:
             print(f"drm: the record of the run is in {folder}")
     return code
@@ -93,6 +125,8 @@ def _run(arguments: list[str]) -> int:
 
 def _report_dir(arguments: list[str]) -> Path | None:
     """Return the folder that --drm-report-dir names, if it is given."""
+    from pathlib import Path
+
     for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == "--drm-report-dir":
@@ -101,24 +135,21 @@ def _report_dir(arguments: list[str]) -> Path | None:
     return None
 
 
-def _forget(folder: Path) -> None:
-    """Remove the record of the run before: it must not pass for one of this run."""
-    for name in ("events.ndjson", "results.json", "status.json"):
-        with suppress(OSError):
-            (folder / name).unlink()
-
-
 _ENDS = {1: "tests failed", 2: "it was interrupted, or tests could not be collected", 3: "an internal error"}
 
 
-def _write_status(folder: Path, code: int) -> None:
-    """Say how the run ended, for when its record does not: nothing was collected, or pytest did not get that far."""
+def _write_status(folder: Path, code: int, run_id: str) -> None:
+    """Say how the run ended, for when its record does not: nothing was collected, or pytest did not get that far.
+
+    ``run_id`` is empty when no test was run: what else lies in the folder is then of an earlier run.
+    """
     import json
 
     passed = code in (0, 5)  # 5: there were no tests, which is no failure, and shown as "no tests"
     record = {
         "schema_version": 1,
         "stage": folder.name,
+        "run_id": run_id,
         "status": "passed" if passed else "failed",
         "exit_code": code,
         "reason": "" if passed else _ENDS.get(code, f"pytest ended with exit code {code}"),
@@ -140,18 +171,18 @@ def _is_installed() -> bool:
     return any(entry.value == "drm.pytest_plugin" for entry in entry_points(group="pytest11"))
 
 
-def _show_reports() -> None:
+def _show_reports(folder: Path) -> None:
     """Write the report and the badges, and say where they are; what cannot be written is said in a line."""
     from drm.model.errors import DrmError
 
     try:
         from drm.reporting import write_reports
 
-        reports = write_reports(_REPORTS, formats=("html", "md", "json"))
+        reports = write_reports(folder, formats=("html", "md", "json"))
         print(f"drm: report: {', '.join(map(str, reports.values()))}")
         from drm.github_badge_generator import generate_badges
 
-        badges = generate_badges(_REPORTS, _REPORTS / "badges")
+        badges = generate_badges(folder, folder / "badges")
         print(f"drm: badges: {', '.join(str(path) for path in badges if path.suffix == '.svg')}")
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)

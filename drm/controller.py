@@ -44,6 +44,11 @@ class Controller:
         self._current: Run | None = None
         self._signalled = 0
 
+    @property
+    def run_id(self) -> str:
+        """The id under which the run is recorded; empty until tests are about to run."""
+        return self._journal.run_id if self._journal is not None else ""
+
     # -- collection
 
     @pytest.hookimpl(trylast=True)

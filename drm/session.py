@@ -38,6 +38,7 @@ from drm.worker.suite import Suite
 
 LOCAL_WORKER = "local"
 _LEARN_FROM = 3  # newest attempts per test
+_MADE_AT_THE_END = ("results.json", "status.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,9 @@ class Journal:
             HistorySink(self.history, run_id=run_id, machine=self.machine),
         ]
         if options.report_dir is not None:
+            for name in _MADE_AT_THE_END:  # of the run before: they must not pass for this one's
+                with suppress(OSError):
+                    (options.report_dir / name).unlink()
             try:
                 sinks.append(NdjsonSink(options.report_dir / "events.ndjson"))
             except DrmError as error:

@@ -84,6 +84,8 @@ def _run(root: Path, folder: Path, name: str) -> RunReport | None:
     notes = [note.replace(f"{root}{os.sep}", "") for note in notes]
     # Events are the record; results.json is made from them and stands in where they are gone.
     summary = replayed if replayed is not None else summary
+    if status is not None and status.run_id is not None and summary is not None and status.run_id != summary.run_id:
+        summary = exit_code = None  # of an earlier run than the one that the status is of
     told = damage[0].replace(f"{root}{os.sep}", "") if damage else ""
     state, why = verdict.judge_run(summary, status, exit_code, told)
     return replace(

@@ -47,9 +47,13 @@ class State(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusFile:
-    """status.json, as the session of a stage writes it, even when it fails."""
+    """status.json, as the session of a stage writes it, even when it fails.
+
+    ``run_id``: the run that it tells the end of; empty: of one that ran no test; None: of whatever was recorded.
+    """
 
     status: str
+    run_id: str | None = None
     stage: str = ""
     exit_code: int | None = None
     reason: str = ""

@@ -59,6 +59,47 @@ def test_an_old_run_never_passes_for_a_new_one(folder: Path) -> None:
     assert badge(folder) == "no status"
 
 
+@pytest.mark.parametrize(
+    ("options", "code"), [(("--no-such-option",), 4), (("no_such_file.py",), 4), (("--co",), 0), (("--help",), 0)]
+)
+def test_what_runs_no_test_leaves_the_record_of_the_run_before(
+    folder: Path, options: tuple[str, ...], code: int
+) -> None:
+    (folder / "test_a.py").write_text("def test_a(): pass\n")
+    assert drm_run(folder).returncode == 0
+    before = {path: path.read_bytes() for path in (folder / "reports").rglob("*") if path.is_file()}
+    assert drm_run(folder, *options).returncode == code
+    assert {path: path.read_bytes() for path in (folder / "reports").rglob("*") if path.is_file()} == before
+
+
+def test_a_suite_that_cannot_be_collected_costs_no_record(folder: Path) -> None:
+    suite, record = folder / "test_a.py", folder / "reports/run/events.ndjson"
+    suite.write_text("def test_a(): pass\n")
+    assert drm_run(folder).returncode == 0
+    before = record.read_bytes()
+    suite.write_text("import nothing_of_that_name\n")
+    assert drm_run(folder).returncode == 2
+    assert record.read_bytes() == before
+    assert badge(folder) == "error"
+
+
+def test_a_run_that_is_killed_has_nothing_of_the_one_before(folder: Path) -> None:
+    (folder / "test_a.py").write_text("def test_a(): pass\n")
+    assert drm_run(folder).returncode == 0
+    (folder / "test_a.py").write_text("import os, signal\ndef test_a(): os.kill(os.getpid(), signal.SIGKILL)\n")
+    assert drm_run(folder, "--drm-executors", "0").returncode == -9
+    assert [path.name for path in (folder / "reports/run").iterdir()] == ["events.ndjson"]
+
+
+def test_a_wrong_command_line_ends_with_the_code_of_pytest(folder: Path) -> None:
+    for wrong in (["reprot"], ["report", "--no-such-option"], ["badges", "--output-dir"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "drm", *wrong], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 4, wrong
+        assert "error: " in ran.stderr
+
+
 def test_collecting_only_leaves_no_report(folder: Path) -> None:
     (folder / "test_a.py").write_text("def test_a(): pass\n")
     assert drm_run(folder, "--collect-only").returncode == 0

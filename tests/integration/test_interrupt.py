@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
-from projects import MODES, Project, Running
+from projects import MODES, Project, Running, wait_until
 
 from drm.model.work import Outcome
 from drm.reporting.ndjson import read_events
@@ -30,6 +34,7 @@ def test_n(n, resource):
     pathlib.Path("running").touch()
 """
 SEED = 20261123
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def begin(project: Project, mode: str, tests: int = 400) -> Running:
@@ -102,6 +107,28 @@ def test_ctrl_c_on_a_test_that_will_not_end(project: Project) -> None:
     assert "INTERNALERROR" not in ran.out
     assert time.monotonic() - began < 4.0, "the second Ctrl-C was not heard"
     assert ran.account() == {"not run": 1}
+
+
+def test_ctrl_c_while_the_command_imports(project: Project) -> None:
+    """The first module that it needs is slow to load."""
+    slow = "import pathlib, time\npathlib.Path('up').touch()\ntime.sleep(600)\n"
+    project.file("slow/argparse.py", slow)
+    log = project.root / "log.txt"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "drm", "report"],
+            cwd=project.root,
+            env=project.environment(PYTHONPATH=os.pathsep.join((str(project.root / "slow"), str(ROOT)))),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until((project.root / "up").exists)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 2
+    finally:
+        process.kill()
+    assert log.read_text() == "drm: interrupted\n"
 
 
 def test_ctrl_c_during_collection(project: Project) -> None:

@@ -95,6 +95,14 @@ def test_command_line_imports_fast() -> None:
     assert best < IMPORT_BUDGET_S
 
 
+def test_the_command_imports_nothing_before_it_can_answer_ctrl_c() -> None:
+    code = "import sys; before = set(sys.modules); import drm.cli; print(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment()
+    )
+    assert set(done.stdout.split()) <= {"drm", "drm.cli", "__future__"}
+
+
 def _imported_s(module: str) -> float:
     command = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment())

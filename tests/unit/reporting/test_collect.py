@@ -41,6 +41,16 @@ def test_all_stages_passing(tmp_path: Path) -> None:
     assert stage(report, "unit").runs[0].files == ("unit/status.json", "unit/results.json", "unit/events.ndjson")
 
 
+def test_a_record_of_an_earlier_run_than_the_status_does_not_count(tmp_path: Path) -> None:
+    leave(tmp_path / "run", suite("unit"), status="failed", exit_code=2, run_id="", reason="no collection")
+    (run,) = stage(build(tmp_path), "run").runs
+    assert (run.state, run.why) == (State.ERROR, "the session ended before any test ran: no collection")
+    leave(tmp_path / "run", suite("unit"), exit_code=5, run_id="")
+    assert stage(build(tmp_path), "run").state is State.NO_TESTS
+    leave(tmp_path / "run", suite("unit"), run_id=suite("unit").events[0].run_id)
+    assert stage(build(tmp_path), "run").state is State.PASSING
+
+
 def test_a_failure_is_found_in_its_stage_and_component(tmp_path: Path) -> None:
     leave_all(tmp_path, e2e=suite("e2e", {"tests/e2e/test_resource_optimizer.py::t": Outcome.FAILED}))
     report = build(tmp_path)
