@@ -66,7 +66,8 @@ def _counted(value: Any, what: str) -> dict[str, int]:
         raise ConfigError(f"{what}: {shown(value)} names no amounts", remedy='give a dict such as {"license": 1}')
     for name, amount in value.items():
         if type(amount) is not int or amount < 1:
-            raise ConfigError(f"{what}: {shown(amount)} of {shown(name)} is no count", remedy="give a whole number above 0")
+            wrong = f"{shown(amount)} of {shown(name)}"
+            raise ConfigError(f"{what}: {wrong} is no count", remedy="give a whole number above 0")
     return {_name(name, what): amount for name, amount in value.items()}
 
 
@@ -152,7 +153,8 @@ def _declared(wanted: Mapping[str, int], counted: Mapping[str, int], *, where: s
             raise ConfigError(f"{where}: {name!r} is not declared", remedy=remedy)
         if amount > counted[name]:
             raise ConfigError(
-                f"{where}: {shown(amount)} of {name!r}; there are {counted[name]}", remedy="ask for less or declare more"
+                f"{where}: {shown(amount)} of {name!r}; there are {counted[name]}",
+                remedy="ask for less or declare more",
             )
     return wanted
 
