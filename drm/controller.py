@@ -27,6 +27,19 @@ from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, fork_zygote
 
+_RARELY = 50_000  # new objects from one search for garbage to the next
+
+
+@contextmanager
+def _rare_searches_for_garbage() -> Iterator[None]:
+    usual = gc.get_threshold()
+    if usual[0]:  # else they are switched off altogether
+        gc.set_threshold(max(usual[0], _RARELY), *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
 
 class Controller:
     """A pytest plugin. Collection, options, reporting stay pytest's; only the loop over tests is replaced."""
@@ -50,6 +63,11 @@ class Controller:
         return self._journal.run_id if self._journal is not None else ""
 
     # -- collection
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        with _rare_searches_for_garbage():  # what is collected stays, and each search would go through all of it
+            return (yield)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -119,20 +137,20 @@ class Controller:
     def _carry_out(self, run: Run, session: pytest.Session, suite: Suite) -> BaseException | None:
         """Run the tests; return what broke the run off, if anything did. Nothing of it is left when this returns."""
         failure: BaseException | None = None
-        gc.freeze()  # what was collected stays until the end: no collection of garbage need look at it
+        gc.freeze()  # what was collected stays until the end: no search for garbage need look at it
         try:
             if self._signalled:
                 raise KeyboardInterrupt
             if not self._options.worker_types:
                 run.start_local_worker(self._launcher(session, suite))
-            run.submit(self._tasks)
-            run.coordinator.run()
+            with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
+                run.submit(self._tasks)
+                run.coordinator.run()
         except (DrmError, KeyboardInterrupt) as error:
             failure = error
             run.coordinator.request_stop(str(error) or "interrupted")
         finally:
             run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
-            gc.unfreeze()
         return failure
 
     def _suite(self, run_id: str) -> Suite:
@@ -239,8 +257,8 @@ class Controller:
 
     def pytest_unconfigure(self) -> None:
         self._give_account()  # pytest has no summary for exit codes that are not its own
-        # What follows is pytest's search for garbage, several times over all that is there.
-        self._journal, self._tasks, self._items = None, [], {}
+        if self._inline is None:  # what follows is pytest's search for garbage that tests left, and none ran here
+            gc.freeze()
 
     def _give_account(self) -> None:
         if self._journal is None or self._accounted or self._config.get_verbosity() < -1:

@@ -6,6 +6,8 @@ plain pytest run pays nothing for it.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +64,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="which tests are begun first: the longest (the shortest run; default) or as they were collected",
     )
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if config.getoption("drm"):
+        # The controller takes what was collected out of sight of the garbage collector. It comes back at the very
+        # end (what is cleaned up last was asked for first), and need not be searched when the interpreter ends.
+        config.add_cleanup(gc.unfreeze)
+        atexit.register(gc.freeze)
 
 
 @pytest.hookimpl(trylast=True)

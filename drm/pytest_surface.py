@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import pytest
 
 from drm.ports import Status
-from drm.worker.reports import ReportDecoder, decode_warning
+from drm.worker.reports import ReportDecoder, decode_warning, is_plain_fixture_phase
 
 _LINE_EVERY_S = 10.0
+# Modules of pytest that listen to reports and do nothing about a setup or teardown that passed.
+_DEAF = frozenset(
+    f"_pytest.{name}"
+    for name in ("cacheprovider", "logging", "main", "runner", "skipping", "stepwise", "subtests", "terminal")
+)
 
 
 class PytestSurface:
@@ -23,16 +29,18 @@ class PytestSurface:
         self._decoder = ReportDecoder(session.config)
         self._status = status
         self._hooks: dict[Any, Any] = {}
+        self._reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
 
     def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
         item = self._items[task_id]
-        self._log(item, self._decoder.decode(item, reports, executor_id))
+        decoded = self._decoder.decode(item, reports, executor_id)
+        self._log(item, decoded, [is_plain_fixture_phase(data) for data in reports])
 
     def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
         item = self._items[task_id]
         failed = self._report(item, "call" if executor_id else "setup", "failed", message, wall_s, executor_id)
         ended = self._report(item, "teardown", "passed", None, 0.0, executor_id)
-        self._log(item, [failed, ended])
+        self._log(item, [failed, ended], (False, False))
 
     def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
         for decoded in self._decoder.decode(self._items[task_id], [report], executor_id):
@@ -51,15 +59,28 @@ class PytestSurface:
     def show_status(self, status: Status) -> None:
         self._status.show(status)
 
-    def _log(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
+    def _log(self, item: pytest.Item, reports: list[pytest.TestReport], plain: Sequence[bool]) -> None:
         self._status.clear()
         hook = self._hook_of(item)
         nodeid, location = item.nodeid, reports[0].location
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
-        for report in reports:
-            hook.pytest_runtest_logreport(report=report)
+        for report, is_plain in zip(reports, plain, strict=True):
+            if is_plain and self._nobody_asks:
+                self._reporter._add_stats("", (report,))
+            else:
+                hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
         self._status.restore()
+
+    @cached_property
+    def _nobody_asks(self) -> bool:
+        """Whether all that a passed setup or teardown can cause is that the terminal files it among what it shows not.
+
+        So it is while no plugin but pytest's own listens; two thirds of all reports then need no call of hooks.
+        """
+        hooks = self._config.hook
+        listeners = hooks.pytest_runtest_logreport.get_hookimpls() + hooks.pytest_report_teststatus.get_hookimpls()
+        return self._reporter is not None and all(entry.function.__module__ in _DEAF for entry in listeners)
 
     def _hook_of(self, item: pytest.Item) -> Any:
         """Return ``item.ihook``, found once per module: tests of one share it."""

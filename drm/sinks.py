@@ -29,9 +29,12 @@ class SummarySink:
 
 
 class HistorySink:
-    """Records finished attempts, in transactions of at least ``every_s`` seconds of the run."""
+    """Records finished attempts, in transactions of at least ``every_s`` seconds of the run.
 
-    def __init__(self, store: HistoryStore, *, run_id: str, machine: str, every_s: float = 2.0) -> None:
+    Often enough that little is left for the end, when nothing else goes on any more.
+    """
+
+    def __init__(self, store: HistoryStore, *, run_id: str, machine: str, every_s: float = 0.5) -> None:
         self._store = store
         self._run_id = run_id
         self._machine = machine
@@ -39,10 +42,13 @@ class HistorySink:
         self._events: list[AttemptFinished] = []
         self._due_s = every_s
         self._elapsed_s = 0.0
+        self._epoch_s: float | None = None
 
     def emit(self, event: Event) -> None:
         self._elapsed_s = event.elapsed_s
-        if isinstance(event, AttemptFinished):
+        if self._epoch_s is None:
+            self._epoch_s = datetime.fromisoformat(event.at).timestamp() - event.elapsed_s
+        if type(event) is AttemptFinished:
             self._events.append(event)
 
     def flush(self) -> None:
@@ -56,13 +62,14 @@ class HistorySink:
     def _write(self) -> None:
         self._due_s = self._elapsed_s + self._every_s
         finished, self._events = self._events, []
-        self._store.record(self._run_id, [self._sample(event) for event in finished])
+        epoch_s = self._epoch_s or 0.0
+        self._store.record(self._run_id, [self._sample(event, epoch_s) for event in finished])
 
-    def _sample(self, event: AttemptFinished) -> Sample:
+    def _sample(self, event: AttemptFinished, epoch_s: float) -> Sample:
         return Sample(
             task_id=event.task_id,
             usage=event.usage,
             outcome=event.outcome,
-            at=datetime.fromisoformat(event.at).timestamp(),
+            at=round(epoch_s + event.elapsed_s, 3),
             machine=self._machine,
         )

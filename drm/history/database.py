@@ -15,7 +15,7 @@ from drm.ports import Sample
 SCHEMA_VERSION = 1
 
 _Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
-_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+_OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tests (
     id INTEGER PRIMARY KEY,
@@ -43,7 +43,7 @@ SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
 FROM attempts WHERE test = (SELECT id FROM tests WHERE task_id = ?) ORDER BY id DESC LIMIT ?
 """
 _LATEST = """
-SELECT tests.task_id, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, tests.task_id
 FROM attempts JOIN tests ON tests.id = attempts.test
 WHERE attempts.id > (SELECT max(id) FROM attempts) - ? ORDER BY attempts.id
 """
@@ -127,7 +127,7 @@ class Database:
             rows = latest.get(_text(task_id), [])[-last:] if last else []
             if len(rows) < last:
                 rows = self._connection.execute(_NEWEST, (_text(task_id), last)).fetchall()[::-1]
-            known = [_sample(task_id, row) for row in rows if row[0] is None or row[0] in _OUTCOMES]
+            known = [_sample(task_id, row) for row in rows if row[0] in _OUTCOMES]
             if known:
                 found[task_id] = known
         return found
@@ -139,8 +139,8 @@ class Database:
         one for each test.
         """
         latest: dict[str, list[_Row]] = {}
-        for task_id, *row in self._connection.execute(_LATEST, (rows,)):
-            latest.setdefault(task_id, []).append(tuple(row))
+        for row in self._connection.execute(_LATEST, (rows,)):
+            latest.setdefault(row[-1], []).append(row[:-1])
         return latest
 
     def prune(self) -> None:
@@ -195,7 +195,7 @@ def _sample(task_id: str, row: _Row) -> Sample:
     return Sample(
         task_id=task_id,
         usage=Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak_rss_bytes),
-        outcome=Outcome(outcome) if outcome is not None else None,
+        outcome=_OUTCOMES[outcome],
         at=at,
         machine=machine,
     )

@@ -15,6 +15,7 @@ from drm.worker.channel import Channel
 from drm.worker.gpus import VisibleGpus
 from drm.worker.measure import Meter
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
+from drm.worker.shortcuts import Locations, take_shortcuts
 
 _LOOK_S = 0.005  # how often, between short tests, the channel is looked at for a stop
 
@@ -42,6 +43,7 @@ class Executor:
         self._encoder = ReportEncoder(session.config)
         self._meter = Meter()
         self._gpus = VisibleGpus(os.environ)
+        self._locations = Locations()
         self._reports: list[pytest.TestReport] = []
         self._has_parts = False
         self._outgoing: list[list[Any]] = []
@@ -57,6 +59,7 @@ class Executor:
         ``tear_down=False`` leaves ``pytest_sessionfinish`` to the pytest session around it.
         """
         self._config.pluginmanager.register(self, "drm-executor")
+        take_shortcuts(self._session)
         try:
             try:
                 self._serve_batches()
@@ -119,6 +122,7 @@ class Executor:
         self._reports, self._has_parts = [], False
         self._last = (task_id, item)
         self._announced = self._neighbour(following)
+        self._locations.settle(item)
         self._meter.start()
         self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._announced)
         usage = self._meter.stop()

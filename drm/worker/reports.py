@@ -48,6 +48,11 @@ class ReportEncoder:
         return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
 
 
+def is_plain_fixture_phase(encoded: Any) -> bool:
+    """Tell whether an encoded report is that of a setup or teardown that passed and said nothing."""
+    return isinstance(encoded, list) and encoded[0] != 1
+
+
 class ReportDecoder:
     """Rebuilds reports on the controller, with what it knows of the collected item."""
 
