@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from drm.pytest_surface import PytestSurface, StatusLine
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
+from drm.worker.once import once_folder, sweep
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, fork_zygote
 
@@ -151,6 +153,8 @@ class Controller:
             run.coordinator.request_stop(str(error) or "interrupted")
         finally:
             run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
+        for line in sweep(once_folder(Path(suite.basetemp), suite.run_id)):
+            self._status.say(line)
         return failure
 
     def _suite(self, run_id: str) -> Suite:

@@ -17,6 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from drm.controller import Controller
+    from drm.worker.once import Once
 
 _MARKER = (
     "drm(cpu=1, memory=None, gpu=0, labels=None, lock=None, shared_lock=None, serial=False, resources=None, "
@@ -78,6 +79,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
+    config.addinivalue_line("markers", "xdist_group(name): under DRM the same as drm(group=name)")
     if not config.getoption("drm") or hasattr(config, "workerinput"):
         return
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
@@ -86,6 +88,16 @@ def pytest_configure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and not config.getoption("collectonly"):
         reporter.showfspath = False  # tests of many files end in between each other
+
+
+@pytest.fixture(scope="session")
+def drm_once(request: pytest.FixtureRequest) -> Iterator[Once]:
+    """``drm_once(name, factory, teardown=None)``: a value made once per run, shared by all its processes."""
+    from drm.worker.once import Once, folder_of
+
+    once = Once(folder_of(request.config))
+    yield once
+    once.close()
 
 
 def _controller(config: pytest.Config) -> Controller:

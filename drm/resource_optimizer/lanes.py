@@ -40,13 +40,13 @@ class Lane:
         if self.group is None:
             self.kind.waiting_s = max(0.0, self.kind.waiting_s + seconds)
 
-    def split(self) -> Lane:
-        """Cut the far half of the work off, as a lane of its own."""
-        half = Lane(self.scope, self.kind)
-        enough_s = self.expected_s / 2 - 1e-9
-        while self.tasks and (not half.tasks or half.expected_s < enough_s):
+    def split(self, parts: int = 2) -> Lane:
+        """Cut off the far one of so many equal parts of the work, as a lane of its own."""
+        part = Lane(self.scope, self.kind)
+        enough_s = self.expected_s / parts - 1e-9
+        while self.tasks and (not part.tasks or part.expected_s < enough_s):
             task = self.tasks.pop()
-            half.tasks.appendleft(task)
-            half.expected_s += task.expected_s
-        self.expected_s = max(0.0, self.expected_s - half.expected_s)
-        return half
+            part.tasks.appendleft(task)
+            part.expected_s += task.expected_s
+        self.expected_s = max(0.0, self.expected_s - part.expected_s)
+        return part

@@ -31,6 +31,11 @@ class Order:
         """Return the seconds above which a test is queued by itself: kept in its module it would lengthen the run."""
         return math.inf if self._file_order else max(_LONG_S, _LONG_SHARE * waiting_s / self._executors)
 
+    def parts(self, lane: Lane, long_s: float) -> int:
+        """Return into how many lanes a new one is cut: behind a bottleneck, for as many as get through at a time."""
+        narrow = 1 < lane.kind.most < self._executors and lane.expected_s > long_s
+        return min(lane.kind.most, len(lane.tasks)) if narrow else 1
+
     def of_lane(self, lane: Lane) -> tuple[float, ...]:
         position = lane.tasks[0].position
         return (position,) if self._file_order else (not lane.is_whole, -lane.expected_s, position)

@@ -90,6 +90,8 @@ class WorkQueue:
         for group, members in groups.items():
             self._add_to_group(group, members)
         for lane in lanes.values():
+            for parts in range(self._order.parts(lane, long_s), 1, -1):
+                self._offer(lane.split(parts))
             self._offer(lane)
 
     def _add_to_group(self, group: str, members: list[Task]) -> None:

@@ -31,6 +31,17 @@ def visible_devices(environment: Mapping[str, str]) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
+def shown(environment: Mapping[str, str], gpus: Sequence[int]) -> dict[str, str]:
+    """Return the variables by which a process is shown these of the devices that the environment shows; {} of none."""
+    if not gpus:
+        return {}
+    names = visible_devices(environment)
+    return {
+        _DRM: ",".join(map(str, gpus)),
+        _CUDA: ",".join(str(gpu) if names is None else names[gpu] for gpu in gpus),
+    }
+
+
 class VisibleGpus:
     """Shows a process the devices that are reserved for its next tests, by the variables that CUDA reads.
 
@@ -40,20 +51,13 @@ class VisibleGpus:
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         self._environment = environment
-        self._before = environment.get(_CUDA)
-        self._names = visible_devices(environment)
+        self._before = {name: environment[name] for name in (_CUDA, _DRM) if name in environment}
         self._shown: Sequence[int] = []
 
     def show(self, gpus: Sequence[int]) -> None:
         if gpus == self._shown:
             return
         self._shown = gpus
-        names = [str(gpu) if self._names is None else self._names[gpu] for gpu in gpus]
-        self._set(_DRM, ",".join(map(str, gpus)) if gpus else None)
-        self._set(_CUDA, ",".join(names) if gpus else self._before)
-
-    def _set(self, name: str, value: str | None) -> None:
-        if value is None:
+        for name in (_CUDA, _DRM):
             self._environment.pop(name, None)
-        else:
-            self._environment[name] = value
+        self._environment.update(shown(self._before, gpus) or self._before)

@@ -7,14 +7,16 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import CapacityError, ConfigError, LostError
+from drm.model.gpus import WHOLE, Share, assign, devices_of, most_left
 from drm.model.resources import Resources, total
+from drm.worker.gpus import shown
 
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -26,6 +28,7 @@ class _Agent:
     process: subprocess.Popen[bytes]
     request: InstanceRequest
     instance: Instance
+    gpus: tuple[Share, ...]
 
 
 class LocalProvider:
@@ -64,7 +67,8 @@ class LocalProvider:
         if known is not None:
             return self.describe(known)
         self._check(request)
-        process = self._start(request)
+        gpus = assign(self._gpus_left(), round(request.worker_type.capacity.gpus * WHOLE))
+        process = self._start(request, shown(os.environ, [device for device, _ in gpus]))
         instance = Instance(
             instance_id=f"{self.name}-{len(self._agents) + 1}",
             worker_id=request.worker_id,
@@ -73,7 +77,7 @@ class LocalProvider:
             state=InstanceState.RUNNING,
             detail=f"process {process.pid}",
         )
-        self._agents[instance.instance_id] = _Agent(process=process, request=request, instance=instance)
+        self._agents[instance.instance_id] = _Agent(process=process, request=request, instance=instance, gpus=gpus)
         if request.token:
             self._by_token[request.token] = instance.instance_id
         return instance
@@ -105,8 +109,18 @@ class LocalProvider:
 
     def available(self) -> Resources:
         """Return the capacity that no live worker was promised."""
-        live = (agent for agent in self._agents.values() if self._seen(agent).state is not InstanceState.GONE)
-        return self._capacity - total(agent.request.worker_type.capacity for agent in live)
+        left = self._capacity - total(agent.request.worker_type.capacity for agent in self._live())
+        return dataclasses.replace(left, gpus=most_left(self._gpus_left()) / WHOLE)
+
+    def _live(self) -> list[_Agent]:
+        return [agent for agent in self._agents.values() if self._seen(agent).state is not InstanceState.GONE]
+
+    def _gpus_left(self) -> list[int]:
+        """Return what is left of each device of this machine; those of a live worker are nobody else's."""
+        left = devices_of(self._capacity.gpus)
+        for device, milli in (share for agent in self._live() for share in agent.gpus):
+            left[device] -= milli
+        return left
 
     def _check(self, request: InstanceRequest) -> None:
         asked = request.worker_type
@@ -123,7 +137,7 @@ class LocalProvider:
                 remedy="wait for a worker to end, or ask for fewer or smaller ones",
             )
 
-    def _start(self, request: InstanceRequest) -> subprocess.Popen[bytes]:
+    def _start(self, request: InstanceRequest, gpus: Mapping[str, str]) -> subprocess.Popen[bytes]:
         try:
             with ExitStack() as stack:
                 log = None
@@ -132,7 +146,7 @@ class LocalProvider:
                     log = stack.enter_context(open(self._log_folder / f"{request.worker_id}.log", "ab"))
                 return subprocess.Popen(
                     request.command,
-                    env={**os.environ, **dict(request.environment)},
+                    env={**os.environ, **gpus, **dict(request.environment)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

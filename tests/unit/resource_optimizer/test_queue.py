@@ -126,7 +126,7 @@ def test_first_what_few_workers_can_run_then_what_takes_longest_in_one_piece() -
         executors=4,
     )
     first = [names(take(queue, f"gw{n}"))[0] for n in range(6)]
-    assert first == ["gpu", "label", "db0", "two0", "long", "plain0"]
+    assert first == ["gpu", "label", "db0", "two0", "two10", "long"]
 
 
 def test_file_order_is_kept_if_asked_for() -> None:
@@ -424,7 +424,8 @@ class Model:
         by_scope: Counter[str] = Counter()
         for each in able:
             by_scope[each.scope] += each.expected_s
-        assert all(seconds < 0.01 for seconds in by_scope.values()), "an executor is idle beside waiting work"
+        too_little = 0.011 * len(self.holders)  # each may be in a lane of its own with too little to share
+        assert all(seconds < too_little for seconds in by_scope.values()), "an executor is idle beside waiting work"
 
     def held(self) -> list[Claims]:
         return [holder.claims for holder in self.holders.values() if holder.amounts is not None]
