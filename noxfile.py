@@ -271,7 +271,8 @@ def badges(session: nox.Session) -> None:
 def tests_all_pythons(session: nox.Session) -> None:
     """Run the unit and integration tests, badges included, on every supported Python found here."""
     asked = arguments(session)
-    paths = [path for stage in table.STAGES[:2] for path in chosen_paths(stage, asked.components)]
-    install(session, "test")
+    stages = table.STAGES[:2]
+    paths = [path for stage in stages for path in chosen_paths(stage, asked.components)]
+    install(session, *dict.fromkeys(extra for stage in stages for extra in stage.extras))
     session.run("python", "-c", "import pybadges; pybadges.badge(left_text='drm', right_text='ok')")
     session.run("python", "-m", "drm", "run", *paths, "--drm-no-report", *asked.pytest)

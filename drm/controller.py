@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import signal
 import socket
 import sys
@@ -11,16 +12,19 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from drm.inline import InlineRun
+from drm.coordinator.accounts import Accounts
+from drm.inline import InlineRun, is_benchmark
 from drm.model.errors import DrmError
 from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task, unique_ids
-from drm.options import other_threads, run_options
+from drm.nodes import Nodes, arguments_for_plugins
+from drm.options import run_options
 from drm.pytest_surface import PytestSurface, StatusLine
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
@@ -28,6 +32,7 @@ from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.once import once_folder, sweep
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, fork_zygote
+from drm.worker.threads import unsafe_threads
 
 _RARELY = 50_000  # new objects from one search for garbage to the next
 
@@ -58,6 +63,7 @@ class Controller:
         self._accounted = False
         self._current: Run | None = None
         self._signalled = 0
+        self._alone = False
 
     @property
     def run_id(self) -> str:
@@ -112,7 +118,8 @@ class Controller:
             return None  # pytest's own loop says what there is to say
         if option.setupplan or option.setuponly or option.setupshow or not self._tasks:
             return None
-        if self._options.executors[1] == 0 and not self._options.worker_types:
+        no_executors = self._options.executors[1] == 0 and not self._options.worker_types
+        if no_executors or all(map(is_benchmark, self._items.values())):
             self._start_inline()
             return None
         self._run(session)
@@ -121,14 +128,18 @@ class Controller:
     def _start_inline(self) -> None:
         self._journal = Journal(self._options, run_id=new_run_id(), say=self._status.say)
         ids = {item: task_id for task_id, item in self._items.items()}
-        self._inline = InlineRun(self._journal, self._options.capacity, ids)
-        self._inline.start(self._tasks)
+        self._inline = InlineRun(self._journal.recorder, Accounts(), ids)
+        self._inline.start(self._tasks, self._options.capacity)
         self._config.pluginmanager.register(self._inline, "drm-inline")
 
     def _run(self, session: pytest.Session) -> None:
         with self._interruptions():
+            self._options = replace(self._options, start_method=self._start_method())
             suite = self._suite(new_run_id())
-            surface = PytestSurface(session, self._items, self._status)
+            nodes = Nodes(self._config, suite, self._status.say)
+            if self._options.worker_types:
+                suite = nodes.collecting()
+            surface = PytestSurface(session, self._items, self._status, nodes)
             self._journal = Journal(self._options, run_id=suite.run_id, say=self._status.say)
             run = self._current = Run(self._options, self._journal, surface, suite)
             failure = self._carry_out(run, session, suite)
@@ -145,9 +156,13 @@ class Controller:
                 raise KeyboardInterrupt
             if not self._options.worker_types:
                 run.start_local_worker(self._launcher(session, suite))
+            alone = {item: task_id for task_id, item in self._items.items() if is_benchmark(item)}
             with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
-                run.submit(self._tasks)
+                run.submit([task for task in self._tasks if self._items[task.task_id] not in alone])
+                accounts = run.coordinator.hold([task for task in self._tasks if self._items[task.task_id] in alone])
                 run.coordinator.run()
+            if alone and not run.coordinator.stop_reason:
+                self._run_alone(run, InlineRun(run.journal.recorder, accounts, alone), session)
         except (DrmError, KeyboardInterrupt) as error:
             failure = error
             run.coordinator.request_stop(str(error) or "interrupted")
@@ -157,11 +172,18 @@ class Controller:
             self._status.say(line)
         return failure
 
+    def _run_alone(self, run: Run, inline: InlineRun, session: pytest.Session) -> None:
+        """Run the benchmarks in this process, to whose plugin they tell what they measured."""
+        run.coordinator.retire()
+        self._status.say("benchmarks run now in this process, alone, one after another")
+        self._alone = True  # Ctrl-C breaks them off at once, as in a run without DRM
+        inline.run(session)
+
     def _suite(self, run_id: str) -> Suite:
         config = self._config
         factory = getattr(config, "_tmp_path_factory", None)
         return Suite(
-            args=tuple(map(str, config.invocation_params.args)),
+            args=(*arguments_for_plugins(config), *map(str, config.invocation_params.args)),
             cwd=str(config.invocation_params.dir),
             sys_path=tuple(sys.path),
             run_id=run_id,
@@ -170,14 +192,21 @@ class Controller:
             max_failures=config.getoption("maxfail") or 0,
         )
 
-    def _launcher(self, session: pytest.Session, suite: Suite) -> Launcher:
-        threads = other_threads()
-        if self._options.start_method == "fork" and threads:
+    def _start_method(self) -> str:
+        if self._options.start_method is not None:
+            return self._options.start_method
+        if not hasattr(os, "fork") or sys.platform != "linux":
+            return "spawn"
+        threads = unsafe_threads()
+        if threads:
             self._status.say(
-                f"the suite left threads running after collection ({', '.join(threads)}), and cannot be forked "
-                "safely: executors are spawned, and each collects for itself"
+                f"threads run after collection ({', '.join(threads)}), so that forking is not safe: executors are "
+                "spawned, and each collects for itself (--drm-start fork forks all the same)"
             )
-        if self._options.start_method == "spawn" or threads:
+        return "spawn" if threads else "fork"
+
+    def _launcher(self, session: pytest.Session, suite: Suite) -> Launcher:
+        if self._options.start_method == "spawn":
             command = (sys.executable, "-m", "drm.worker.spawned")
             return SpawnLauncher(command, lambda executor_id: environment_for(suite, executor_id))
 
@@ -197,6 +226,8 @@ class Controller:
             if self._signalled:
                 raise KeyboardInterrupt
             self._signalled = number
+            if self._alone:
+                raise KeyboardInterrupt
             if self._current is not None:
                 self._current.coordinator.request_stop(f"interrupted by {signal.Signals(number).name}")
 

@@ -1,41 +1,49 @@
-"""Running in the controller itself (``--drm-executors 0``): pytest's own loop, with everything recorded."""
+"""Running in the controller itself (``--drm-executors 0``, benchmarks): as pytest does, with everything recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from itertools import zip_longest
 
 import pytest
 
 from drm.coordinator.accounts import Accounts
 from drm.coordinator.ending import record_end
+from drm.coordinator.recorder import Recorder
 from drm.model import events
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Task, Usage
-from drm.session import LOCAL_WORKER, Journal
+from drm.session import LOCAL_WORKER
 from drm.worker.measure import Meter
 from drm.worker.reports import outcome_of
 
 _HERE = "master"  # pytest-xdist's name for the process that controls
 
 
+def is_benchmark(item: pytest.Item) -> bool:
+    """Tell whether pytest-benchmark is to measure the test: then nothing else may run, and this process is told."""
+    session = getattr(item.config, "_benchmarksession", None)
+    if session is None or session.disabled or session.skip:
+        return False
+    return "benchmark" in getattr(item, "fixturenames", ())
+
+
 class InlineRun:
     """A pytest plugin that records what pytest runs. For --pdb, benchmarks, and suites that must not be forked."""
 
-    def __init__(self, journal: Journal, capacity: Resources, ids: dict[pytest.Item, str]) -> None:
-        self._recorder = journal.recorder
-        self._capacity = capacity
+    def __init__(self, recorder: Recorder, accounts: Accounts, ids: Mapping[pytest.Item, str]) -> None:
+        self._recorder = recorder
+        self._accounts = accounts
         self._ids = ids
-        self._accounts = Accounts()
         self._meter = Meter()
         self._reports: list[pytest.TestReport] = []
         self._last = ""
 
-    def start(self, tasks: list[Task]) -> None:
+    def start(self, tasks: list[Task], capacity: Resources) -> None:
+        """Begin a record in which there is nothing but what runs here."""
         self._accounts.open(tasks)
         self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in tasks))
-        self._recorder.record(
-            events.WorkerReady, worker_id=LOCAL_WORKER, worker_type=LOCAL_WORKER, capacity=self._capacity
-        )
+        self._recorder.record(events.WorkerReady, worker_id=LOCAL_WORKER, worker_type=LOCAL_WORKER, capacity=capacity)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -67,6 +75,18 @@ class InlineRun:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._reports.append(report)
+
+    def run(self, session: pytest.Session) -> None:
+        """Run the tests one after another, as pytest's own loop would, until one of them asks to stop."""
+        items = list(self._ids)
+        session.config.pluginmanager.register(self, "drm-inline")
+        try:
+            for item, following in zip_longest(items, items[1:]):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if session.shouldfail or session.shouldstop:
+                    return
+        finally:
+            session.config.pluginmanager.unregister(self)
 
     def finish(self, reason: str) -> None:
         record_end(self._recorder, self._accounts, reason)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +39,14 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         _gpus(*option("gpus")),
     )
     executors = _executors(*option("executors"), capacity)
-    if config.getoption("usepdb") or config.getoption("trace", False):
+    debugging = config.getoption("usepdb") or config.getoption("trace", False)
+    if debugging:
         executors = (0, 0)  # a debugger needs the terminal
     if cpus is None and executors[1] > capacity.cpu_cores:
         capacity = replace(capacity, cpu_cores=executors[1])
     workers, worker_types = _workers(option("workers"), option("worker_type"), capacity)
+    if debugging:
+        workers, worker_types = (0, 0), ()
     start, start_from = option("start")
     if start not in (None, "fork", "spawn"):
         raise ConfigError(f"{start_from}: {start!r} is no way to start executors", remedy="write fork or spawn")
@@ -58,7 +60,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         workers=workers,
         worker_types=worker_types,
         capacity=capacity,
-        start_method=start or ("fork" if hasattr(os, "fork") and sys.platform == "linux" else "spawn"),
+        start_method=start,
         counted=settings.counted,
         file_order=order == "file",
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
@@ -118,8 +120,3 @@ def _workers(
     )
     check_worker_types(worker_types, capacity)
     return workers, worker_types
-
-
-def other_threads() -> list[str]:
-    """Return the names of threads besides the main one: a process that has any is not forked."""
-    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

@@ -118,6 +118,14 @@ class Surface(Protocol):
 
     def deliver_warning(self, data: dict[str, Any]) -> None: ...
 
+    def executor_starts(self, executor_id: str) -> dict[str, Any]:
+        """Return what an executor about to be started is to find in ``config.workerinput``."""
+        ...
+
+    def executor_ended(self, executor_id: str, output: dict[str, Any], error: str) -> None:
+        """Take what an executor left in ``config.workeroutput``; ``error`` says how it died, if it did."""
+        ...
+
     def stop_wanted(self) -> str:
         """Return why the run should stop (-x, --maxfail, a plugin), or an empty string."""
         ...

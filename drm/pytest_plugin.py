@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,22 @@ _MARKER = (
     "group=None, timeout=None): "
     'what the test requires of the worker that runs it, such as cpu=2, memory="4GiB", lock="db"'
 )
+_GROUP_MARKER = "xdist_group(name): tests of one group run on one executor, one after another"
+
+
+class XdistFixtures:
+    """The fixtures of pytest-xdist, for suites that use them where it is not installed."""
+
+    @pytest.fixture(scope="session")
+    def worker_id(self, request: pytest.FixtureRequest) -> str:
+        """Return the id of the executor that runs the test, such as "gw0", or "master" where there is none."""
+        return str(getattr(request.config, "workerinput", {"workerid": "master"})["workerid"])
+
+    @pytest.fixture(scope="session")
+    def testrun_uid(self, request: pytest.FixtureRequest) -> str:
+        """Return an id that all executors of a run share and no other run has."""
+        given = getattr(request.config, "workerinput", None)
+        return str(given["testrunuid"]) if given is not None else uuid.uuid4().hex
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,7 +96,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
-    config.addinivalue_line("markers", "xdist_group(name): under DRM the same as drm(group=name)")
+    if not (config.pluginmanager.has_plugin("xdist") or config.pluginmanager.has_plugin("xdist.plugin")):
+        config.addinivalue_line("markers", _GROUP_MARKER)
+        config.pluginmanager.register(XdistFixtures(), "drm-xdist-fixtures")
     if not config.getoption("drm") or hasattr(config, "workerinput"):
         return
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from drm.nodes import Nodes
 from drm.ports import Status
 from drm.worker.reports import ReportDecoder, decode_warning, is_plain_fixture_phase
 
@@ -22,10 +23,13 @@ _DEAF = frozenset(
 class PytestSurface:
     """Implements ``drm.ports.Surface`` over a collected pytest session."""
 
-    def __init__(self, session: pytest.Session, items: Mapping[str, pytest.Item], status: StatusLine) -> None:
+    def __init__(
+        self, session: pytest.Session, items: Mapping[str, pytest.Item], status: StatusLine, nodes: Nodes
+    ) -> None:
         self._session = session
         self._config = session.config
         self._items = items
+        self._nodes = nodes
         self._decoder = ReportDecoder(session.config)
         self._status = status
         self._hooks: dict[Any, Any] = {}
@@ -49,6 +53,12 @@ class PytestSurface:
 
     def deliver_warning(self, data: dict[str, Any]) -> None:
         self._config.hook.pytest_warning_recorded.call_historic(kwargs=decode_warning(data))
+
+    def executor_starts(self, executor_id: str) -> dict[str, Any]:
+        return self._nodes.up(executor_id)
+
+    def executor_ended(self, executor_id: str, output: dict[str, Any], error: str) -> None:
+        self._nodes.down(executor_id, output, error)
 
     def stop_wanted(self) -> str:
         return str(self._session.shouldfail or self._session.shouldstop or "")

@@ -45,6 +45,7 @@ _MADE_AT_THE_END = ("results.json", "status.json")
 class RunOptions:
     """What the surface was asked for. ``executors`` (0, 0): run in this process. ``workers``: (0, 0) for none.
 
+    ``start_method``: "fork" or "spawn"; None: fork where that is safe.
     ``counted``: resources of the whole run, by name. ``file_order``: not the longest tests first.
     """
 
@@ -52,7 +53,7 @@ class RunOptions:
     workers: tuple[int, int] = (0, 0)
     worker_types: tuple[WorkerType, ...] = ()
     capacity: Resources
-    start_method: str = "fork"
+    start_method: str | None = None
     counted: Mapping[str, int] = field(default_factory=dict)
     file_order: bool = False
     report_dir: Path | None = None
@@ -135,7 +136,9 @@ class Run:
         self.manager = DynamicResourceManager()
         self.predictor = ResourcePerformancePredictor()
         self.optimizer = ResourceOptimizer(self.predictor, counted=options.counted)
-        self.engine = EmbeddedEngine(suite=suite, start_method=options.start_method)
+        self.engine = EmbeddedEngine(
+            suite=suite, start_method=options.start_method or "fork", given=surface.executor_starts
+        )
         self.providers = CloudProviderManager(clock=clock)
         settings = RunSettings(
             run_id=journal.run_id,

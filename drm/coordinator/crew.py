@@ -27,6 +27,7 @@ class Executor:
     idle_since_s: float = 0.0
     stopping: bool = False
     finished: int = 0
+    output: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_idle(self) -> bool:

@@ -40,5 +40,8 @@ class Delivery:
     def put_late(self, task_id: str, executor_id: str, report: Any) -> None:
         self._line.append((self._surface.deliver_late, (task_id, executor_id, report)))
 
+    def put_end(self, executor_id: str, output: dict[str, Any], error: str) -> None:
+        self._line.append((self._surface.executor_ended, (executor_id, output, error)))
+
     def put_warning(self, data: dict[str, Any]) -> None:
         self._line.append((self._surface.deliver_warning, (data,)))

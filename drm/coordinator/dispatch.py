@@ -70,7 +70,11 @@ class Dispatcher:
             if not self._queue.can_serve(self._room(worker)) or (waiting and len(here) >= least):
                 break
             executor = self.crew.hire(worker.worker_id)
-            self._engine.spawn(worker.worker_id, executor.executor_id)
+            try:
+                self._engine.spawn(worker.worker_id, executor.executor_id)
+            except BaseException:  # raised by a plugin that was asked what to give it
+                self.crew.dismiss(executor.executor_id)
+                raise
             here.append(executor)
             waiting += 1
 

@@ -62,6 +62,7 @@ class Coordinator:
             stop=self.request_stop,
         )
         self._unplanned: list[tuple[Sequence[Task], Sequence[WorkerView]]] = []
+        self._held = 0
         self._reason = ""
         self._next_status_s = float("-inf")
 
@@ -83,6 +84,13 @@ class Coordinator:
             if problem is not None:
                 self._observer.refuse(task.task_id, refusal_message(problem))
         self._unplanned.append((predicted, planned_on))
+
+    def hold(self, tasks: Sequence[Task]) -> Accounts:
+        """Add tests that the caller runs itself after ``retire``; return the accounts to settle them in."""
+        self._accounts.open(tasks)
+        self._held += len(tasks)
+        self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in tasks))
+        return self._accounts
 
     def _record_plan(self) -> None:
         """Lay out what was submitted on all workers there may be. Executors have work by then: it takes a moment."""
@@ -117,7 +125,7 @@ class Coordinator:
 
         The surface may not have been told of all of them yet: ``close`` tells the rest while executors end.
         """
-        while not self._reason and self._accounts.final < self._accounts.collected:
+        while not self._reason and self._accounts.final < self._accounts.collected - self._held:
             self.step()
 
     def step(self) -> None:
@@ -162,6 +170,12 @@ class Coordinator:
         return self._reason
 
     # -- the end
+
+    def retire(self) -> None:
+        """End all executors, so that nothing else runs, and tell all that they reported."""
+        self._record_plan()
+        self._finish_executors(interrupt=False)
+        self._delivery.drain()
 
     def close(self, *, interrupt: bool = False) -> None:
         """End all executors (``interrupt``: break off their tests), settle every account, end all workers.

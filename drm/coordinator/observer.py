@@ -57,6 +57,7 @@ class Observer:
             seen.ExecutorExited: self._on_exited,
             seen.TeardownReported: self._on_teardown,
             seen.WarningRecorded: lambda warning: delivery.put_warning(warning.data),
+            seen.OutputGiven: self._on_output,
             seen.StopAsked: self._on_stop_asked,
             seen.WorkerJoined: self._on_joined,
             seen.WorkerLeft: self._on_left,
@@ -129,6 +130,11 @@ class Observer:
         if executor is not None:
             self._dispatch.batch_ended(executor, ended.returned)
 
+    def _on_output(self, given: seen.OutputGiven) -> None:
+        executor = self._dispatch.crew.get(given.executor_id)
+        if executor is not None:
+            executor.output = given.output
+
     def _on_exited(self, exited: seen.ExecutorExited) -> None:
         executor = self._dispatch.crew.get(exited.executor_id)
         if executor is None:
@@ -136,16 +142,17 @@ class Observer:
         running = self._dispatch.gone(executor)
         if exited.death is not None:
             self._bury(executor, running, exited.death)
+        self._delivery.put_end(executor.executor_id, executor.output, self._last_words(executor, exited.death))
         self._release_if_drained(executor.worker_id)
 
-    def _bury(self, executor: Executor, running: str | None, death: Death) -> None:
+    def _last_words(self, executor: Executor, death: Death | None) -> str:
+        if death is None:
+            return ""
         limit = self._capacity_of(executor.worker_id).memory_bytes
-        message = death_message(
-            death,
-            executor_id=executor.executor_id,
-            worker_id=executor.worker_id,
-            limit_bytes=limit,
-        )
+        return death_message(death, executor_id=executor.executor_id, worker_id=executor.worker_id, limit_bytes=limit)
+
+    def _bury(self, executor: Executor, running: str | None, death: Death) -> None:
+        message = self._last_words(executor, death)
         if running is None:
             if (not executor.stopping or not self.cut_short) and not self._failed_starts:
                 self._parts.surface.say(f"an executor ended while it ran no test: {message}")
@@ -196,6 +203,7 @@ class Observer:
             running = self._dispatch.gone(executor)
             if running is not None:
                 self._begin_again(executor, running, left.reason)
+            self._delivery.put_end(executor.executor_id, executor.output, left.reason)
         if view is not None:
             self._parts.manager.deregister_worker(left.worker_id)
         if not expected:

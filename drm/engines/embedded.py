@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,16 @@ def _socket_folder() -> Path:
 class EmbeddedEngine:
     """Implements ``drm.ports.Engine`` with agents in and beside this process."""
 
-    def __init__(self, *, suite: Suite, start_method: str = "fork") -> None:
+    def __init__(
+        self,
+        *,
+        suite: Suite,
+        start_method: str = "fork",
+        given: Callable[[str], dict[str, Any]] = lambda executor_id: {"workerid": executor_id},
+    ) -> None:
+        """``given``: returns what a new executor is to find in its ``workerinput``."""
         self._suite = suite
+        self._given = given
         self._start_method = start_method
         self._selector = selectors.DefaultSelector()
         self._observations: list[Observation] = []
@@ -175,7 +183,7 @@ class EmbeddedEngine:
     # -- commands
 
     def spawn(self, worker_id: str, executor_id: str) -> None:
-        self._command(worker_id, ["spawn", executor_id])
+        self._command(worker_id, ["spawn", executor_id, self._given(executor_id)])
 
     def send(
         self,

@@ -95,6 +95,14 @@ class WarningRecorded(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputGiven(Observation):
+    """What plugins in an executor that ends leave for the controller (``config.workeroutput``)."""
+
+    executor_id: str
+    output: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked(Observation):
     """A test asked the whole run to stop: by ``pytest.exit`` (``kind`` is "exit"), KeyboardInterrupt
     ("interrupt"), ``session.shouldstop`` ("stop") or ``session.shouldfail`` ("fail")."""

@@ -65,6 +65,7 @@ STAGES: tuple[Stage, ...] = (
         name="integration",
         summary="the components together: plugin, coordinator, engine, history, reports",
         paths=("tests/integration",),
+        extras=("test", "ecosystem"),
         after=("unit",),
     ),
     Stage(

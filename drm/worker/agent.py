@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,8 @@ class _Executor:
 class Agent:
     """Carries out commands and emits messages; both are lists whose first item is a name.
 
-    Commands: ["spawn", id], ["run", id, batch, next task, budget, gpus], ["stop", id], ["kill", id, reason],
+    Commands: ["spawn", id, workerinput], ["run", id, batch, next task, budget, gpus], ["stop", id],
+    ["kill", id, reason],
     ["interrupt", id]. Messages: ``joined`` once executors can be spawned; what they send, with the
     executor's id put second; ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes],
     ["left", reason].
@@ -73,7 +75,7 @@ class Agent:
         """Carry out one command. One for an executor that is gone does nothing: its exit is being told."""
         name, executor_id, *rest = message
         if name == "spawn":
-            self._spawn(executor_id)
+            self._spawn(executor_id, *rest)
             return
         executor = self._executors.get(executor_id)
         if executor is None:
@@ -92,13 +94,15 @@ class Agent:
                 if not executor.channel.closed:  # alive and not reading
                     self.command(["kill", executor_id, f"it took no message: {error}"])
 
-    def _spawn(self, executor_id: str) -> None:
+    def _spawn(self, executor_id: str, given: dict[str, Any]) -> None:
         ours, theirs = socket.socketpair()
         executor = _Executor(Channel(ours, send_timeout_s=_SEND_TIMEOUT_S))
         self._executors[executor_id] = executor
         self._selector.register(executor.channel, selectors.EVENT_READ, lambda: self._receive(executor_id))
         self._launcher.spawn(executor_id, theirs)
         theirs.close()
+        with suppress(LostError):  # it is gone already, which is told
+            executor.channel.send(["given", given])
 
     def _receive(self, executor_id: str) -> None:
         executor = self._executors.get(executor_id)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
 
 from drm.model.errors import LostError
 from drm.worker.channel import Channel
+from drm.worker.coverage_data import CoverageData
 from drm.worker.gpus import VisibleGpus
 from drm.worker.measure import Meter
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
@@ -52,6 +53,7 @@ class Executor:
         self._looked_s = 0.0
         self._max_failures = max_failures or 0  # without -x and --maxfail, pytest gives None
         self._failures = 0
+        self._coverage = CoverageData.find()
 
     def serve(self, *, tear_down: bool = True) -> None:
         """Run until told to stop, or until nobody listens any more; then tear everything down.
@@ -60,6 +62,13 @@ class Executor:
         """
         self._config.pluginmanager.register(self, "drm-executor")
         take_shortcuts(self._session)
+        try:
+            self._serve_to_the_end(tear_down)
+        finally:
+            if self._coverage is not None:
+                self._coverage.save()
+
+    def _serve_to_the_end(self, tear_down: bool) -> None:
         try:
             try:
                 self._serve_batches()
@@ -126,6 +135,8 @@ class Executor:
         self._meter.start()
         self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._announced)
         usage = self._meter.stop()
+        if self._coverage is not None:
+            self._coverage.flush()
         outcome, message = outcome_of(self._reports)
         self._put(["end", task_id, attempt, outcome, message, list(map(self._encoder.encode, self._reports)), usage])
 
@@ -179,6 +190,16 @@ class Executor:
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
         self._channel.send(["many", *outgoing])
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Iterator[None]:
+        """Send what plugins leave for the controller, when the last of them has."""
+        result = yield
+        if self._config.workeroutput:  # type: ignore[attr-defined]
+            self._put(["output", self._config.workeroutput])  # type: ignore[attr-defined]
+            with suppress(LostError):
+                self._flush()
+        return result
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

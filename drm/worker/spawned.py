@@ -42,6 +42,9 @@ def main(descriptor: int) -> int:
     suite = Suite.from_json(os.environ.pop(SUITE_VARIABLE))
     executor_id = os.environ.pop(EXECUTOR_VARIABLE)
     channel = Channel(socket.socket(fileno=descriptor))
+    greeting = channel.next()
+    if greeting is None:
+        return 0
 
     def loop(session: pytest.Session) -> None:
         items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
@@ -49,7 +52,7 @@ def main(descriptor: int) -> int:
         with suppress(KeyboardInterrupt):
             Executor(session, channel, items, max_failures=suite.max_failures).serve(tear_down=False)
 
-    code = collect_and(suite, suite.identity(executor_id), loop)
+    code = collect_and(suite, suite.identity(executor_id, greeting[1]), loop)
     channel.close()
     bury_children()
     return 0 if code in (0, 1, 5) else code

@@ -6,8 +6,8 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -15,13 +15,17 @@ import pytest
 from drm.model.work import unique_ids
 from drm.worker.channel import Channel
 from drm.worker.executor import Executor
-from drm.worker.identity import Identity, become_worker, set_worker_input, shed_capture
+from drm.worker.identity import Identity, become_worker, set_worker_input, shed_capture, silence
+from drm.worker.threads import fork
 from drm.worker.zygote import Zygote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """How the controller was started, so that another process collects the same tests."""
+    """How the controller was started, so that another process collects the same tests.
+
+    ``given``: what plugins want to find in the ``workerinput`` of a zygote that collects.
+    """
 
     args: tuple[str, ...]
     cwd: str
@@ -30,6 +34,7 @@ class Suite:
     executor_count: int
     basetemp: str
     max_failures: int = 0  # pytest's --maxfail; 0: no limit
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -39,12 +44,13 @@ class Suite:
         data = json.loads(text)
         return cls(**{**data, "args": tuple(data["args"]), "sys_path": tuple(data["sys_path"])})
 
-    def identity(self, executor_id: str) -> Identity:
+    def identity(self, executor_id: str, given: Mapping[str, Any] | None = None) -> Identity:
         return Identity(
             executor_id=executor_id,
             executor_count=self.executor_count,
             run_id=self.run_id,
             basetemp=self.basetemp,
+            given=self.given if given is None else given,
         )
 
 
@@ -57,7 +63,7 @@ def fork_zygote(session: pytest.Session, suite: Suite, control: socket.socket, f
             stream.flush()  # or the child would print it again
     if capture is not None:
         capture.suspend_global_capture(in_=False)
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         foreign.close()
         shed_capture(config)
@@ -71,8 +77,11 @@ def run_zygote(session: pytest.Session, suite: Suite, control: socket.socket) ->
 
     def serve(executor_id: str, sock: socket.socket) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the terminal's input is the controller's
-        become_worker(session.config, suite.identity(executor_id))
-        Executor(session, Channel(sock), items, max_failures=suite.max_failures).serve()
+        channel = Channel(sock)
+        greeting = channel.next()
+        if greeting is not None:
+            become_worker(session.config, suite.identity(executor_id, greeting[1]))
+            Executor(session, channel, items, max_failures=suite.max_failures).serve()
 
     Zygote(control, serve).run()
 
@@ -100,9 +109,7 @@ class Silence:
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            config.pluginmanager.unregister(reporter)
+        silence(config)
 
 
 def collect_and(suite: Suite, identity: Identity, loop: Callable[[pytest.Session], None]) -> int:

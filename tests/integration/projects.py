@@ -136,6 +136,14 @@ class Project:
     def serial(self, *args: str, **options: Any) -> Ran:
         return self.run(*args, drm=False, **options)
 
+    def python(self, *args: str) -> str:
+        """Run Python in the project; return what it printed. It may end with any exit code below 2."""
+        done = subprocess.run(
+            [sys.executable, *args], cwd=self.root, env=self.environment(), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        return done.stdout
+
     def events(self) -> list[Any]:
         """Return the events of the last run; a file with gaps or damage is an error."""
         return list(read_events(self.report_dir / "events.ndjson"))

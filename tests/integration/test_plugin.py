@@ -385,7 +385,7 @@ def test_n(n, request, tmp_path_factory):
     assert isinstance(given["mainargv"], list)
     assert isinstance(config.workeroutput, dict)
     assert f"popen-{given['workerid']}" in str(tmp_path_factory.getbasetemp())
-    assert config.pluginmanager.get_plugin("terminalreporter") is None
+    config.pluginmanager.get_plugin("terminalreporter").write_line("heard by no one")
     assert os.environ["PYTEST_CURRENT_TEST"].startswith("test_worker.py::test_n")
 """,
     )

@@ -261,6 +261,7 @@ class ListeningSurface:
     warnings: list[Any] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     shown: list[Status] = field(default_factory=list)
+    ended: list[tuple[str, str]] = field(default_factory=list)
     stop_after: str = ""
 
     def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
@@ -274,6 +275,12 @@ class ListeningSurface:
 
     def deliver_warning(self, data: dict[str, Any]) -> None:
         self.warnings.append(data)
+
+    def executor_starts(self, executor_id: str) -> dict[str, Any]:
+        return {"workerid": executor_id}
+
+    def executor_ended(self, executor_id: str, output: dict[str, Any], error: str) -> None:
+        self.ended.append((executor_id, error))
 
     def stop_wanted(self) -> str:
         return "enough failures" if self.stop_after in dict(self.delivered) else ""

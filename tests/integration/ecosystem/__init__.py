@@ -1,0 +1,1 @@
+"""The plugins that people have, each with DRM, for real."""
