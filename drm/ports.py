@@ -141,7 +141,8 @@ class Surface(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a run goes. ``reserved`` and ``capacity`` are sums over ready workers; ``eta_s`` is None when unknown."""
+    """How a run goes. ``reserved`` and ``capacity`` are sums over ready workers; ``eta_s`` is None when unknown;
+    ``held``: a worker starts no further test for want of memory."""
 
     workers: int
     executors: int
@@ -152,6 +153,7 @@ class Status:
     total: int
     failed: int
     eta_s: float | None
+    held: bool = False
 
 
 class CloudProvider(Protocol):

@@ -153,6 +153,7 @@ class StatusLine:
             total=status.total,
             failed=status.failed,
             eta_s=status.eta_s,
+            held=status.held,
             width=self._reporter._tw.fullwidth - 1,
         )
 

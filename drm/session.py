@@ -33,7 +33,7 @@ from drm.resource_performance_predictor import ResourcePerformancePredictor
 from drm.sinks import HistorySink, SummarySink
 from drm.summary import RunSummary
 from drm.worker.launchers import Launcher
-from drm.worker.probe import machine_capacity
+from drm.worker.limits import machine_capacity
 from drm.worker.suite import Suite
 
 LOCAL_WORKER = "local"

@@ -11,7 +11,11 @@ from drm.model.resources import Resources
 
 @dataclass(slots=True)
 class Executor:
-    """``held``: tests sent and not ended, oldest first; ``current``: the one it runs (or died in)."""
+    """``held``: tests sent and not ended, oldest first; ``current``: the one it runs (or died in).
+
+    ``base_bytes``: what it held when it was ready to run its first test (0: not known yet). ``killed_for``:
+    "memory" when it was killed for what it used.
+    """
 
     executor_id: str
     worker_id: str
@@ -28,6 +32,8 @@ class Executor:
     stopping: bool = False
     finished: int = 0
     output: dict[str, Any] = field(default_factory=dict)
+    base_bytes: int = 0
+    killed_for: str = ""
 
     @property
     def is_idle(self) -> bool:
@@ -58,6 +64,9 @@ class Crew:
 
     def get(self, executor_id: str) -> Executor | None:
         return self._executors.get(executor_id)
+
+    def __getitem__(self, executor_id: str) -> Executor:
+        return self._executors[executor_id]
 
     def on(self, worker_id: str) -> list[Executor]:
         return list(self._by_worker.get(worker_id, {}).values())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from drm.coordinator.accounts import Accounts
 from drm.coordinator.crew import Crew, Executor
 from drm.coordinator.ending import timeout_reason
+from drm.coordinator.memory import MemoryGuard, executors_of
 from drm.coordinator.recorder import Recorder
 from drm.coordinator.settings import RunSettings
 from drm.dynamic_resource_manager import DynamicResourceManager
+from drm.dynamic_resource_manager.executors import CrewCase, CrewDecision, CrewSettings, IdleExecutor, decide_crew
 from drm.model import events
 from drm.model.cluster import WorkerView
+from drm.model.plan import ScalingAction, ScalingDecision
+from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.ports import Clock, Engine
 from drm.resource_optimizer.kinds import Room
@@ -19,6 +24,9 @@ from drm.resource_optimizer.queue import Batch, WorkQueue
 
 _PREFETCH_S = 0.025  # when an executor holds less work than this, its next batch is sent already
 _LEAST_BUDGET_S = 0.2
+_REVISE_S = 0.25  # how often, at most, all that waits is predicted anew because it does not fit
+_NEWS = 1.1  # so much more than the last one of the module
+_CREW = CrewSettings()
 
 
 class Dispatcher:
@@ -35,6 +43,7 @@ class Dispatcher:
         accounts: Accounts,
         recorder: Recorder,
         expected: Callable[[str, str], float],
+        predict: Callable[[Sequence[Task]], list[Task]],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -44,15 +53,20 @@ class Dispatcher:
         self._accounts = accounts
         self._recorder = recorder
         self._expected = expected
+        self._predict = predict
         self._timed: set[str] = set()
+        self._revise_s = float("-inf")
+        self._learnt = 0
+        self._peaks: dict[str, int] = {}  # per scope: the largest of the tests that used more than they had
         self.crew = Crew()
+        self.memory = MemoryGuard(clock=clock, engine=engine, manager=manager, crew=self.crew, recorder=recorder)
         self.closed = False
 
     # -- giving
 
     def assign(self) -> None:
-        """Give waiting tests to idle executors, and start executors where resources are free."""
-        if self.closed or not len(self._queue):
+        """Give waiting tests to idle executors; add executors where resources are free, let go who is not needed."""
+        if self.closed or not len(self.crew) + len(self._queue):
             return
         for worker in self._manager.snapshot(self._clock.now()).ready:
             self._fill(worker)
@@ -60,27 +74,110 @@ class Dispatcher:
     def _fill(self, worker: WorkerView) -> None:
         here = self.crew.on(worker.worker_id)
         for executor in here:
-            if executor.is_idle:
-                batch = self._queue.take(executor.executor_id, self._room(worker), share=len(self.crew))
-                if batch is not None:
+            if executor.is_idle and len(self._queue):
+                room = self._room(worker, executor)
+                batch = room and self._queue.take(executor.executor_id, room, share=len(self.crew))
+                if batch:
                     self._give(executor, batch)
-        waiting = sum(not executor.ready or executor.is_idle for executor in here)
+        idle = [executor for executor in here if executor.is_idle]
         least, most = self._executors_for(worker)
-        while len(here) < most and len(self._queue) > waiting:
-            if not self._queue.can_serve(self._room(worker)) or (waiting and len(here) >= least):
-                break
-            executor = self.crew.hire(worker.worker_id)
-            try:
-                self._engine.spawn(worker.worker_id, executor.executor_id)
-            except BaseException:  # raised by a plugin that was asked what to give it
-                self.crew.dismiss(executor.executor_id)
-                raise
-            here.append(executor)
-            waiting += 1
+        if not idle and (len(here) >= most or not len(self._queue)):
+            return
+        decision = decide_crew(self._crew_case(worker, here, idle, least, most), _CREW)
+        for _ in range(decision.hire):
+            self._hire(worker.worker_id)
+        for executor_id in decision.dismiss:
+            self._stop(self.crew[executor_id])
+        if decision.action is not ScalingAction.HOLD and least < most:
+            self._record(worker, len(here), decision)
 
-    def _room(self, worker: WorkerView) -> Room:
-        free = self._manager.free(worker.worker_id)
-        return Room(free=free, whole=worker.allocatable, labels=worker.labels)
+    def _hire(self, worker_id: str) -> None:
+        executor = self.crew.hire(worker_id)
+        try:
+            self._engine.spawn(worker_id, executor.executor_id)
+        except BaseException:  # raised by a plugin that was asked what to give it
+            self.crew.dismiss(executor.executor_id)
+            raise
+
+    def _crew_case(
+        self, worker: WorkerView, here: list[Executor], idle: list[Executor], least: int, most: int
+    ) -> CrewCase:
+        now = self._clock.now()
+        starting = sum(not executor.ready for executor in here)
+        room = self._room(worker)
+        startable = self._queue.startable(room, most=most) if room else 0
+        short = False
+        if not startable and len(self._queue):
+            plenty = replace(self._manager.free(worker.worker_id), memory_bytes=worker.capacity.memory_bytes)
+            short = bool(self._queue.startable(self._room_of(worker, plenty), most=1))
+            if short:
+                self._revise_all(now)
+        return CrewCase(
+            least=least,
+            most=most,
+            busy=len(here) - len(idle) - starting,
+            starting=starting,
+            idle=tuple(
+                IdleExecutor(
+                    executor_id=executor.executor_id,
+                    idle_s=now - executor.idle_since_s,
+                    grown_bytes=self.memory.grown_bytes(executor),
+                )
+                for executor in idle
+            ),
+            waiting=len(self._queue),
+            startable=startable,
+            short=short,
+        )
+
+    def _record(self, worker: WorkerView, present: int, decision: CrewDecision) -> None:
+        then = present + decision.hire - len(decision.dismiss)
+        self._recorder.record(
+            events.ScalingDecided,
+            decision=ScalingDecision(
+                action=decision.action,
+                worker_type=executors_of(worker.worker_id),
+                workers=present,
+                wanted=then,
+                granted=then,
+                trigger=decision.trigger,
+                reason=decision.reason,
+                remove=decision.dismiss,
+            ),
+        )
+
+    # -- learning
+
+    def outgrew(self, task_id: str, peak_bytes: int) -> None:
+        """A test used more memory than it had: what waits beside it is predicted anew at once, if this is news."""
+        task = self._accounts.task(task_id)
+        if not task.requirements.states_memory and peak_bytes > _NEWS * self._peaks.get(task.scope, 0):
+            self._peaks[task.scope] = peak_bytes
+            self._queue.revise(self._predict_anew, task.scope)
+
+    def _revise_all(self, now: float) -> None:
+        """Predict all that waits anew: it does not fit, and by now more may be known of it."""
+        if now >= self._revise_s and self._accounts.final > self._learnt:
+            self._learnt = self._accounts.final
+            self._queue.revise(self._predict_anew)
+            self._revise_s = self._clock.now() + max(_REVISE_S, 10 * (self._clock.now() - now))
+
+    def _predict_anew(self, tasks: Sequence[Task]) -> list[Task]:
+        revised = self._predict(tasks)
+        self._accounts.revise(revised)
+        return revised
+
+    # -- executors
+
+    def _room(self, worker: WorkerView, executor: Executor | None = None) -> Room | None:
+        """Return what may be given out (to ``executor``) now, by the books and by what is really used; or None."""
+        free = self.memory.free(worker, executor)
+        return self._room_of(worker, free) if free is not None else None
+
+    @staticmethod
+    def _room_of(worker: WorkerView, free: Resources) -> Room:
+        whole = replace(worker.allocatable, memory_bytes=worker.capacity.memory_bytes)  # it may be had alone
+        return Room(free=free, whole=whole, labels=worker.labels)
 
     def _executors_for(self, worker: WorkerView) -> tuple[int, int]:
         if self._settings.worker_types:  # separate workers: one per core
@@ -88,10 +185,14 @@ class Dispatcher:
         return self._settings.executors
 
     def _give(self, executor: Executor, batch: Batch) -> None:
+        amounts = batch.amounts
+        free = self._manager.free(executor.worker_id).memory_bytes
+        if amounts.memory_bytes > free:  # it runs alone, and has all there is
+            amounts = replace(amounts, memory_bytes=free)
         executor.gpus = self._manager.reserve_resources(
-            executor.worker_id, executor.executor_id, batch.amounts, now_s=self._clock.now()
+            executor.worker_id, executor.executor_id, amounts, now_s=self._clock.now()
         )
-        executor.amounts = batch.amounts
+        executor.amounts = amounts
         self._send(executor, batch)
 
     def _send(self, executor: Executor, batch: Batch) -> None:
@@ -121,7 +222,7 @@ class Dispatcher:
                 executor_id=executor.executor_id,
                 reserved=executor.amounts,
             )
-        if executor.batches == 1 and not self.closed:
+        if executor.batches == 1 and not self.closed and not self.memory.held(executor.worker_id):
             self._prefetch(executor, task)
 
     def _prefetch(self, executor: Executor, task: Task) -> None:

@@ -52,6 +52,7 @@ class Coordinator:
             accounts=self._accounts,
             recorder=parts.recorder,
             expected=parts.predictor.expected_wall_s,
+            predict=self._predict,
         )
         self._observer = Observer(
             parts,
@@ -70,7 +71,7 @@ class Coordinator:
 
     def submit(self, tasks: Sequence[Task], planned_on: Sequence[WorkerView]) -> None:
         """Add tests to the run. One that fits none of the workers ``planned_on`` ends as an error with the reason."""
-        predicted = self._parts.optimizer.predict_task_requirements(tasks, largest=self._largest)
+        predicted = self._predict(tasks)
         self._accounts.open(predicted)
         self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in predicted))
         self._record_forecast(predicted)
@@ -149,9 +150,12 @@ class Coordinator:
         self._recorder.flush()
         self._show_status()
 
+    def _predict(self, tasks: Sequence[Task]) -> list[Task]:
+        return self._parts.optimizer.predict_task_requirements(tasks, largest=self._largest)
+
     def _waiting(self) -> Sequence[Task]:
         """Return the tests that wait, predicted anew: on a first run the forecasts of the start know nothing."""
-        return self._parts.optimizer.predict_task_requirements(list(self._queue), largest=self._largest)
+        return self._predict(list(self._queue))
 
     def request_stop(self, reason: str) -> None:
         """Make ``run`` return after this round; may be called from a signal handler."""
@@ -236,5 +240,6 @@ class Coordinator:
                 total=self._accounts.collected,
                 failed=self._accounts.bad,
                 eta_s=left_s / executors if executors and left_s else None,
+                held=any(self._dispatch.memory.held(worker.worker_id) for worker in ready),
             )
         )

@@ -62,6 +62,8 @@ class Observer:
             seen.WorkerJoined: self._on_joined,
             seen.WorkerLeft: self._on_left,
             seen.WorkerSampled: self._on_sampled,
+            seen.MemorySampled: self._on_memory,
+            seen.ExecutorSettled: self._on_settled,
         }
 
     def observe(self, observation: seen.Observation) -> None:
@@ -93,6 +95,8 @@ class Observer:
         self, executor: Executor, task_id: str, attempt: int, outcome: Outcome | None, usage: Usage, cause: str = ""
     ) -> None:
         self._parts.optimizer.record_task_result(task_id, usage, outcome)
+        if executor.amounts is None or usage.peak_rss_bytes > executor.amounts.memory_bytes:
+            self._dispatch.outgrew(task_id, usage.peak_rss_bytes)
         self._recorder.record(
             events.AttemptFinished,
             task_id=task_id,
@@ -162,7 +166,10 @@ class Observer:
             return
         if executor.stopping and self.cut_short:  # we broke it off: the test has no outcome
             return
-        usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3), peak_rss_bytes=death.peak_rss_bytes)
+        usage = Usage(
+            wall_s=round(self._clock.now() - executor.began_s, 3),
+            peak_rss_bytes=max(0, death.peak_rss_bytes - executor.base_bytes),
+        )
         self._fail(executor, running, usage, message)
 
     def _fail(self, executor: Executor, task_id: str, usage: Usage, message: str) -> None:
@@ -181,6 +188,7 @@ class Observer:
             joined.worker_id,
             worker_type=joined.worker_type,
             capacity=joined.capacity,
+            allocatable=_less(joined.capacity, joined.held_bytes),
             labels=joined.labels,
             now_s=self._clock.now(),
         )
@@ -206,6 +214,7 @@ class Observer:
             self._delivery.put_end(executor.executor_id, executor.output, left.reason)
         if view is not None:
             self._parts.manager.deregister_worker(left.worker_id)
+        self._dispatch.memory.forget(left.worker_id)
         if not expected:
             self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=left.reason, requeued=requeued)
             self._parts.surface.say(f"worker {left.worker_id} was lost: {left.reason}; {requeued} tests queued again")
@@ -238,6 +247,15 @@ class Observer:
             running=sum(executor.current is not None for executor in here),
         )
 
+    def _on_memory(self, sampled: seen.MemorySampled) -> None:
+        if self._view_of(sampled.worker_id) is not None:
+            self._dispatch.memory.sampled(sampled.worker_id, sampled.sample)
+
+    def _on_settled(self, settled: seen.ExecutorSettled) -> None:
+        executor = self._dispatch.crew.get(settled.executor_id)
+        if executor is not None:
+            executor.base_bytes = settled.base_bytes
+
     def drain(self, worker_id: str) -> None:
         self._parts.pool.set_state(worker_id, WorkerState.DRAINING)
         self._dispatch.stop_on(worker_id)
@@ -255,3 +273,9 @@ class Observer:
     def _capacity_of(self, worker_id: str) -> Resources:
         view = self._view_of(worker_id)
         return view.capacity if view is not None else Resources()
+
+
+def _less(capacity: Resources, held_bytes: int) -> Resources:
+    """Return what tests may have of a worker that holds some memory itself: a byte at least, if it has any."""
+    memory = max(min(1, capacity.memory_bytes), capacity.memory_bytes - held_bytes)
+    return Resources(cpu_cores=capacity.cpu_cores, memory_bytes=memory, gpus=capacity.gpus)

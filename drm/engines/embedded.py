@@ -163,7 +163,8 @@ class EmbeddedEngine:
             # Messages come thick: let some gather. Nobody waits in the selector meanwhile, which spares
             # every executor the cost of waking this process once per test.
             time.sleep(_GATHER_S)
-        for key, _ in self._selector.select(0 if self._observations else timeout_s):
+        patience_s = min((timeout_s, *(agent.due_in_s() for agent in self._agents.values())))
+        for key, _ in self._selector.select(0 if self._observations else patience_s):
             key.data()
         for agent in list(self._agents.values()):
             agent.tick()

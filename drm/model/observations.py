@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from drm.model.memory import MemorySample
 from drm.model.resources import Resources
 from drm.model.work import Death, Outcome, Usage
 
@@ -19,12 +20,16 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJoined(Observation):
-    """An agent is up and its zygote has collected the suite: executors can be started on it."""
+    """An agent is up and its zygote has collected the suite: executors can be started on it.
+
+    ``held_bytes``: memory that it and the zygote hold, which tests cannot have.
+    """
 
     capacity: Resources
     labels: frozenset[str] = frozenset()
     worker_type: str = ""
     pid: int = 0
+    held_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +41,30 @@ class WorkerLeft(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSampled(Observation):
-    """What the worker's processes use now: cores busy since the last sample, resident bytes, gpus."""
+    """What executors use now: cores busy since the last sample; memory, less what the worker held when it joined."""
 
     used: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySampled(Observation):
+    """How much memory is left; comes ten times a second, more often when it is little."""
+
+    sample: MemorySample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorReady(Observation):
     executor_id: str
     pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorSettled(Observation):
+    """The executor is about to run its first test, and holds ``base_bytes`` (resident) so far."""
+
+    executor_id: str
+    base_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,11 @@ class Requirements:
         """Tell whether a marker or the configuration says how much memory: then no forecast overrides it."""
         return self.source_of("memory") in ("marker", "configuration")
 
+    @property
+    def forecasts_memory(self) -> bool:
+        """Tell whether the memory comes from an earlier forecast: then the next may change it."""
+        return "memory" in dict(self.sources) and not self.states_memory
+
     def source_of(self, name: str) -> str:
         """Return where the amount called ``name`` came from (``"default"`` if not said)."""
         return dict(self.sources).get(name, "default")

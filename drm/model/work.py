@@ -65,7 +65,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one attempt used: wall and cpu seconds (its children's cpu included), peak resident bytes."""
+    """What one attempt used: wall and cpu seconds, and peak resident bytes, its children included.
+
+    ``peak_rss_bytes`` leaves out what its executor held before its first test: a fork shares
+    that with the zygote. It is what the attempt adds to the memory of the worker; 0 where it was not measured.
+    """
 
     wall_s: float = 0.0
     cpu_s: float = 0.0

@@ -28,21 +28,23 @@ def status_line(
     failed: int,
     eta_s: float | None,
     width: int,
+    held: bool = False,
 ) -> str:
     """Return the state of the run in at most ``width`` characters: the least telling parts go first."""
     progress = f"{finished}/{total}"
     percent = f" {100 * finished // total}%" if total else ""
     bad = f"{failed} failed" if failed else ""
+    going = f"{running} running{', no more for want of memory' if held else ''}"
     eta = f"ETA {format_duration(max(0.0, eta_s))}" if eta_s is not None else ""
     cpu = f"cpu {reserved.cpu_cores:g}/{capacity.cpu_cores:g}"
     memory = f"mem {format_bytes(reserved.memory_bytes)}/{format_bytes(capacity.memory_bytes)}"
     gpu = f"gpu {reserved.gpus:g}/{capacity.gpus:g}" if capacity.gpus else ""
     people = f"{plural(workers, 'worker')}, {plural(executors, 'executor')}"
     candidates = (
-        ("drm: " + progress + percent, bad, eta, f"{running} running", people, f"reserved {cpu}", memory, gpu),
-        ("drm: " + progress + percent, bad, eta, f"{running} running", people, cpu, gpu),
-        ("drm: " + progress + percent, bad, eta, f"{running} running", cpu),
-        ("drm: " + progress, bad, eta, f"{running} running"),
+        ("drm: " + progress + percent, bad, eta, going, people, f"reserved {cpu}", memory, gpu),
+        ("drm: " + progress + percent, bad, eta, going, people, cpu, gpu),
+        ("drm: " + progress + percent, bad, eta, going, cpu),
+        ("drm: " + progress, bad, eta, going),
         (progress, bad, eta),
         (progress, bad),
     )

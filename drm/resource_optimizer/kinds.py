@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from drm.resource_optimizer.lanes import Lane
 
 _MEMORY_STEP = 64 * 2**20
+_FINEST, _COARSEST = 1 / 16, 1 / 4  # of the largest worker's memory: steps are no larger, nothing is rounded beyond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +95,17 @@ class Kinds:
         return max(1, min(on_workers, most_at_once(requirements.claims, self._settings.counted)))
 
     def _round(self, requirements: Requirements) -> Requirements:
-        """Round predicted memory up to a power of two times 64 MiB, so that similar tests share a lane."""
+        """Round predicted memory up on a coarse grid, so that similar tests share a lane: to a power of two times
+        64 MiB, or a finer step where the worker is small; and not where that would take a good part of the worker."""
         amounts = requirements.amounts
         if requirements.states_memory or amounts.memory_bytes <= 0:
             return requirements
+        whole = self._settings.largest.memory_bytes
         memory = _MEMORY_STEP
+        while memory > max(2**20, whole * _FINEST):
+            memory //= 2
         while memory < amounts.memory_bytes:
             memory *= 2
-        memory = max(min(memory, self._settings.largest.memory_bytes), amounts.memory_bytes)
+        if memory > whole * _COARSEST:
+            memory = amounts.memory_bytes
         return replace(requirements, amounts=replace(amounts, memory_bytes=memory))

@@ -32,7 +32,7 @@ class ResourceOptimizer:
 
         Memory (bytes) that neither a marker nor the configuration states is raised to the forecast, on a grid of
         12.5 %, but not past ``largest`` (what the largest worker offers): a forecast alone
-        makes no test unplaceable. Amounts never go down.
+        makes no test unplaceable. Only what an earlier forecast said is ever lowered.
         """
         if self._forecaster is None:
             return list(tasks)
@@ -87,11 +87,15 @@ def _raised(
     limit: int | None,
     shared: dict[tuple[int, int, str], Requirements],
 ) -> Requirements:
-    """Return the requirements with enough memory for the forecast, one shared object per distinct value."""
+    """Return the requirements with enough memory for the forecast, one shared object per distinct value.
+
+    An amount that an earlier forecast put there gives way to this one, be it larger or smaller.
+    """
     wanted = round_up_memory(forecast.memory_bytes)
     if limit is not None:
         wanted = min(wanted, limit)
-    if wanted <= requirements.amounts.memory_bytes:
+    present = requirements.amounts.memory_bytes
+    if wanted == present or (wanted < present and not requirements.forecasts_memory):
         return requirements
     key = (id(requirements), wanted, forecast.method)
     raised = shared.get(key)

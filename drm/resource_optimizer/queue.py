@@ -10,8 +10,8 @@ of tests.
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -71,8 +71,7 @@ class WorkQueue:
     def add(self, tasks: Iterable[Task]) -> None:
         """Queue tests; those of one scope and equal requirements in collection order."""
         tasks = list(tasks)
-        self._waiting += len(tasks)
-        self._waiting_s += sum(task.expected_s for task in tasks)
+        self._count(len(tasks), sum(task.expected_s for task in tasks))
         long_s = self._order.long_s(self._waiting_s)
         lanes: dict[tuple[str, Kind, str], Lane] = {}
         groups: dict[str, list[Task]] = {}
@@ -175,10 +174,46 @@ class WorkQueue:
             self._own(executor_id, lane)
         return self._cut(lane, share)
 
-    def can_serve(self, room: Room) -> bool:
-        """Tell whether something that waits could run in this room, begun by an executor that has nothing."""
-        shared = {lane.kind for lane in self._owned.values() if lane.tasks and lane.group is None}
-        return any(kind.fresh or kind in shared for kind in self._able(room))
+    def startable(self, room: Room, *, most: int) -> int:
+        """Return how many waiting tests could start side by side in this room, as far as ``most``.
+
+        By executors that have nothing: to them, the group that another one works in is no work.
+        """
+        shared = Counter[Kind]()
+        for lane in self._owned.values():
+            shared[lane.kind] += len(lane.tasks) if lane.group is None else 0
+        free, count = room.free, 0
+        for kind in self._able(room):
+            tests = sum(1 if lane.group is not None else len(lane.tasks) for lane in kind.fresh[:most])
+            for _ in range(min(tests + shared[kind], kind.most, most - count)):
+                if not kind.requirements.amounts.fits_in(free):
+                    break
+                free -= kind.requirements.amounts
+                count += 1
+        return count
+
+    def revise(self, revised: Callable[[Sequence[Task]], Sequence[Task]], scope: str | None = None) -> None:
+        """Give waiting tests (of one scope, or all) the requirements that ``revised`` returns them with.
+
+        Groups stay: what their tests ask for is looked at one by one, when it is their turn.
+        """
+        moved: list[Task] = []
+        for lane in [*chain(*(kind.fresh for kind in self._kinds)), *self._owned.values()]:
+            if lane.group is not None or not lane.tasks or scope not in (None, lane.scope):
+                continue
+            tasks = revised(lane.tasks)
+            if any(self._kinds.of(task.requirements) is not lane.kind for task in tasks):
+                moved += tasks
+                self._count(-len(tasks), -sum(task.expected_s for task in lane.tasks))
+                while lane.tasks:
+                    lane.pop()
+        for kind in self._kinds:
+            kind.fresh = [lane for lane in kind.fresh if lane.tasks]
+        self.add(sorted(moved, key=lambda task: task.position))
+
+    def _count(self, tests: int, seconds: float) -> None:
+        self._waiting += tests
+        self._waiting_s = max(0.0, self._waiting_s + seconds) if self._waiting else 0.0
 
     def leave(self, executor_id: str) -> None:
         """The executor is no more, or is to end: others may have its lanes."""
@@ -261,8 +296,7 @@ class WorkQueue:
                 break
             expected_s += seconds
             tasks.append(lane.pop())
-        self._waiting -= len(tasks)
-        self._waiting_s = max(0.0, self._waiting_s - sum(task.expected_s for task in tasks)) if self._waiting else 0.0
+        self._count(-len(tasks), -sum(task.expected_s for task in tasks))
         if lane.group is not None and lane.tasks:
             lane.kind = self._kinds.of(lane.tasks[0].requirements)
         return Batch(

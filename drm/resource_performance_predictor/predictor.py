@@ -1,4 +1,4 @@
-"""The statistics tier: a test's own past, else its module's, else the run's, else defaults."""
+"""The statistics tier: a test's own past, else its siblings' (same function, same module), else the run's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from drm.model.work import Forecast, Outcome, Task, Usage
 from drm.ports import Sample
 from drm.resource_performance_predictor.statistics import PredictorStatistics, TestRecord, Totals, median_of_last
 
+# The next of n + 1 passes all n seen with probability 1 / (n + 1) (by exchangeability): 19 make it one in twenty.
+_ENOUGH = 19
 _CPU_FROM_S = 0.05  # below this much wall time, cpu time over wall time says nothing
 
 
@@ -19,9 +21,10 @@ class ResourcePerformancePredictor:
 
     Wall: the median of the test's last three attempts; else the mean of its module;
     else the mean of everything seen; else ``default_wall_s``. Memory: the largest
-    peak of the test times ``memory_margin``; else the mean of its module (then of the
-    run) times ``sibling_margin``; else ``default_memory_bytes``. The margins are those
-    of max-so-far with 10 % on top and of half as much again for a test never seen.
+    peak of the test times ``memory_margin``; else a high quantile of the same function with other parameters; else
+    of its module, else of the run. While fewer than 19 tests of the module and fewer than 19 modules have been
+    seen that proves little, and ``default_memory_bytes`` is the least. A high quantile is two deviations above
+    the mean, or ``sibling_margin`` times the mean if that is more.
     Pure: no clock, no store; the same calls give the same forecasts.
     """
 
@@ -39,6 +42,7 @@ class ResourcePerformancePredictor:
         self._sibling_margin = sibling_margin
         self._records: dict[str, TestRecord] = {}
         self._scopes: dict[str, Totals] = {}
+        self._functions: dict[str, Totals] = {}  # of tests with parameters
         self._all = Totals()
         self._learnt = self._recorded = self._censored = 0
 
@@ -77,7 +81,7 @@ class ResourcePerformancePredictor:
             if record is not None and (record.walls or record.peak_rss_bytes):
                 forecasts.append(self._own(record, task.scope, by_scope))
             else:
-                forecasts.append(self._of_scope(task.scope, by_scope))
+                forecasts.append(self._of_siblings(task, by_scope))
         return forecasts
 
     def expected_wall_s(self, task_id: str, scope: str) -> float:
@@ -127,6 +131,12 @@ class ResourcePerformancePredictor:
             totals = self._scopes[scope] = Totals()
         totals.add(wall_s, rss_bytes)
         self._all.add(wall_s, rss_bytes)
+        function, bracket, _ = task_id.partition("[")
+        if bracket:
+            totals = self._functions.get(function)
+            if totals is None:
+                totals = self._functions[function] = Totals()
+            totals.add(wall_s, rss_bytes)
 
     def _own(self, record: TestRecord, scope: str, by_scope: dict[str, Forecast]) -> Forecast:
         cores = record.cpu_s / record.cpu_wall_s if record.cpu_wall_s else 1.0
@@ -143,27 +153,43 @@ class ResourcePerformancePredictor:
             samples=record.samples,
         )
 
+    def _of_siblings(self, task: Task, by_scope: dict[str, Forecast]) -> Forecast:
+        """Return the forecast of a test never seen: of its function with other parameters, else of its module."""
+        function, bracket, _ = task.task_id.partition("[")
+        if not bracket or function not in self._functions:
+            return self._of_scope(task.scope, by_scope)
+        forecast = by_scope.get(function)
+        if forecast is None:
+            forecast = by_scope[function] = self._mean(self._functions[function], "siblings", 0)
+        return forecast
+
     def _of_scope(self, scope: str, by_scope: dict[str, Forecast]) -> Forecast:
-        """Return the forecast of a test never seen: made once per module and call."""
+        """Return the forecast of a module's tests never seen: made once per module and call."""
         forecast = by_scope.get(scope)
         if forecast is None:
             totals = self._scopes.get(scope)
             if totals is not None:
-                forecast = self._mean(totals, "siblings")
+                floor = 0 if totals.measured >= _ENOUGH else min(self._run_bytes(), self._default.memory_bytes)
+                forecast = self._mean(totals, "siblings", floor)
             elif self._all.samples:
-                forecast = self._mean(self._all, "run")
+                forecast = self._mean(self._all, "run", self._run_bytes())
             else:
                 forecast = self._default
             by_scope[scope] = forecast
         return forecast
 
-    def _mean(self, totals: Totals, method: str) -> Forecast:
-        memory_bytes = self._default.memory_bytes
-        if totals.measured:
-            memory_bytes = math.ceil(totals.rss_bytes / totals.measured * self._sibling_margin)
+    def _run_bytes(self) -> int:
+        """Return what a test may need of which no more is known than that it belongs to this run."""
+        seen = self._quantile(self._all)
+        return seen if len(self._scopes) >= _ENOUGH else max(seen, self._default.memory_bytes)
+
+    def _quantile(self, totals: Totals) -> int:
+        return math.ceil(totals.memory_quantile(self._sibling_margin)) if totals.measured else 0
+
+    def _mean(self, totals: Totals, method: str, floor_bytes: int) -> Forecast:
         return Forecast(
             wall_s=totals.wall_s / totals.samples,
-            memory_bytes=memory_bytes,
+            memory_bytes=max(floor_bytes, self._quantile(totals)),
             method=method,
             samples=totals.samples,
         )

@@ -109,7 +109,7 @@ class Worker:
             agent.start()
             self._selector.register(self._channel, selectors.EVENT_READ, lambda: self._obey(agent))
             while True:
-                for key, _ in self._selector.select(_POLL_S):
+                for key, _ in self._selector.select(min(_POLL_S, agent.due_in_s())):
                     key.data()
                 agent.tick()
         finally:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from drm.model.errors import LostError
-from drm.model.units import format_bytes
 from drm.worker import probe
 from drm.worker.channel import Channel
 from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
+from drm.worker.memory import MemoryWatch, with_children
+from drm.worker.protocol import sample_message
 
 _SAMPLE_S = 1.0
-_WATCH_S = 0.1
 _DEAF_S = 2.0
 _SEND_TIMEOUT_S = 10.0
 
@@ -45,7 +45,7 @@ class Agent:
     ["kill", id, reason],
     ["interrupt", id]. Messages: ``joined`` once executors can be spawned; what they send, with the
     executor's id put second; ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes],
-    ["left", reason].
+    ["memory", ...], ["left", reason].
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class Agent:
         memory_limit: int,
     ) -> None:
         self._joined = joined
-        self._memory_limit = memory_limit
+        self._memory = MemoryWatch(memory_limit)
+        self._held_bytes = 0
         self._launcher = launcher
         self._selector = selector
         self._emit = emit
@@ -133,7 +134,8 @@ class Agent:
         elif name == "exited":
             self._exited(*rest)
         elif name == "collected":
-            self._emit(self._joined)
+            self._held_bytes = self._memory.scan()
+            self._emit([*self._joined, self._held_bytes])
         else:
             for executor_id in list(self._executors):
                 self._receive(executor_id)
@@ -163,12 +165,16 @@ class Agent:
         self._unregister(executor)
         executor.channel.close()
 
+    def due_in_s(self) -> float:
+        """Return the seconds until ``tick`` has something to do."""
+        return max(0.0, self._watched_at + self._memory.interval_s - time.monotonic()) if self._executors else _SAMPLE_S
+
     def tick(self) -> None:
-        """Watch memory and sample usage, each when it is time; call it a few times a second."""
+        """Watch memory and sample usage, each when it is time; call it at least every ``due_in_s`` seconds."""
         if isinstance(self._launcher, SpawnLauncher):
             self._launcher.poll()
         now = time.monotonic()
-        if now - self._watched_at >= _WATCH_S:
+        if now - self._watched_at >= self._memory.interval_s:
             self._watched_at = now
             self._watch_memory()
             self._watch_channels(now)
@@ -183,28 +189,21 @@ class Agent:
                 self.command(["kill", executor_id, "its connection was closed, by a test that closes descriptors"])
 
     def _watch_memory(self) -> None:
-        """Kill the largest executor when all together use more memory than the worker has."""
-        pids = {executor_id: executor.pid for executor_id, executor in self._executors.items() if executor.pid}
-        if sum(map(probe.resident_bytes, pids.values())) <= self._memory_limit:
-            return
-        used = {executor_id: probe.proportional_bytes(pid) for executor_id, pid in pids.items()}
-        if sum(used.values()) <= self._memory_limit:  # most of it was shared
-            return
-        largest = max(used, key=lambda executor_id: used[executor_id])
-        reason = (
-            f"it used {format_bytes(used[largest])} when the worker's limit of "
-            f"{format_bytes(self._memory_limit)} was passed"
-        )
-        self.command(["kill", largest, reason])
+        residents = self._residents()
+        if residents:
+            self._emit(sample_message(self._memory.sample(residents)))
+
+    def _residents(self) -> dict[str, int]:
+        return {name: with_children(executor.pid) for name, executor in self._executors.items() if executor.pid}
 
     def _sample(self, elapsed_s: float) -> None:
-        cores, memory = 0.0, 0
+        cores = 0.0
         for executor in self._executors.values():
             if executor.pid:
                 used = probe.cpu_seconds(executor.pid)
                 cores += max(0.0, used - executor.cpu_s) / elapsed_s
                 executor.cpu_s = used
-                memory += probe.proportional_bytes(executor.pid)
+        memory = max(0, self._memory.used_bytes(self._residents()) - self._held_bytes)
         self._emit(["sample", round(cores, 3), memory])
 
     def close(self) -> None:

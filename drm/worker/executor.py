@@ -62,6 +62,7 @@ class Executor:
         """
         self._config.pluginmanager.register(self, "drm-executor")
         take_shortcuts(self._session)
+        self._put(["settled", self._meter.base_bytes])
         try:
             self._serve_to_the_end(tear_down)
         finally:

@@ -7,6 +7,8 @@ import resource
 import sys
 import time
 
+from drm.worker.probe import resident_bytes
+
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 _SHORTEST_CHILD_S = 0.0005  # no process is started and waited for in less: shorter tests have no children
 
@@ -16,13 +18,15 @@ class Meter:
 
     Linux keeps the peak resident size of a process until "5" is written to
     /proc/self/clear_refs (proc(5)); after that ``ru_maxrss`` is the peak since
-    then. Memory of children counts when it raises the largest child seen so far;
-    cpu of children that were waited for counts in full.
+    then. What this process held when the meter was made is not the tests': in a fork it
+    is the zygote's, whose pages are shared and counted once, there (``base_bytes``). Memory of children
+    counts when it raises the largest child seen so far; cpu of children that were waited for counts in full.
     """
 
     def __init__(self) -> None:
         self._reset_fd: int | None = None
         self._open()
+        self.base_bytes = resident_bytes(os.getpid())
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._children_peak = children.ru_maxrss
         self._children_cpu_s = children.ru_utime + children.ru_stime
@@ -44,7 +48,7 @@ class Meter:
         self._wall_s = time.perf_counter()
 
     def stop(self) -> list[float]:
-        """Return [wall seconds, cpu seconds, peak resident bytes]."""
+        """Return [wall seconds, cpu seconds, peak resident bytes above the base]."""
         wall = time.perf_counter() - self._wall_s
         own = resource.getrusage(resource.RUSAGE_SELF)
         cpu = own.ru_utime + own.ru_stime - self._cpu_s
@@ -57,4 +61,5 @@ class Meter:
             if children.ru_maxrss > self._children_peak:
                 self._children_peak = children.ru_maxrss
                 peak += children.ru_maxrss
-        return [round(wall, 6), round(max(cpu, 0.0), 6), peak * _MAXRSS_UNIT]
+        # Never 0, which would mean that it was not measured.
+        return [round(wall, 6), round(max(cpu, 0.0), 6), max(1, peak * _MAXRSS_UNIT - self.base_bytes)]

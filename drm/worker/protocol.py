@@ -6,6 +6,7 @@ from typing import Any
 
 from drm.model import observations as seen
 from drm.model.errors import LostError
+from drm.model.memory import MemoryLevel, MemorySample
 from drm.model.resources import Resources
 from drm.model.work import Death, Outcome, Usage
 
@@ -19,15 +20,22 @@ def observation(worker_id: str, message: list[Any]) -> seen.Observation:
         raise LostError(f"worker {worker_id} sent a message that is not understood ({error!r})") from error
 
 
-def _joined(worker_id: str, cpu: float, memory: int, gpus: float, labels: list[str], kind: str, pid: int) -> Any:
+def _joined(
+    worker_id: str, cpu: float, memory: int, gpus: float, labels: list[str], kind: str, pid: int, held: int
+) -> Any:
     capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
     return seen.WorkerJoined(
-        worker_id=worker_id, capacity=capacity, labels=frozenset(labels), worker_type=kind, pid=pid
+        worker_id=worker_id,
+        capacity=capacity,
+        labels=frozenset(labels),
+        worker_type=kind,
+        pid=pid,
+        held_bytes=held,
     )
 
 
 def joined_message(capacity: Resources, labels: frozenset[str], worker_type: str, pid: int) -> list[Any]:
-    """Return the message by which a worker joins."""
+    """Return the message by which a worker joins; its agent adds how much memory it holds already."""
     amounts = [capacity.cpu_cores, capacity.memory_bytes, capacity.gpus]
     return ["joined", *amounts, sorted(labels), worker_type, pid]
 
@@ -72,11 +80,30 @@ def _exited(worker: str, executor: str, death: dict[str, Any] | None) -> Any:
     return seen.ExecutorExited(worker_id=worker, executor_id=executor, death=None if death is None else Death(**death))
 
 
+def sample_message(sample: MemorySample) -> list[Any]:
+    """Return a sample as its message."""
+    levels = [[level.name, level.limit_bytes, level.used_bytes] for level in sample.levels]
+    return ["memory", levels, sample.pressure, list(map(list, sample.resident_bytes))]
+
+
+def _memory(worker: str, levels: list[list[Any]], pressure: float, residents: list[list[Any]]) -> Any:
+    sample = MemorySample(
+        levels=tuple(MemoryLevel(name=name, limit_bytes=limit, used_bytes=used) for name, limit, used in levels),
+        pressure=pressure,
+        resident_bytes=tuple((executor, size) for executor, size in residents),
+    )
+    return seen.MemorySampled(worker_id=worker, sample=sample)
+
+
 _READERS: dict[str, Any] = {
     "joined": _joined,
     "left": lambda worker, reason: seen.WorkerLeft(worker_id=worker, reason=reason),
     "sample": lambda worker, cores, memory: seen.WorkerSampled(
         worker_id=worker, used=Resources(cpu_cores=cores, memory_bytes=memory)
+    ),
+    "memory": _memory,
+    "settled": lambda worker, executor, base: seen.ExecutorSettled(
+        worker_id=worker, executor_id=executor, base_bytes=base
     ),
     "ready": lambda worker, executor, pid: seen.ExecutorReady(worker_id=worker, executor_id=executor, pid=pid),
     "begin": lambda worker, executor, task, attempt: seen.AttemptBegan(

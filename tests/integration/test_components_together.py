@@ -28,7 +28,7 @@ from drm.resource_performance_predictor import ResourcePerformancePredictor
 GIB = 2**30
 SMALL = WorkerType(name="small", capacity=Resources(cpu_cores=2, memory_bytes=2 * GIB))
 LARGE = WorkerType(name="large", capacity=Resources(cpu_cores=2, memory_bytes=8 * GIB))
-MACHINE = Resources(cpu_cores=8, memory_bytes=20 * GIB)
+MACHINE = Resources(cpu_cores=8, memory_bytes=40 * GIB)
 WAIT = (sys.executable, "-S", "-c", "import time; time.sleep(120)")
 
 

@@ -157,7 +157,7 @@ def test_usage_is_measured(run: Project) -> None:
     usage = {event.task_id: event.usage for event in of(run, events.AttemptFinished)}
     assert 0.019 < usage["test_suite.py::test_large[0]"].wall_s < 5
     assert usage["test_suite.py::test_large[0]"].cpu_s < 1
-    assert 5 * MIB < usage["test_suite.py::test_large[0]"].peak_rss_bytes < 500 * MIB
+    assert 0 < usage["test_suite.py::test_large[0]"].peak_rss_bytes < 50 * MIB
 
 
 def test_workers_are_accounted_for(run: Project) -> None:

@@ -36,6 +36,7 @@ class Act:
 
     seconds: float = 0.02
     how: str = "pass"
+    peak_bytes: int = 1000
 
 
 @dataclass
@@ -68,6 +69,7 @@ class ScriptedEngine:
         self.calls: list[tuple[str, ...]] = []
         self.began: list[tuple[str, str]] = []
         self.fail_starts = 0
+        self.held_bytes = 0
         self.closed = False
         self.polls = 0
         self.on_poll: Callable[[], None] = lambda: None
@@ -112,6 +114,7 @@ class ScriptedEngine:
                         capacity=worker_type.capacity,
                         labels=worker_type.labels,
                         worker_type=worker_type.name,
+                        held_bytes=self.held_bytes,
                     )
                 ]
             return []
@@ -220,7 +223,7 @@ class ScriptedEngine:
             outcome=outcome,
             message="" if outcome is Outcome.PASSED else f"{act.how} on purpose",
             reports=[] if act.how == "missing" else ["report"],
-            usage=Usage(wall_s=act.seconds, cpu_s=act.seconds, peak_rss_bytes=1000),
+            usage=Usage(wall_s=act.seconds, cpu_s=act.seconds, peak_rss_bytes=act.peak_bytes),
         )
 
     def end(self, played: Played, death: Death | None) -> list[seen.Observation]:

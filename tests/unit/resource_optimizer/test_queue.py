@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -23,6 +25,7 @@ COUNTED = {"license": 2}
 DB, READ_DB = claims_of(locks=["db"]), claims_of(shared_locks=["db"])
 BOTH = claims_of(locks=["net"], shared_locks=["db"])
 LICENSE, LICENSES = claims_of(counted={"license": 1}), claims_of(counted={"license": 2})
+MARKED = (("memory", "marker"),)
 
 
 def task(name: str, *, seconds: float = 0.01, position: int = 0, scope: str = "m", **requirements: object) -> Task:
@@ -143,8 +146,8 @@ def test_nothing_that_does_not_fit() -> None:
     queue = queue_of(task("a", cpu=2, memory=GIB), task("b", labels=frozenset({"gpu"})))
     narrow = room(Resources(cpu_cores=1, memory_bytes=8 * GIB), frozenset())
     assert queue.take("gw0", narrow, share=1) is None
-    assert not queue.can_serve(narrow)
-    assert queue.can_serve(room(Resources(cpu_cores=1), frozenset({"gpu"})))
+    assert not queue.startable(narrow, most=9)
+    assert queue.startable(room(Resources(cpu_cores=1), frozenset({"gpu"})), most=9)
     assert len(queue) == 2
 
 
@@ -156,8 +159,55 @@ def test_predicted_memory_is_rounded_up_but_stated_memory_is_not() -> None:
     (batch,) = filter(None, [take(queue_of(task("predicted", memory=odd)))])
     assert batch.amounts.memory_bytes == 128 * 2**20
     small = Resources(cpu_cores=4, memory_bytes=110 * 2**20)
-    (batch,) = filter(None, [take(queue_of(task("capped", memory=odd), largest=small), free=small)])
-    assert batch.amounts.memory_bytes == 110 * 2**20
+    (batch,) = filter(None, [take(queue_of(task("large", memory=odd), largest=small), free=small)])
+    assert batch.amounts.memory_bytes == odd, "rounding takes no good part of a small worker"
+    (batch,) = filter(None, [take(queue_of(task("small", memory=2**20), largest=small), free=small)])
+    assert batch.amounts.memory_bytes == 4 * 2**20
+    nothing = Resources(cpu_cores=4)
+    assert take(queue_of(task("any", memory=1), largest=nothing), free=nothing) is None
+
+
+def test_what_could_start_side_by_side() -> None:
+    def startable(queue: WorkQueue, memory: int = 8, cpu: float = 8, most: int = 99) -> int:
+        free = Resources(cpu_cores=cpu, memory_bytes=memory * GIB)
+        return queue.startable(room(free, frozenset()), most=most)
+
+    plain = queue_of(*(task(f"t{n}", memory=GIB, sources=MARKED) for n in range(20)))
+    assert startable(plain) == 4, "as many as the largest worker has cores"
+    assert (startable(plain, most=3), startable(plain, memory=2), startable(plain, cpu=1.5)) == (3, 2, 1)
+    locked = queue_of(*(task(f"t{n}", claims=DB) for n in range(5)), task("group", group="g"), task("next", group="g"))
+    assert startable(locked) == 2
+    mixed = queue_of(task("large", memory=6 * GIB, sources=MARKED), *(task(f"t{n}") for n in range(3)))
+    assert (startable(mixed), startable(mixed, memory=1)) == (4, 3)
+
+
+def test_revised_tests_move_and_none_is_lost() -> None:
+    tasks = [task(f"t{n}", scope="ab"[n % 2], memory=2**20) for n in range(10)]
+    queue = queue_of(*tasks)
+    held = take(queue)
+    assert held is not None
+    larger = Resources(cpu_cores=1, memory_bytes=2 * GIB)
+    calls: list[list[str]] = []
+
+    def revised(some: Sequence[Task]) -> list[Task]:
+        calls.append([each.task_id for each in some])
+        return [dataclasses.replace(each, requirements=Requirements(amounts=larger)) for each in some]
+
+    queue.revise(revised, "b")
+    waiting = {each.task_id: each for each in queue}
+    assert len(queue) == len(waiting) == 10 - len(held.tasks)
+    assert {each.scope for each in waiting.values() if each.requirements.amounts == larger} == {"b"}
+    assert all(each.requirements.amounts == larger for each in waiting.values() if each.scope == "b")
+    assert sorted(name for call in calls for name in call) == sorted(
+        each.task_id for each in waiting.values() if each.scope == "b"
+    )
+    queue.revise(lambda some: list(some))
+    assert {each.task_id for each in queue} == set(waiting)
+    taken = [take(queue, f"gw{n % 2}") for n in range(30)]
+    assert {name for batch in taken for name in names(batch)} | set(names(held)) == {
+        each.task_id.partition("::")[2] for each in tasks
+    }
+    assert len(queue) == 0
 
 
 def test_one_lock_one_holder() -> None:
@@ -165,7 +215,7 @@ def test_one_lock_one_holder() -> None:
     assert names(take(queue)) == ["t0"]
     assert queue.more("gw0", share=1) is None
     assert take(queue, "gw1") is None
-    assert not queue.can_serve(room())
+    assert not queue.startable(room(), most=9)
     queue.release("gw0")
     assert names(take(queue, "gw1")) == ["t2"]
     assert take(queue) is None
@@ -251,7 +301,7 @@ def test_a_group_is_never_split_nor_stolen() -> None:
     queue = queue_of(*(task(f"t{n}", seconds=2, position=n, group="g") for n in range(6)))
     assert names(take(queue)) == ["t0"]
     assert take(queue, "gw1") is None
-    assert not queue.can_serve(room())
+    assert not queue.startable(room(), most=9)
     assert [names(take(queue))[0] for _ in range(5)] == ["t1", "t2", "t3", "t4", "t5"]
 
 
@@ -391,13 +441,13 @@ class Model:
             assert batch.amounts == holder.amounts
             assert not batch.claims
         else:
-            could = self.queue.can_serve(room(free, labels))
+            could = self.queue.startable(room(free, labels), most=9)
             batch = self.queue.take(executor_id, room(free, labels), share=len(self.holders))
             if batch is None:
                 self.check_idle(free, labels)
                 return False
             # To others, the group that an executor works in is no work.
-            assert could or {each.requirements.group for each in batch.tasks} <= {"g", "h"}, "can_serve said no"
+            assert could or {each.requirements.group for each in batch.tasks} <= {"g", "h"}, "startable said none"
             assert batch.amounts.fits_in(free)
             holder.amounts, holder.claims = batch.amounts, batch.claims
             self.free -= batch.amounts

@@ -62,7 +62,7 @@ def test_a_new_test_is_like_its_module() -> None:
     predictor.record_task_execution("other.py::x", usage(100.0, 1000), Outcome.PASSED)
     (forecast,) = predictor.predict_resource_requirements([task("m.py::new")])
     assert (forecast.method, forecast.wall_s, forecast.samples) == ("siblings", 2.0, 2)
-    assert forecast.memory_bytes == 150 * MIB
+    assert forecast.memory_bytes == 256 * MIB, "two tests prove little"
     assert predictor.expected_wall_s("m.py::new", "m.py") == 2.0
 
 
@@ -71,6 +71,48 @@ def test_a_new_module_is_like_the_run() -> None:
     (forecast,) = predictor.predict_resource_requirements([task("new.py::x")])
     assert (forecast.method, forecast.wall_s) == ("run", 2.0)
     assert predictor.expected_wall_s("new.py::x", "new.py") == 2.0
+
+
+def memory_of(predictor: ResourcePerformancePredictor, task_id: str) -> int:
+    (forecast,) = predictor.predict_resource_requirements([task(task_id)])
+    return forecast.memory_bytes
+
+
+def teach(predictor: ResourcePerformancePredictor, scope: str, count: int, mib: int, name: str = "t") -> None:
+    for number in range(count):
+        predictor.record_task_execution(f"{scope}::{name}{number}", usage(1.0, mib), Outcome.PASSED)
+
+
+def test_a_new_test_needs_the_default_until_much_of_its_kind_has_been_seen() -> None:
+    predictor = ResourcePerformancePredictor()
+    teach(predictor, "m.py", 18, 10)
+    assert memory_of(predictor, "m.py::new") == memory_of(predictor, "other.py::new") == 256 * MIB
+    teach(predictor, "m.py", 1, 10, "last")
+    assert memory_of(predictor, "m.py::new") == 15 * MIB
+    assert memory_of(predictor, "other.py::new") == 256 * MIB, "another module can be of another kind"
+    for number in range(18):
+        teach(predictor, f"m{number}.py", 1, 10)
+    assert memory_of(predictor, "other.py::new") == 15 * MIB
+
+
+def test_one_large_test_raises_its_module_at_once() -> None:
+    predictor = ResourcePerformancePredictor()
+    teach(predictor, "m.py", 30, 10)
+    teach(predictor, "other.py", 30, 10)
+    predictor.record_task_execution("m.py::hog", usage(1.0, 1000), Outcome.PASSED)
+    assert 300 * MIB < memory_of(predictor, "m.py::new") < 1000 * MIB
+    assert memory_of(predictor, "other.py::new") == 15 * MIB
+    teach(predictor, "m.py", 1000, 10, "small")
+    assert memory_of(predictor, "m.py::new") < 100 * MIB
+
+
+def test_other_parameters_of_the_same_function_say_most() -> None:
+    predictor = ResourcePerformancePredictor()
+    teach(predictor, "m.py", 30, 10)
+    predictor.record_task_execution("m.py::test_x[1]", usage(1.0, 400), Outcome.PASSED)
+    predictor.record_task_execution("m.py::test_y[1]", usage(1.0, 2), Outcome.PASSED)
+    assert memory_of(predictor, "m.py::test_x[2]") == 600 * MIB
+    assert memory_of(predictor, "m.py::test_y[2]") == 3 * MIB
 
 
 def test_without_any_past_the_defaults_hold() -> None:
@@ -100,7 +142,7 @@ def test_memory_that_was_not_measured_falls_back_to_the_module() -> None:
     predictor = trained(a=[1.0])
     predictor.record_task_execution("m.py::b", usage(2.0, 0), Outcome.PASSED)
     (forecast,) = predictor.predict_resource_requirements([task("m.py::b")])
-    assert (forecast.wall_s, forecast.memory_bytes) == (2.0, 150 * MIB)
+    assert (forecast.wall_s, forecast.memory_bytes) == (2.0, 256 * MIB)
 
 
 def test_cores_are_cpu_time_over_wall_time_where_that_means_something() -> None:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from drm.model import observations as seen
 from drm.model.errors import LostError
+from drm.model.memory import MemoryLevel, MemorySample
 from drm.model.resources import Resources
 from drm.model.wire import FrameReader, encode_frame
 from drm.model.work import Death, Outcome, Usage
 from drm.worker.channel import Channel
-from drm.worker.protocol import joined_message, observation
+from drm.worker.protocol import joined_message, observation, sample_message
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_no_bytes_raise_anything_but_lost(chunks: list[bytes]) -> None:
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=10))
 def test_no_message_raises_anything_but_lost(value: Any) -> None:
     (message,) = FrameReader().feed(encode_frame(["x", value]))
-    for name in ("joined", "end", "idle", "exited", "warning", "nonsense", 3, None):
+    for name in ("joined", "end", "idle", "exited", "warning", "memory", "settled", "nonsense", 3, None):
         with suppress(LostError):
             found = observation("w", [name, *(message[1] if isinstance(message[1], list) else [message[1]])])
             assert isinstance(found, seen.Observation)
@@ -86,8 +87,18 @@ def test_no_message_raises_anything_but_lost(value: Any) -> None:
 
 def test_messages_become_observations() -> None:
     capacity = Resources(cpu_cores=1.5, memory_bytes=10, gpus=1)
-    assert observation("w", joined_message(capacity, frozenset({"b", "a"}), "kind", 7)) == seen.WorkerJoined(
-        worker_id="w", capacity=capacity, labels=frozenset({"a", "b"}), worker_type="kind", pid=7
+    joined = [*joined_message(capacity, frozenset({"b", "a"}), "kind", 7), 5]
+    assert observation("w", joined) == seen.WorkerJoined(
+        worker_id="w", capacity=capacity, labels=frozenset({"a", "b"}), worker_type="kind", pid=7, held_bytes=5
+    )
+    sample = MemorySample(
+        levels=(MemoryLevel(name="the machine", limit_bytes=9, used_bytes=4),),
+        pressure=0.25,
+        resident_bytes=(("gw0", 3), ("gw1", 1)),
+    )
+    assert observation("w", sample_message(sample)) == seen.MemorySampled(worker_id="w", sample=sample)
+    assert observation("w", ["settled", "gw0", 7]) == seen.ExecutorSettled(
+        worker_id="w", executor_id="gw0", base_bytes=7
     )
     assert observation("w", ["end", "gw0", "t", 2, "passed", "", [[0]], [1.0, 0.5, 9]]) == seen.AttemptEnded(
         worker_id="w",
@@ -113,7 +124,8 @@ def test_messages_become_observations() -> None:
     "message",
     [
         ["joined"],
-        ["joined", "x", 1, 1, [], "k", 1],
+        ["joined", "x", 1, 1, [], "k", 1, 0],
+        ["memory", [["short"]], 0.0, []],
         ["end", "gw0", "t", 1, "splendid", "", [], [1, 1, 1]],
         ["shutdown"],
     ],

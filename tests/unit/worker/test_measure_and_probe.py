@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -63,49 +61,15 @@ def test_what_a_process_uses() -> None:
     assert probe.proportional_bytes(process.pid) == 0
 
 
-def test_the_machine_has_something() -> None:
-    capacity = probe.machine_capacity()
-    assert 0 < capacity.cpu_cores <= (os.cpu_count() or 1)
-    assert 64 * MIB < capacity.memory_bytes <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.parametrize(
-    ("own", "files", "cores", "memory"),
-    [
-        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000", "a/memory.max": "1048576", "a/b/memory.max": "max"}, 0.5, MIB),
-        ("0::/\n", {"cpu.max": "max 100000", "memory.max": "max"}, None, None),
-        (
-            "3:cpu,cpuacct:/x\n2:memory:/y\n",
-            {"cpu/x/cpu.cfs_quota_us": "25000", "memory/y/memory.limit_in_bytes": "2097152"},
-            0.25,
-            2 * MIB,
-        ),
-        ("3:cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "-1"}, None, None),
-    ],
-    ids=["v2", "v2-without-limit", "v1", "v1-without-limit"],
-)
-def test_limits_of_the_cgroup_count(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    own: str,
-    files: dict[str, str],
-    cores: float | None,
-    memory: int | None,
-) -> None:
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    found: dict[str, str] = {}
-    for line in own.splitlines():
-        _, controllers, path_text = line.split(":", 2)
-        found.update(dict.fromkeys(controllers.split(","), path_text))
-    monkeypatch.setattr(probe, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(probe, "_own_cgroups", lambda: found)
-    capacity: Any = probe.machine_capacity()
-    machine = float(len(os.sched_getaffinity(0)))
-    assert capacity.cpu_cores == (cores if cores is not None else machine)
-    assert capacity.memory_bytes == (memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+def test_what_the_process_held_before_is_no_tests() -> None:
+    before = bytearray(b"x") * (60 * MIB)
+    meter = Meter()
+    assert meter.base_bytes > 60 * MIB
+    meter.start()
+    kept = bytearray(b"x") * (40 * MIB)
+    used = meter.stop()[2]
+    assert len(before) > len(kept)
+    assert 35 * MIB < used < 60 * MIB
 
 
 def test_a_meter_costs_little() -> None:
