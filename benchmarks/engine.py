@@ -1,42 +1,30 @@
-"""The same suite under pytest, pytest-xdist and DRM, in turn: outcomes, wall, cpu and memory.
+"""The same suite under pytest, the modes of pytest-xdist, and DRM, in turn: outcomes, wall, cpu and memory.
 
-    python -m benchmarks.engine --rounds 3 -- --pyargs networkx.classes
     python -m benchmarks.engine --noop 5000
+    python -m benchmarks.engine --suite --pyargs networkx --modes serial,load,loadscope,drm
+    python -m benchmarks.engine --executors 8 --modes serial,load,drm --suite --pyargs networkx -k test_dag
 
-Times of one machine at different moments do not compare, so the three alternate, and the ratios are
-medians over the rounds. Memory is the largest sum of proportional set sizes of all processes.
+Times of one machine at different moments do not compare, so all run in turn, and the ratios are
+medians over the rounds. A first turn is not timed: in it memory is sampled, and DRM and pytest fill
+their caches and DRM its history, so what is timed is a second run. Memory is the largest sum of the
+proportional set sizes of all processes. Outcomes are compared with the serial run's, test by test.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from xml.etree import ElementTree
 
-from drm.worker.linux import children_of
-from drm.worker.probe import proportional_bytes
+from benchmarks.processes import Figures, measure, outcomes
 
-_SAMPLE_S = 0.1
+MODES = ("serial", "load", "loadscope", "worksteal", "drm")
 _TESTS_PER_FILE = 100
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one run took. ``memory_bytes`` is 0 where it was not sampled."""
-
-    wall_s: float
-    cpu_s: float
-    memory_bytes: int
 
 
 def make_noop_suite(folder: Path, tests: int) -> None:
@@ -46,132 +34,114 @@ def make_noop_suite(folder: Path, tests: int) -> None:
         (folder / f"test_noop_{number // _TESTS_PER_FILE:04d}.py").write_text(lines, encoding="utf-8")
 
 
-def tree(pid: int) -> list[int]:
-    """Return the process and all its descendants."""
-    found = [pid]
-    for child in children_of(pid):
-        found += tree(child)
-    return found
+def options_of(mode: str, executors: int) -> list[str]:
+    if mode == "serial":
+        return ["-p", "no:xdist"]
+    if mode == "drm":
+        return ["-p", "no:xdist", "--drm", "--drm-executors", str(executors)]
+    return ["-n", str(executors), "--dist", mode]
 
 
-def measure(command: Sequence[str], cwd: Path, *, sample: bool) -> Figures:
-    """Run a command to its end and return what it took, children included; memory only when sampled."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0
-    while sample and process.poll() is None:
-        peak = max(peak, sum(map(proportional_bytes, tree(process.pid))))
-        time.sleep(_SAMPLE_S)
-    process.wait()
-    wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Figures(wall_s=wall, cpu_s=cpu, memory_bytes=peak)
-
-
-def outcomes(junit: Path) -> dict[str, str]:
-    """Return the outcome of each test in a junit file."""
-    found: dict[str, str] = {}
-    for case in ElementTree.parse(junit).iter("testcase"):
-        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
-        found[f"{case.get('classname')}::{case.get('name')}"] = "+".join(sorted(kinds)) or "passed"
-    return found
-
-
-def contestants(executors: int) -> dict[str, list[str]]:
+def compare(
+    arguments: Sequence[str], cwd: Path, *, modes: Sequence[str], executors: int, rounds: int
+) -> dict[str, object]:
+    """Run all modes in turn, ``rounds`` times after a first; return figures, ratios and differing outcomes."""
+    figures: dict[str, list[Figures]] = {mode: [] for mode in modes}
+    memory: dict[str, int] = {}
+    found: dict[str, dict[str, str]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds + 1):
+            for mode in modes:
+                junit = Path(folder) / f"{mode}.xml"
+                command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}"]
+                taken = measure([*command, *options_of(mode, executors), *arguments], cwd, sample=not turn)
+                if turn:
+                    figures[mode].append(taken)
+                else:
+                    memory[mode] = taken.memory_bytes
+                    found[mode] = outcomes(junit)
     return {
-        "serial": ["-p", "no:xdist"],
-        "xdist": ["-n", str(executors)],
-        "drm": ["-p", "no:xdist", "--drm", "--drm-executors", str(executors)],
+        "rounds": rounds,
+        "executors": executors,
+        "tests": {mode: len(found[mode]) for mode in modes},
+        "figures": {mode: [asdict(taken) for taken in rows] for mode, rows in figures.items()},
+        "memory_bytes": memory,
+        "ratios": {
+            f"drm/{mode}": ratios(figures["drm"], figures[mode]) | {"memory": memory["drm"] / memory[mode]}
+            for mode in modes
+            if mode != "drm" and "drm" in modes
+        },
+        "different_outcomes": {mode: different(found["serial"], found[mode]) for mode in modes if "serial" in modes},
     }
 
 
 def ratios(ours: Sequence[Figures], theirs: Sequence[Figures]) -> dict[str, float]:
     """Return the medians of the ratios, round by round."""
+    pairs = list(zip(ours, theirs, strict=True))
     return {
-        field: statistics.median(
-            getattr(mine, field) / getattr(other, field) for mine, other in zip(ours, theirs, strict=True)
-        )
-        for field in ("wall_s", "cpu_s")
+        "wall": statistics.median(mine.wall_s / other.wall_s for mine, other in pairs),
+        "cpu": statistics.median(mine.cpu_s / other.cpu_s for mine, other in pairs),
     }
 
 
-def compare(arguments: Sequence[str], cwd: Path, *, executors: int, rounds: int) -> dict[str, object]:
-    """Run all in turn, ``rounds`` times after a first that is not timed: there memory is sampled, which costs cpu.
-
-    Return figures, ratios and differing outcomes.
-    """
-    figures: dict[str, list[Figures]] = {name: [] for name in contestants(executors)}
-    memory: dict[str, int] = {}
-    found: dict[str, dict[str, str]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(rounds + 1):
-            for name, options in contestants(executors).items():
-                junit = Path(folder) / f"{name}.xml"
-                command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}"]
-                taken = measure([*command, *options, *arguments], cwd, sample=not turn)
-                found[name] = outcomes(junit)
-                if turn:
-                    figures[name].append(taken)
-                else:
-                    memory[name] = taken.memory_bytes
-    return {
-        "rounds": rounds,
-        "tests": len(found["serial"]),
-        "figures": {name: [asdict(taken) for taken in rows] for name, rows in figures.items()},
-        "memory_bytes": memory,
-        "ratios": {f"drm/{peer}": ratios(figures["drm"], figures[peer]) for peer in ("serial", "xdist")},
-        "different_outcomes": {
-            name: sorted(
-                key
-                for key in found["serial"].keys() | found[name].keys()
-                if found["serial"].get(key) != found[name].get(key)
-            )
-            for name in ("xdist", "drm")
-        },
-    }
+def different(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """Return the tests whose outcome is another one than the serial run's, or that only one of both has."""
+    return sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
 
 
-def show(result: dict[str, object]) -> None:
-    figures, pairs, memory = result["figures"], result["ratios"], result["memory_bytes"]
+def lines_of(result: dict[str, object]) -> Iterable[str]:
+    tests, figures, memory = result["tests"], result["figures"], result["memory_bytes"]
+    pairs, unequal = result["ratios"], result["different_outcomes"]
+    assert isinstance(tests, dict)
     assert isinstance(figures, dict)
-    assert isinstance(pairs, dict)
     assert isinstance(memory, dict)
-    print(f"{result['tests']} tests, {result['rounds']} rounds; medians (and the range of wall)")
-    for name, rows in figures.items():
-        wall, cpu = ([row[field] for row in rows] for field in ("wall_s", "cpu_s"))
-        print(
-            f"{name:8} wall {statistics.median(wall):7.2f} s ({min(wall):.2f}..{max(wall):.2f})  "
-            f"cpu {statistics.median(cpu):7.2f} s  memory {memory[name] / 2**20:7.0f} MiB"
+    assert isinstance(pairs, dict)
+    assert isinstance(unequal, dict)
+    yield f"{result['executors']} executors, {result['rounds']} rounds; medians (and the range of wall)"
+    for mode, rows in figures.items():
+        walls, cpus = ([row[field] for row in rows] for field in ("wall_s", "cpu_s"))
+        timed = (
+            f"wall {statistics.median(walls):7.2f} s ({min(walls):.2f}..{max(walls):.2f})  "
+            f"cpu {statistics.median(cpus):7.2f} s  "
+            if rows
+            else ""
         )
+        yield f"{mode:10} {timed}memory {memory[mode] / 2**20:6.0f} MiB  {tests[mode]} tests"
     for pair, ratio in pairs.items():
-        print(f"{pair:12} wall {ratio['wall_s']:.2f}x  cpu {ratio['cpu_s']:.2f}x")
-    different = result["different_outcomes"]
-    assert isinstance(different, dict)
-    for name, tests in different.items():
-        print(f"outcomes that differ from serial, {name}: {len(tests)} {' '.join(tests[:5])}")
+        yield f"{pair:14} wall {ratio['wall']:.2f}x  cpu {ratio['cpu']:.2f}x  memory {ratio['memory']:.2f}x"
+    for mode, names in unequal.items():
+        if mode != "serial":
+            yield f"outcomes that differ from serial, {mode}: {len(names)} {' '.join(names[:5])}".rstrip()
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="timed turns (default 3)")
+    parser.add_argument("--executors", type=int, default=2, metavar="N", help="processes that run tests (default 2)")
+    parser.add_argument("--modes", default=",".join(MODES), help=f"what to run, of {','.join(MODES)} (default: all)")
+    parser.add_argument("--noop", type=int, default=0, metavar="N", help="a suite of N tests that do nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--suite", nargs=argparse.REMAINDER, default=[], help="last: paths and options for pytest")
+    options = parser.parse_args(arguments)
+    options.modes = options.modes.split(",")
+    for mode in options.modes:
+        if mode not in MODES:
+            parser.error(f"--modes: {mode!r} is none of {', '.join(MODES)}")
+    if bool(options.noop) == bool(options.suite):
+        parser.error("give either --noop N or --suite PATHS")
+    return options
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--executors", type=int, default=2)
-    parser.add_argument("--noop", type=int, default=0, metavar="N", help="a suite of N tests that do nothing")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("arguments", nargs="*", help="after --: what pytest is given")
-    options = parser.parse_args()
+    options = parse(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="drm-bench-") as folder:
         cwd = Path(folder)
         if options.noop:
             make_noop_suite(cwd, options.noop)
         (cwd / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-        os.environ.pop("PYTEST_ADDOPTS", None)
-        result = compare(options.arguments, cwd, executors=options.executors, rounds=options.rounds)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+        suite = [str(Path(word).resolve()) if Path(word).exists() else word for word in options.suite]
+        result = compare(suite, cwd, modes=options.modes, executors=options.executors, rounds=options.rounds)
+    print(json.dumps(result) if options.json else "\n".join(lines_of(result)))
     return 0
 
 
