@@ -63,13 +63,13 @@ class GuardedHistory:
             if _is_damage(error):
                 self._store = self._begin_afresh(error)
             else:
-                self._warn(f"history {self._path} cannot be {what} ({error}); this run's attempts are not kept")
+                self._give_up(what, error)
                 self._store = MemoryHistory()
         try:
             return act(self._store)
         except sqlite3.Error as error:
             self._abandon()
-            self._warn(f"history {self._path} cannot be {what} ({error}); this run's attempts are not kept")
+            self._give_up(what, error)
             self._store = MemoryHistory()
             return act(self._store)
 
@@ -95,12 +95,22 @@ class GuardedHistory:
         try:
             store = Database(self._path, read_only=True)
         except (sqlite3.Error, ConfigError, OSError):
-            self._warn(f"history {self._path} cannot be opened ({error}); this run goes on without history")
+            self._give_up("opened", error, "this run goes on without history")
             return MemoryHistory()
-        self._warn(
-            f"history {self._path} cannot be written ({error}); it is read, and this run's attempts are not kept"
-        )
+        self._give_up("written", error, "it is read, and this run's attempts are not kept")
         return ReadOnlyHistory(store)
+
+    def _give_up(self, what: str, error: Exception, so: str = "this run's attempts are not kept") -> None:
+        self._warn(f"history {self._path} cannot be {what} ({error}); {so}; {self._remedy()}")
+
+    def _remedy(self) -> str:
+        """Say what to do about a file that cannot be opened."""
+        folder = self._path.parent
+        if folder.exists() and not folder.is_dir():
+            return f"move the file {folder} away"
+        if self._path.exists() and not self._path.is_file():
+            return f"move away what is at {self._path}: it is no file"
+        return f"free some space, or see to the permissions of {folder}"
 
     def _begin_afresh(self, error: Exception) -> HistoryStore:
         """Set the damaged file aside, with what SQLite keeps beside it, and begin another."""
@@ -112,7 +122,7 @@ class GuardedHistory:
                     Path(f"{self._path}{suffix}").rename(self._path.with_name(aside + suffix))
             store = Database(self._path)
         except (sqlite3.Error, OSError) as again:
-            self._warn(f"history {self._path} is damaged ({error}) and cannot be set aside ({again}); not used")
+            self._warn(f"history {self._path} is damaged ({error}) and cannot be set aside ({again}); move it away")
             return MemoryHistory()
         self._warn(f"history {self._path} is damaged ({error}); set aside as {aside}, a fresh one is begun")
         return store

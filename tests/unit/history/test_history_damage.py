@@ -163,6 +163,7 @@ def test_a_full_disk_is_said_once_and_the_run_goes_on(path: Path, warnings: list
     store.close()
     assert len(warnings) == 1
     assert "full" in warnings[0]
+    assert "; free some space" in warnings[0]
     kept = open_history(path, warn=warnings.append).samples(IDS)
     assert set(kept) == set(IDS), "what was recorded before is not lost"
 
@@ -183,6 +184,7 @@ def test_a_disk_too_full_to_begin_is_said_once_and_is_no_damage(
         store.close()
     (line,) = warnings
     assert "database or disk is full" in line
+    assert "; free some space" in line
     assert "damaged" not in line
     assert set_aside(path) == []
     store = open_history(path, warn=warnings.append)
@@ -208,6 +210,7 @@ def test_a_file_that_cannot_be_written_is_still_read(
     store.close()
     assert len(warnings) == 1
     assert "cannot be written" in warnings[0]
+    assert f"see to the permissions of {path.parent}" in warnings[0]
 
 
 def test_a_write_that_is_refused_later_is_said_once(path: Path, warnings: list[str]) -> None:
