@@ -135,10 +135,15 @@ def tee(path: Path) -> Iterator[IO[str]]:
         thread.join(timeout=10)  # not for ever: a process left behind could hold the other end open
 
 
-def forget(stage: str) -> None:
-    """Remove what earlier runs of the stage left: no old result may pass for one of this run."""
+def forget(stage: str, components: tuple[str, ...]) -> None:
+    """Remove what earlier runs of the stage left: no old result may pass for one of this run.
+
+    A run of some components leaves what runs of others left: together they make the stage.
+    """
     for folder in (REPORTS / stage, *REPORTS.glob(f"{stage}-*")):
-        shutil.rmtree(folder, ignore_errors=True)
+        covered = folder.name.split("-")[1:]
+        if not (components and covered) or set(components) & set(covered):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -184,7 +189,7 @@ def run_stage(session: nox.Session, stage: Any) -> None:
     options = [*stage.options, *(["--quick"] if asked.quick and not traced else [])]
     name = "-".join((stage.name, *asked.components))
     folder = REPORTS / name
-    forget(stage.name)
+    forget(stage.name, asked.components)
     with recorded(folder, stage.name, asked):
         install(session, *stage.extras)
         with tee(folder / "stage.log") as output:

@@ -124,6 +124,18 @@ def test_options_go_to_pytest(project: Path) -> None:
     assert "2 deselected" in done.stdout
 
 
+def test_components_one_by_one_make_the_stage(project: Path) -> None:
+    def left() -> set[str]:
+        return {folder.name for folder in (project / "reports").iterdir() if folder.name.startswith("unit")}
+
+    for name in ("unit", "unit-cloud_provider_manager-resource_optimizer", "unit-dynamic_resource_manager"):
+        (project / "reports" / name).mkdir(parents=True)
+    nox(project, *HERE, "-s", "unit", "--", "resource_optimizer")
+    assert left() == {"unit-dynamic_resource_manager", "unit-resource_optimizer"}
+    nox(project, *HERE, "-s", "unit", "--", "cloud_provider_manager")
+    assert left() == {"unit-dynamic_resource_manager", "unit-resource_optimizer", "unit-cloud_provider_manager"}
+
+
 def test_new_run_leaves_no_old_result(project: Path) -> None:
     for folder in ("unit", "unit-resource_optimizer"):
         (project / "reports" / folder).mkdir(parents=True)
