@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -263,13 +263,28 @@ class Controller:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
         """Finish the record; then let a report that finds the disk full (junit.xml) cost no more than a line."""
         self._finish_record(session, exitstatus)
-        try:
-            return (yield)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            self._status.say(f"cannot write {error.filename or 'a report'}: {error.strerror}; free some space")
-            return None
+        for implementation in session.config.hook.pytest_sessionfinish.get_hookimpls():
+            if not (implementation.wrapper or implementation.hookwrapper):
+                # Final, says pluggy; but around one plugin's hook there is no other way to be.
+                guarded = self._unless_full(implementation.function, implementation.plugin)
+                implementation.function = guarded  # type: ignore[misc]
+        return (yield)
+
+    def _unless_full(self, finish: Callable[..., object], plugin: object) -> Callable[..., object]:
+        """Return a plugin's end of the session that says in a line that the disk is full; the others' follow."""
+
+        def finish_or_say(*given: object) -> object:
+            try:
+                return finish(*given)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                # A write that fails does not know its file; pytest's junit plugin has it as ``logfile``.
+                file = error.filename or getattr(plugin, "logfile", None) or f"the report of {type(plugin).__name__}"
+                self._status.say(f"cannot write {file}: {error.strerror}; free some space")
+                return None
+
+        return finish_or_say
 
     def _finish_record(self, session: pytest.Session, exitstatus: int) -> None:
         if self._inline is not None:

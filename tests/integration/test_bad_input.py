@@ -121,13 +121,13 @@ def test_a_history_that_is_none(project: Project) -> None:
 def test_a_history_that_cannot_be_opened(project: Project) -> None:
     project.file("test_a.py", PASSES)
     (project.root / ".drm" / "history.db").mkdir(parents=True)
-    refused(project.run(), 0, r"^drm: history .*history\.db")
+    refused(project.run(), 0, r"^drm: history .*history\.db cannot be opened.*; move away what is at .*history\.db")
 
 
 def test_a_project_that_cannot_be_written_to(project: Project) -> None:
     project.file("test_a.py", PASSES)
     project.file(".drm", "a file where a folder should be")
-    refused(project.run(), 0, r"^drm: history .*history\.db")
+    refused(project.run(), 0, r"^drm: history .*history\.db cannot be opened.*; move the file .*\.drm away$")
 
 
 def test_a_full_disk_under_the_report(project: Project) -> None:
@@ -138,6 +138,20 @@ def test_a_full_disk_under_the_report(project: Project) -> None:
     refused(ran, 1, r"^drm: .*events\.ndjson.*No space left on device")
     assert ran.account() == {"passed": 49, "failed": 1}
     assert project.results().exit_code == 1
+
+
+def test_a_full_disk_under_the_junit_file_costs_only_that_file(project: Project) -> None:
+    project.file("test_f.py", "def test_f(): assert 0\n")
+    project.file("conftest.py", "def pytest_sessionfinish(): print('the end of the first plugin')\n")
+    (project.root / "j.xml").symlink_to("/dev/full")
+    ran = project.drm("--junitxml=j.xml", "-rf", "-s")
+    refused(
+        ran, 1, r"^drm: cannot write .*/j\.xml: No space left on device; free some space$", "^FAILED test_f.py::test_f"
+    )
+    assert "= FAILURES =" in ran.out
+    assert ran.counts() == {"failed": 1}
+    assert ran.account() == {"failed": 1}
+    assert project.run("--lf", "--co", "-q").out.count("test_f.py::test_f"), "what else ends with the session was done"
 
 
 def test_a_report_folder_that_is_none(project: Project) -> None:
