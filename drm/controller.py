@@ -29,7 +29,7 @@ from drm.pytest_surface import PytestSurface, StatusLine
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
-from drm.worker.once import once_folder, sweep
+from drm.worker.once_files import once_folder, sweep
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, fork_zygote
 from drm.worker.threads import unsafe_threads

@@ -130,9 +130,13 @@ def make():
         notes.write("make 0\\n")
     {body}
 
+def end(value):
+    with open("notes.txt", "a") as notes:
+        notes.write("end 0\\n")
+
 @pytest.fixture(scope="session")
 def bad(drm_once):
-    return drm_once("bad", make)
+    return drm_once("bad", make, teardown=end)
 
 @pytest.mark.parametrize("n", range(6))
 def test_n(n, bad):
@@ -148,7 +152,7 @@ def test_an_error_of_the_factory_is_in_every_test_that_needs_it(project: Project
     project.file("test_suite.py", BAD.format(body='raise ValueError("no database")'))
     ran = run(project, kind)
     assert (ran.counts()["error"], ran.counts()["passed"]) == (6, 1), ran.out
-    assert len(notes(project)) == 1, "it is not tried again and again"
+    assert [word for word, _ in notes(project)] == ["make"], "it is not tried again and again"
     assert ran.out.count("ValueError: no database") >= 6
 
 
@@ -164,6 +168,7 @@ def test_a_value_that_cannot_be_pickled_is_one_clear_line(project: Project) -> N
     assert (ran.counts()["error"], ran.counts()["passed"]) == (6, 1), ran.out
     assert "drm_once 'bad': its value cannot be sent to other processes (" in ran.out
     assert "return what can be pickled, such as an address or a path" in ran.out
+    assert [word for word, _ in notes(project)] == ["make", "end"], "what was made is torn down"
     assert run(project, "serial").code == 0
 
 
