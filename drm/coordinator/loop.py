@@ -14,6 +14,7 @@ from drm.coordinator.accounts import Accounts
 from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import record_end, refusal_message
+from drm.coordinator.eta import time_left_s
 from drm.coordinator.observer import Observer
 from drm.coordinator.parts import Parts
 from drm.coordinator.settings import RunSettings
@@ -227,19 +228,20 @@ class Coordinator:
             return
         self._next_status_s = now + _STATUS_S
         ready = self._parts.manager.snapshot(now).ready
-        executors = len(self._dispatch.crew)
-        left_s = self._queue.expected_s() if len(self._queue) else 0.0
         self._parts.surface.show_status(
             Status(
                 workers=len(ready),
-                executors=executors,
+                executors=len(self._dispatch.crew),
                 running=self._dispatch.crew.running,
                 reserved=total(worker.reserved for worker in ready),
                 capacity=total(worker.capacity for worker in ready),
                 finished=self._accounts.final,
                 total=self._accounts.collected,
                 failed=self._accounts.bad,
-                eta_s=left_s / executors if executors and left_s else None,
+                eta_s=time_left_s(self._queue.expected_s(), self._dispatch.crew, self._expected_s, now),
                 held=any(self._dispatch.memory.held(worker.worker_id) for worker in ready),
             )
         )
+
+    def _expected_s(self, task_id: str) -> float:
+        return self._parts.predictor.expected_wall_s(task_id, self._accounts.task(task_id).scope)

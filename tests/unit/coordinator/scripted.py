@@ -382,7 +382,7 @@ class Rig:
         providers = CloudProviderManager(clock=clock)
         providers.add_provider(self.provider)
         recorder = Recorder(clock, [self.journal], self.surface.say)
-        predictor = ResourcePerformancePredictor(default_memory_bytes=2**26)
+        predictor = self.predictor = ResourcePerformancePredictor(default_memory_bytes=2**26)
         optimizer = ResourceOptimizer(predictor, counted=COUNTED)
         settings = RunSettings(
             run_id="r",
