@@ -22,7 +22,7 @@ from drm.ports import Clock, Engine
 from drm.resource_optimizer.kinds import Room
 from drm.resource_optimizer.queue import Batch, WorkQueue
 
-_PREFETCH_S = 0.025  # when an executor holds less work than this, its next batch is sent already
+_PREFETCH_S = 0.06  # when an executor holds less work than this, such as one batch, its next is sent already
 _LEAST_BUDGET_S = 0.2
 _REVISE_S = 0.25  # how often, at most, all that waits is predicted anew because it does not fit
 _NEWS = 1.1  # so much more than the last one of the module

@@ -10,7 +10,7 @@ of tests.
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +18,7 @@ from itertools import chain
 from drm.model.claims import Claims
 from drm.model.resources import Resources
 from drm.model.work import Task
+from drm.resource_optimizer.admission import able_kinds, side_by_side_in
 from drm.resource_optimizer.holdings import Holdings
 from drm.resource_optimizer.kinds import Kind, Kinds, QueueSettings, Room
 from drm.resource_optimizer.lanes import Lane
@@ -121,7 +122,7 @@ class WorkQueue:
         It holds the claims of the batch until ``release``. ``share``: executors that compete for what waits; near
         the end batches shrink so that all have work.
         """
-        able = self._able(room)
+        able = able_kinds(self._kinds, self._holdings, room, BATCH_S)
         fresh = min((kind for kind in able if kind.fresh), key=self._order.of_kind, default=None)
         lane = self._next_own(executor_id, able, fresh, room)
         if lane is None:
@@ -160,10 +161,19 @@ class WorkQueue:
         """Return a further batch for the executor, one that its present reservation covers, or None.
 
         From its own lane, or when that is empty from the first lane that asks for the same. A group, and what
-        others may wait to hold, is given batch by batch: what comes back of one must run before the next.
+        others may wait to hold, is given batch by batch: what comes back of one must run before the next. Nothing where
+        the executor should look again for something else that it could run.
         """
         lane = self._owned.get(executor_id)
         if lane is None or lane.kind.requirements.claims or lane.group is not None:
+            return None
+        if self._kept.get(executor_id) or any(
+            kind.fresh
+            and kind is not lane.kind
+            and self._holdings.admits(kind.requirements.claims)
+            and self._order.is_urgent(kind.fresh[0], lane, self._waiting_s)
+            for kind in self._kinds
+        ):
             return None
         if not lane.tasks:
             fresh = lane.kind.fresh
@@ -179,18 +189,9 @@ class WorkQueue:
 
         By executors that have nothing: to them, the group that another one works in is no work.
         """
-        shared = Counter[Kind]()
-        for lane in self._owned.values():
-            shared[lane.kind] += len(lane.tasks) if lane.group is None else 0
-        free, count = room.free, 0
-        for kind in self._able(room):
-            tests = sum(1 if lane.group is not None else len(lane.tasks) for lane in kind.fresh[:most])
-            for _ in range(min(tests + shared[kind], kind.most, most - count)):
-                if not kind.requirements.amounts.fits_in(free):
-                    break
-                free -= kind.requirements.amounts
-                count += 1
-        return count
+        lanes = [*chain(*(kind.fresh[:most] for kind in self._kinds)), *self._owned.values()]
+        able = able_kinds(self._kinds, self._holdings, room, BATCH_S)
+        return side_by_side_in(room.free, able, [lane for lane in lanes if not (lane.owner and lane.group)], most)
 
     def revise(self, revised: Callable[[Sequence[Task]], Sequence[Task]], scope: str | None = None) -> None:
         """Give waiting tests (of one scope, or all) the requirements that ``revised`` returns them with.
@@ -232,36 +233,7 @@ class WorkQueue:
         """The executor has ended all its batches: what it held of the run is free."""
         self._holdings.release(executor_id)
 
-    def clear(self) -> list[Task]:
-        """Empty the queue and return what waited."""
-        waiting = list(self)
-        for kind in self._kinds:
-            kind.fresh.clear()
-            kind.waiting_s = 0.0
-        self._owned.clear()
-        self._kept.clear()
-        self._groups.clear()
-        self._waiting, self._waiting_s = 0, 0.0
-        return waiting
-
     # -- inside
-
-    def _able(self, room: Room) -> list[Kind]:
-        """Return the kinds of which a test could run in this room now."""
-        fitting = [kind for kind in self._kinds if kind.fits(room)]
-        closed = self._closed(fitting)
-        return [
-            kind for kind in fitting if self._holdings.admits(kind.requirements.claims) and not kind.wants_less(closed)
-        ]
-
-    def _closed(self, fitting: list[Kind]) -> dict[str, int]:
-        """Return what must be left to waiting tests that want more of it, and how much those want."""
-        closed: dict[str, int] = {}
-        for kind in fitting:
-            if kind.requirements.claims and kind.fresh and not kind.is_serial:
-                for name, amount in self._holdings.held_briefly(kind.requirements.claims, BATCH_S):
-                    closed[name] = max(amount, closed.get(name, 0))
-        return closed
 
     def _goes_on(self, lane: Lane, able: list[Kind], fresh: Kind | None) -> bool:
         """Tell whether the owner of the lane should stay in it."""
@@ -314,5 +286,5 @@ class WorkQueue:
         """
         if lane.tasks:
             return lane.tasks[0].task_id
-        same = (other for other in self._owned.values() if other.scope == lane.scope and other.tasks)
-        return next((other.tasks[-1].task_id for other in same), None)
+        others = (other for other in self._owned.values() if other.scope == lane.scope)
+        return next((other.tasks[-1].task_id for other in others if other.tasks), None)

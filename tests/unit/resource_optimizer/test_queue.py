@@ -132,6 +132,21 @@ def test_first_what_few_workers_can_run_then_what_takes_longest_in_one_piece() -
     assert first == ["gpu", "label", "db0", "two0", "two10", "long"]
 
 
+def test_what_became_urgent_goes_before_the_rest_of_a_module() -> None:
+    queue = queue_of(
+        *(task(f"db{n}", scope="a", seconds=0.5, claims=DB) for n in range(3)),
+        *(task(f"t{n}", scope="b", seconds=0.05) for n in range(9)),
+        executors=2,
+    )
+    assert names(take(queue)) == ["db0"]
+    assert names(take(queue, "gw1")) == ["t0"]
+    assert names(queue.more("gw1", share=2)) == ["t1"]
+    queue.leave("gw0")  # it died, and the lock with it
+    queue.release("gw0")
+    assert queue.more("gw1", share=2) is None, "the chain behind the lock would end the run"
+    assert names(take(queue, "gw1")) == ["db1"]
+
+
 def test_file_order_is_kept_if_asked_for() -> None:
     tasks = [task(f"t{n}", scope=f"m{n // 4}", seconds=n, position=n, cpu=1 + n % 2) for n in range(12)]
     queue = queue_of(*tasks, executors=4, file_order=True)
@@ -579,14 +594,3 @@ def drain(model: Model) -> None:
     while model.waiting:
         assert model.take(executor_id, labels=ALL_LABELS, free=model.free), "what waits is not handed out"
         model.end(executor_id, give_back=False)
-
-
-@given(TASKS)
-def test_clear_returns_what_waited(tasks: list[Task]) -> None:
-    queue = queue_of(*tasks, counted=COUNTED)
-    batch = take(queue)
-    taken = [each.task_id for each in batch.tasks] if batch is not None else []
-    rest = [each.task_id for each in queue.clear()]
-    assert sorted([*taken, *rest]) == sorted(each.task_id for each in tasks)
-    assert len(queue) == 0
-    assert take(queue, "gw1") is None
