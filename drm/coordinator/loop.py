@@ -91,7 +91,8 @@ class Coordinator:
         """Add tests that the caller runs itself after ``retire``; return the accounts to settle them in."""
         self._accounts.open(tasks)
         self._held += len(tasks)
-        self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in tasks))
+        if tasks:
+            self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in tasks))
         return self._accounts
 
     def _record_plan(self) -> None:
