@@ -96,9 +96,7 @@ def _gpus(value: Any, what: str) -> int:
 
 def _executors(value: Any, what: str, capacity: Resources) -> tuple[int, int]:
     auto = max(1, int(capacity.cpu_cores))
-    if value is None:
-        return auto, auto
-    return parse_count_range(str(value), what=what, auto=auto, minimum=0)
+    return parse_count_range("auto" if value is None else str(value), what=what, auto=auto, minimum=0)
 
 
 def _workers(

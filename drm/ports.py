@@ -71,12 +71,13 @@ class Engine(Protocol):
         next_task: str | None,
         budget_s: float,
         gpus: Sequence[int],
+        cores: float,
     ) -> None:
         """Give the executor (task, attempt) pairs to run in order.
 
         ``next_task`` is the test it will probably run afterwards: fixtures that it
         shares stay set up. Past ``budget_s`` seconds the executor returns what it has not started.
-        ``gpus``: the worker's devices, by number, that are reserved for the batch.
+        ``gpus``: the worker's devices, by number, that are reserved for the batch. ``cores``: those too.
         """
         ...
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="which tests are begun first: the longest (the shortest run; default) or as they were collected",
     )
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Bound thread pools before a conftest.py can load the libraries that start them."""
+    options = early_config.known_args_namespace
+    if options.drm and options.drm_executors != "0":
+        with _no_rewriting(early_config):
+            from drm.model.errors import DrmError
+            from drm.settings import read_settings
+            from drm.worker.pools import bound_thread_pools
+
+        with suppress(DrmError):  # the controller reads them again, and says so
+            bound_thread_pools(os.environ, read_settings(early_config.rootpath).requirements.get("cpu", 1.0))
 
 
 @pytest.hookimpl(tryfirst=True)

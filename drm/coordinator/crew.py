@@ -65,9 +65,6 @@ class Crew:
     def get(self, executor_id: str) -> Executor | None:
         return self._executors.get(executor_id)
 
-    def __getitem__(self, executor_id: str) -> Executor:
-        return self._executors[executor_id]
-
     def on(self, worker_id: str) -> list[Executor]:
         return list(self._by_worker.get(worker_id, {}).values())
 

@@ -8,25 +8,20 @@ from dataclasses import replace
 from drm.coordinator.accounts import Accounts
 from drm.coordinator.crew import Crew, Executor
 from drm.coordinator.ending import timeout_reason
-from drm.coordinator.memory import MemoryGuard, executors_of
+from drm.coordinator.foresight import Foresight
+from drm.coordinator.memory import MemoryGuard
 from drm.coordinator.recorder import Recorder
 from drm.coordinator.settings import RunSettings
+from drm.coordinator.staffing import Staffing
 from drm.dynamic_resource_manager import DynamicResourceManager
-from drm.dynamic_resource_manager.executors import CrewCase, CrewDecision, CrewSettings, IdleExecutor, decide_crew
 from drm.model import events
 from drm.model.cluster import WorkerView
-from drm.model.plan import ScalingAction, ScalingDecision
-from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.ports import Clock, Engine
-from drm.resource_optimizer.kinds import Room
 from drm.resource_optimizer.queue import Batch, WorkQueue
 
 _PREFETCH_S = 0.06  # when an executor holds less work than this, such as one batch, its next is sent already
 _LEAST_BUDGET_S = 0.2
-_REVISE_S = 0.25  # how often, at most, all that waits is predicted anew because it does not fit
-_NEWS = 1.1  # so much more than the last one of the module
-_CREW = CrewSettings()
 
 
 class Dispatcher:
@@ -45,7 +40,6 @@ class Dispatcher:
         expected: Callable[[str, str], float],
         predict: Callable[[Sequence[Task]], list[Task]],
     ) -> None:
-        self._settings = settings
         self._clock = clock
         self._engine = engine
         self._manager = manager
@@ -53,13 +47,21 @@ class Dispatcher:
         self._accounts = accounts
         self._recorder = recorder
         self._expected = expected
-        self._predict = predict
         self._timed: set[str] = set()
-        self._revise_s = float("-inf")
-        self._learnt = 0
-        self._peaks: dict[str, int] = {}  # per scope: the largest of the tests that used more than they had
         self.crew = Crew()
         self.memory = MemoryGuard(clock=clock, engine=engine, manager=manager, crew=self.crew, recorder=recorder)
+        self.foresight = Foresight(clock=clock, queue=queue, accounts=accounts, predict=predict)
+        self._staffing = Staffing(
+            settings=settings,
+            clock=clock,
+            engine=engine,
+            manager=manager,
+            queue=queue,
+            crew=self.crew,
+            memory=self.memory,
+            foresight=self.foresight,
+            recorder=recorder,
+        )
         self.closed = False
 
     # -- giving
@@ -72,117 +74,14 @@ class Dispatcher:
             self._fill(worker)
 
     def _fill(self, worker: WorkerView) -> None:
-        here = self.crew.on(worker.worker_id)
-        for executor in here:
+        for executor in self.crew.on(worker.worker_id):
             if executor.is_idle and len(self._queue):
-                room = self._room(worker, executor)
+                room = self._staffing.room(worker, executor)
                 batch = room and self._queue.take(executor.executor_id, room, share=len(self.crew))
                 if batch:
                     self._give(executor, batch)
-        idle = [executor for executor in here if executor.is_idle]
-        least, most = self._executors_for(worker)
-        if not idle and (len(here) >= most or not len(self._queue)):
-            return
-        decision = decide_crew(self._crew_case(worker, here, idle, least, most), _CREW)
-        for _ in range(decision.hire):
-            self._hire(worker.worker_id)
-        for executor_id in decision.dismiss:
-            self._stop(self.crew[executor_id])
-        if decision.action is not ScalingAction.HOLD and least < most:
-            self._record(worker, len(here), decision)
-
-    def _hire(self, worker_id: str) -> None:
-        executor = self.crew.hire(worker_id)
-        try:
-            self._engine.spawn(worker_id, executor.executor_id)
-        except BaseException:  # raised by a plugin that was asked what to give it
-            self.crew.dismiss(executor.executor_id)
-            raise
-
-    def _crew_case(
-        self, worker: WorkerView, here: list[Executor], idle: list[Executor], least: int, most: int
-    ) -> CrewCase:
-        now = self._clock.now()
-        starting = sum(not executor.ready for executor in here)
-        room = self._room(worker)
-        startable = self._queue.startable(room, most=most) if room else 0
-        short = False
-        if not startable and len(self._queue):
-            plenty = replace(self._manager.free(worker.worker_id), memory_bytes=worker.capacity.memory_bytes)
-            short = bool(self._queue.startable(self._room_of(worker, plenty), most=1))
-            if short:
-                self._revise_all(now)
-        return CrewCase(
-            least=least,
-            most=most,
-            busy=len(here) - len(idle) - starting,
-            starting=starting,
-            idle=tuple(
-                IdleExecutor(
-                    executor_id=executor.executor_id,
-                    idle_s=now - executor.idle_since_s,
-                    grown_bytes=self.memory.grown_bytes(executor),
-                )
-                for executor in idle
-            ),
-            waiting=len(self._queue),
-            startable=startable,
-            short=short,
-        )
-
-    def _record(self, worker: WorkerView, present: int, decision: CrewDecision) -> None:
-        then = present + decision.hire - len(decision.dismiss)
-        self._recorder.record(
-            events.ScalingDecided,
-            decision=ScalingDecision(
-                action=decision.action,
-                worker_type=executors_of(worker.worker_id),
-                workers=present,
-                wanted=then,
-                granted=then,
-                trigger=decision.trigger,
-                reason=decision.reason,
-                remove=decision.dismiss,
-            ),
-        )
-
-    # -- learning
-
-    def outgrew(self, task_id: str, peak_bytes: int) -> None:
-        """A test used more memory than it had: what waits beside it is predicted anew at once, if this is news."""
-        task = self._accounts.task(task_id)
-        if not task.requirements.states_memory and peak_bytes > _NEWS * self._peaks.get(task.scope, 0):
-            self._peaks[task.scope] = peak_bytes
-            self._queue.revise(self._predict_anew, task.scope)
-
-    def _revise_all(self, now: float) -> None:
-        """Predict all that waits anew: it does not fit, and by now more may be known of it."""
-        if now >= self._revise_s and self._accounts.final > self._learnt:
-            self._learnt = self._accounts.final
-            self._queue.revise(self._predict_anew)
-            self._revise_s = self._clock.now() + max(_REVISE_S, 10 * (self._clock.now() - now))
-
-    def _predict_anew(self, tasks: Sequence[Task]) -> list[Task]:
-        revised = self._predict(tasks)
-        self._accounts.revise(revised)
-        return revised
-
-    # -- executors
-
-    def _room(self, worker: WorkerView, executor: Executor | None = None) -> Room | None:
-        """Return what may be given out (to ``executor``) now, by the books and by what is really used; or None."""
-        free = self.memory.free(worker, executor)
-        return self._room_of(worker, free) if free is not None else None
-
-    @staticmethod
-    def _room_of(worker: WorkerView, free: Resources) -> Room:
-        whole = replace(worker.allocatable, memory_bytes=worker.capacity.memory_bytes)  # it may be had alone
-        return Room(free=free, whole=whole, labels=worker.labels)
-
-    def _executors_for(self, worker: WorkerView) -> tuple[int, int]:
-        if self._settings.worker_types:  # separate workers: one per core
-            return 1, max(1, int(worker.allocatable.cpu_cores))
-        return self._settings.executors
+        for executor in self._staffing.adjust(worker):
+            self._stop(executor)
 
     def _give(self, executor: Executor, batch: Batch) -> None:
         amounts = batch.amounts
@@ -200,7 +99,10 @@ class Dispatcher:
         executor.held.extend(task.task_id for task in batch.tasks)
         numbered = [(task.task_id, self._accounts.attempts(task.task_id) + 1) for task in batch.tasks]
         budget = max(_LEAST_BUDGET_S, 4 * batch.expected_s)
-        self._engine.send(executor.worker_id, executor.executor_id, numbered, batch.next_task, budget, executor.gpus)
+        cores = batch.amounts.cpu_cores
+        self._engine.send(
+            executor.worker_id, executor.executor_id, numbered, batch.next_task, budget, executor.gpus, cores
+        )
 
     # -- what executors say
 

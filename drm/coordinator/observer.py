@@ -96,7 +96,7 @@ class Observer:
     ) -> None:
         self._parts.optimizer.record_task_result(task_id, usage, outcome)
         if executor.amounts is None or usage.peak_rss_bytes > executor.amounts.memory_bytes:
-            self._dispatch.outgrew(task_id, usage.peak_rss_bytes)
+            self._dispatch.foresight.outgrew(task_id, usage.peak_rss_bytes)
         self._recorder.record(
             events.AttemptFinished,
             task_id=task_id,

@@ -194,8 +194,9 @@ class EmbeddedEngine:
         next_task: str | None,
         budget_s: float,
         gpus: Sequence[int],
+        cores: float,
     ) -> None:
-        self._command(worker_id, ["run", executor_id, batch, next_task, budget_s, gpus])
+        self._command(worker_id, ["run", executor_id, batch, next_task, budget_s, gpus, cores])
 
     def stop(self, worker_id: str, executor_id: str) -> None:
         self._command(worker_id, ["stop", executor_id])

@@ -96,10 +96,10 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_count_range(value: str, *, what: str, auto: int, minimum: int = 1, maximum: int = 1000) -> tuple[int, int]:
-    """Return (least, most) from ``"4"``, ``"1..4"`` or ``"auto"`` (= ``auto`` exactly)."""
+    """Return (least, most) from ``"4"``, ``"1..4"`` or ``"auto"`` (= 1 to ``auto``)."""
     text = value.strip().lower()
     if text == "auto":
-        return auto, auto
+        return 1, auto
     least, dots, most = text.partition("..")
     ends = (least, most if dots else least)
     if all(end.isdecimal() and len(end) < 10 for end in ends):

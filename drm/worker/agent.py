@@ -41,7 +41,7 @@ class _Executor:
 class Agent:
     """Carries out commands and emits messages; both are lists whose first item is a name.
 
-    Commands: ["spawn", id, workerinput], ["run", id, batch, next task, budget, gpus], ["stop", id],
+    Commands: ["spawn", id, workerinput], ["run", id, batch, next task, budget, gpus, cores], ["stop", id],
     ["kill", id, reason],
     ["interrupt", id]. Messages: ``joined`` once executors can be spawned; what they send, with the
     executor's id put second; ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes],

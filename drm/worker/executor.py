@@ -15,6 +15,7 @@ from drm.worker.channel import Channel
 from drm.worker.coverage_data import CoverageData
 from drm.worker.gpus import VisibleGpus
 from drm.worker.measure import Meter
+from drm.worker.pools import ThreadPools
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
 from drm.worker.shortcuts import Locations, take_shortcuts
 
@@ -44,6 +45,7 @@ class Executor:
         self._encoder = ReportEncoder(session.config)
         self._meter = Meter()
         self._gpus = VisibleGpus(os.environ)
+        self._threads = ThreadPools(os.environ)
         self._locations = Locations()
         self._reports: list[pytest.TestReport] = []
         self._has_parts = False
@@ -92,9 +94,12 @@ class Executor:
                 return
             self._run_batch(*message[1:])
 
-    def _run_batch(self, batch: list[tuple[str, int]], next_task: str | None, budget_s: float, gpus: list[int]) -> None:
+    def _run_batch(
+        self, batch: list[tuple[str, int]], next_task: str | None, budget_s: float, gpus: list[int], cores: float
+    ) -> None:
         started = time.perf_counter()
         self._gpus.show(gpus)
+        self._threads.bound(cores)
         tasks = [task_id for task_id, _ in batch]
         returned: list[str] = []
         for index, (task_id, attempt) in enumerate(batch):

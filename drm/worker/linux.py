@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
+_EXECUTORS_FIRST = 300  # of 1000, where all the memory there is counts 1000 (proc(5))
 
 
 @functools.cache
@@ -28,6 +30,16 @@ def die_with_parent(parent: int | None = None) -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if parent is not None and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_before_others() -> None:
+    """Let the kernel, when it is out of memory, choose this process and its children before the run's other ones.
+
+    An executor costs one test; the controller or the zygote, which may be as large, would cost all of them.
+    """
+    with suppress(OSError, ValueError):
+        path = Path("/proc/self/oom_score_adj")
+        path.write_text(str(min(1000, int(path.read_text()) + _EXECUTORS_FIRST)), encoding="ascii")
 
 
 def adopt_orphans() -> None:

@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from drm.worker.linux import adopt_orphans, bury_children, die_with_parent
+from drm.worker.linux import adopt_orphans, bury_children, die_before_others, die_with_parent
 
 if TYPE_CHECKING:
     import pytest
@@ -31,6 +31,7 @@ def environment_for(suite: Suite, executor_id: str) -> dict[str, str]:
 
 def main(descriptor: int) -> int:
     die_with_parent()
+    die_before_others()
     # Until tests run there is nothing to tear down. Set before the imports that take long.
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     adopt_orphans()

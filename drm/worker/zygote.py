@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from drm.model.wire import FrameReader, encode_frame
-from drm.worker.linux import adopt_orphans, bury_children, die_with_parent, spread
+from drm.worker.linux import adopt_orphans, bury_children, die_before_others, die_with_parent, spread
 
 Serve = Callable[[str, socket.socket], None]
 
@@ -115,6 +115,7 @@ class Zygote:
         status = 70  # EX_SOFTWARE: the executor itself failed, not a test
         try:
             die_with_parent(parent)
+            die_before_others()
             signal.set_wakeup_fd(-1)
             for number in _OWN_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)

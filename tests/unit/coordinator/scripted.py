@@ -166,6 +166,7 @@ class ScriptedEngine:
         next_task: str | None,
         budget_s: float,
         gpus: Sequence[int],
+        cores: float,
     ) -> None:
         played = self.executors.get((worker_id, executor_id))
         if played is not None:

@@ -91,7 +91,7 @@ class Bench:
 
     def send(self, executor_id: str, *names: str, next_task: str | None = None) -> None:
         batch = [(f"test_tiny.py::{name}", 1) for name in names]
-        self.engine.send("w0", executor_id, batch, next_task, 5.0, ())
+        self.engine.send("w0", executor_id, batch, next_task, 5.0, (), 1.0)
 
     def close(self) -> None:
         self.engine.close()
