@@ -189,7 +189,7 @@ class Controller:
             run_id=run_id,
             executor_count=max(1, self._options.executors[1], self._options.workers[1]),
             basetemp=str(factory.getbasetemp()) if factory is not None else "",
-            max_failures=config.getoption("maxfail") or 0,
+            max_failures=0 if self._options.retries.failure else self._options.max_failures,
         )
 
     def _start_method(self) -> str:

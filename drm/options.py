@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from drm.coordinator.retries import RetryPolicy
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import parse_worker_type, some_bytes
@@ -53,6 +54,8 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     order, order_from = option("order")
     if order not in (None, "longest", "file"):
         raise ConfigError(f"{order_from}: {order!r} is no order of tests", remedy="write longest or file")
+    retries, retries_from = option("retries")
+    factor, factor_from = option("timeout_factor")
     report_dir = config.getoption("drm_report_dir")
     history = config.rootpath / ".drm" / "history.db"
     return RunOptions(
@@ -63,6 +66,9 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         start_method=start,
         counted=settings.counted,
         file_order=order == "file",
+        retries=_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
+        timeout_factor=_factor(factor, factor_from) if factor is not None else None,
+        max_failures=config.getoption("maxfail") or 0,
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
         history_path=history,
         rootdir=config.rootpath,
@@ -92,6 +98,32 @@ def _gpus(value: Any, what: str) -> int:
             f"{what}: {value} gpus, and CUDA_VISIBLE_DEVICES shows {len(visible)}", remedy="change one of them"
         )
     return int(value)
+
+
+def _retries(text: str, what: str) -> RetryPolicy:
+    """Return the policy that ``"2"`` (after a crash) or ``"crash=1,failure=2,timeout=0"`` asks for."""
+    if text.isdecimal():
+        return RetryPolicy(crash=int(text))
+    counts: dict[str, int] = {}
+    for part in text.replace(",", " ").split():
+        name, _, number = part.partition("=")
+        if name not in ("crash", "failure", "timeout") or not number.isdecimal():
+            raise ConfigError(
+                f"{what}: {part!r} does not say how often to try again",
+                remedy='write 1, or "crash=1,failure=2,timeout=0"',
+            )
+        counts[name] = int(number)
+    return RetryPolicy(**counts)
+
+
+def _factor(value: Any, what: str) -> float:
+    try:
+        factor = float(value)
+    except ValueError:
+        factor = 0.0
+    if not 1 <= factor < 1e6:
+        raise ConfigError(f"{what}: {value!r} is not a factor", remedy="give a number of at least 1, such as 10")
+    return factor
 
 
 def _executors(value: Any, what: str, capacity: Resources) -> tuple[int, int]:

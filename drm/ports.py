@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from drm.model.cluster import Instance, InstanceRequest, WorkerType
+from drm.model.death import DeathKind
 from drm.model.events import Event
 from drm.model.observations import Observation
 from drm.model.resources import Resources
@@ -89,8 +90,12 @@ class Engine(Protocol):
         """Break off the test that runs, as Ctrl-C does; fixtures are torn down."""
         ...
 
-    def kill(self, worker_id: str, executor_id: str, reason: str) -> None:
-        """End the executor and its children now; ``reason`` comes back in its Death."""
+    def kill(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
+        """End the executor and its children now; ``kind`` and ``reason`` come back in its Death."""
+        ...
+
+    def evict(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
+        """End the executor by degrees: its stacks are written down, then SIGTERM, then as ``kill`` does."""
         ...
 
     def release(self, worker_id: str) -> None:
@@ -105,8 +110,8 @@ class Engine(Protocol):
 class Surface(Protocol):
     """What a run is for: it is told what tests reported, in the order they ended, and may ask to stop."""
 
-    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
-        """Take a test's phase reports."""
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
+        """Take a test's phase reports. ``flaky``: what went wrong before it came out well; empty if nothing did."""
         ...
 
     def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:

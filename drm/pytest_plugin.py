@@ -82,6 +82,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="which tests are begun first: the longest (the shortest run; default) or as they were collected",
     )
+    add(
+        "--drm-retries",
+        metavar="N|crash=N,failure=N,timeout=N",
+        default=None,
+        help="how often a test is tried again after its process crashed (default: 1), it failed (0), it timed out (0)",
+    )
+    add(
+        "--drm-timeout-factor",
+        metavar="K",
+        default=None,
+        help="end a test that takes more than K times as long as when it was slow before (default: off)",
+    )
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
 
 

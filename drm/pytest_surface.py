@@ -10,6 +10,7 @@ import pytest
 
 from drm.nodes import Nodes
 from drm.ports import Status
+from drm.pytest_reports import Ending, mark_flaky
 from drm.worker.reports import ReportDecoder, decode_warning, is_plain_fixture_phase
 
 _LINE_EVERY_S = 10.0
@@ -35,10 +36,13 @@ class PytestSurface:
         self._hooks: dict[Any, Any] = {}
         self._reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
 
-    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
         item = self._items[task_id]
         decoded = self._decoder.decode(item, reports, executor_id)
-        self._log(item, decoded, [is_plain_fixture_phase(data) for data in reports])
+        plain = [not flaky and is_plain_fixture_phase(data) for data in reports]
+        if flaky:
+            mark_flaky(self._config, decoded, flaky)
+        self._log(item, decoded, plain)
 
     def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
         item = self._items[task_id]
@@ -104,7 +108,8 @@ class PytestSurface:
         item: pytest.Item, when: Any, outcome: Any, text: str | None, wall_s: float, executor_id: str
     ) -> pytest.TestReport:
         keywords: Any = dict.fromkeys(item.keywords, 1)
-        report = pytest.TestReport(item.nodeid, item.location, keywords, outcome, text, when, duration=wall_s)
+        longrepr: Any = None if text is None else Ending(text, item.location)
+        report = pytest.TestReport(item.nodeid, item.location, keywords, outcome, longrepr, when, duration=wall_s)
         report.worker_id = executor_id  # type: ignore[attr-defined]
         return report
 

@@ -18,6 +18,7 @@ from drm import __version__
 from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
 from drm.coordinator import Coordinator, Parts, Recorder, RunSettings
 from drm.coordinator.pool import WorkerPool
+from drm.coordinator.retries import RetryPolicy
 from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.engines.embedded import EmbeddedEngine
 from drm.history import MemoryHistory, open_history
@@ -56,6 +57,9 @@ class RunOptions:
     start_method: str | None = None
     counted: Mapping[str, int] = field(default_factory=dict)
     file_order: bool = False
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout_factor: float | None = None
+    max_failures: int = 0
     report_dir: Path | None = None
     history_path: Path | None = None
     rootdir: Path
@@ -145,7 +149,9 @@ class Run:
             executors=options.executors,
             workers=options.workers,
             worker_types=options.worker_types,
-            max_failures=suite.max_failures,
+            max_failures=options.max_failures,
+            retries=options.retries,
+            timeout_factor=options.timeout_factor,
             counted=options.counted,
             file_order=options.file_order,
         )

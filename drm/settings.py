@@ -12,7 +12,10 @@ from drm.model.errors import ConfigError
 from drm.model.markers import check_key, parse_counted, parse_defaults
 
 _REQUIREMENTS = ("cpu", "memory", "gpu", "timeout")
-_OPTIONS = ("executors", "workers", "worker_type", "cpus", "machine_memory", "gpus", "order", "start")
+_OPTIONS = (
+    *("executors", "workers", "worker_type", "cpus", "machine_memory", "gpus", "order", "start"),
+    *("retries", "timeout_factor"),
+)
 _COUNTED = "resources"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from drm.coordinator.retries import Mishap
 from drm.model.errors import DuplicateError
 from drm.model.work import Outcome, Task
 
@@ -13,8 +14,10 @@ from drm.model.work import Outcome, Task
 @dataclass(slots=True)
 class _Entry:
     task: Task
+    asked: Task  # as it was submitted
     attempts: int = 0
     outcome: Outcome | None = None
+    mishaps: list[Mishap] = field(default_factory=list)
 
 
 class Accounts:
@@ -29,15 +32,31 @@ class Accounts:
         for task in tasks:
             if task.task_id in self._entries:
                 raise DuplicateError(f"test {task.task_id} was submitted already")
-            self._entries[task.task_id] = _Entry(task)
+            self._entries[task.task_id] = _Entry(task, task)
 
     def task(self, task_id: str) -> Task:
         return self._entries[task_id].task
+
+    def asked(self, task_id: str) -> Task:
+        """Return the test as it was submitted, whatever it was tried with since."""
+        return self._entries[task_id].asked
 
     def revise(self, tasks: Iterable[Task]) -> None:
         """Replace tests by the same with other requirements."""
         for task in tasks:
             self._entries[task.task_id].task = task
+
+    def note(self, task_id: str, mishap: Mishap) -> list[Mishap]:
+        """Add what went wrong with an attempt; return all that did so far."""
+        mishaps = self._entries[task_id].mishaps
+        mishaps.append(mishap)
+        return mishaps
+
+    def mishaps(self, task_id: str) -> list[Mishap]:
+        return self._entries[task_id].mishaps
+
+    def is_open(self, task_id: str) -> bool:
+        return self._entries[task_id].outcome is None
 
     def begin(self, task_id: str) -> int:
         """Count one more attempt; return its number, from 1."""

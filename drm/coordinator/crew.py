@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from drm.coordinator.timeouts import Timeout
 from drm.model.resources import Resources
 
 
@@ -13,8 +14,9 @@ from drm.model.resources import Resources
 class Executor:
     """``held``: tests sent and not ended, oldest first; ``current``: the one it runs (or died in).
 
-    ``base_bytes``: what it held when it was ready to run its first test (0: not known yet). ``killed_for``:
-    "memory" when it was killed for what it used.
+    ``base_bytes``: what it held when it was ready to run its first test (0: not known yet). ``doomed``: its end
+    was ordered. What it says from then on counts no more, so that the test which that was for is blamed, and
+    not one that it may begin in its last moments.
     """
 
     executor_id: str
@@ -24,7 +26,8 @@ class Executor:
     current: str | None = None
     attempt: int = 0
     began_s: float = 0.0
-    deadline_s: float | None = None
+    timeout: Timeout | None = None
+    doomed: bool = False
     batches: int = 0
     amounts: Resources | None = None
     gpus: tuple[int, ...] = ()
@@ -33,7 +36,10 @@ class Executor:
     finished: int = 0
     output: dict[str, Any] = field(default_factory=dict)
     base_bytes: int = 0
-    killed_for: str = ""
+
+    def used_bytes(self, peak_rss_bytes: int) -> int:
+        """Return what its tests had of a peak of the process."""
+        return max(0, peak_rss_bytes - self.base_bytes)
 
     @property
     def is_idle(self) -> bool:

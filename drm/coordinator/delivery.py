@@ -31,8 +31,8 @@ class Delivery:
             tell, arguments = self._line.popleft()
             tell(*arguments)
 
-    def put_reports(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
-        self._line.append((self._surface.deliver, (task_id, executor_id, reports)))
+    def put_reports(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
+        self._line.append((self._surface.deliver, (task_id, executor_id, reports, flaky)))
 
     def put_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
         self._line.append((self._surface.deliver_failure, (task_id, executor_id, message, wall_s)))

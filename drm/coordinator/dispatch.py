@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from drm.coordinator.accounts import Accounts
 from drm.coordinator.crew import Crew, Executor
-from drm.coordinator.ending import timeout_reason
 from drm.coordinator.foresight import Foresight
 from drm.coordinator.memory import MemoryGuard
 from drm.coordinator.recorder import Recorder
 from drm.coordinator.settings import RunSettings
 from drm.coordinator.staffing import Staffing
+from drm.coordinator.timeouts import Timeout
 from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.model import events
 from drm.model.cluster import WorkerView
+from drm.model.death import DeathKind
 from drm.model.work import Task
 from drm.ports import Clock, Engine
 from drm.resource_optimizer.queue import Batch, WorkQueue
@@ -39,6 +40,7 @@ class Dispatcher:
         recorder: Recorder,
         expected: Callable[[str, str], float],
         predict: Callable[[Sequence[Task]], list[Task]],
+        timeout: Callable[[Task], Timeout | None],
     ) -> None:
         self._clock = clock
         self._engine = engine
@@ -47,6 +49,7 @@ class Dispatcher:
         self._accounts = accounts
         self._recorder = recorder
         self._expected = expected
+        self._timeout = timeout
         self._timed: set[str] = set()
         self.crew = Crew()
         self.memory = MemoryGuard(clock=clock, engine=engine, manager=manager, crew=self.crew, recorder=recorder)
@@ -63,6 +66,7 @@ class Dispatcher:
             recorder=recorder,
         )
         self.closed = False
+        self.interrupted = False
 
     # -- giving
 
@@ -111,9 +115,8 @@ class Dispatcher:
         now = self._clock.now()
         executor.current, executor.began_s = task_id, now
         executor.attempt = self._accounts.begin(task_id)
-        timeout = task.requirements.timeout_s
-        executor.deadline_s = now + timeout if timeout is not None else None
-        if timeout is not None:
+        executor.timeout = self._timeout(task)
+        if executor.timeout is not None:
             self._timed.add(executor.executor_id)
         if executor.amounts is not None:
             self._recorder.record(
@@ -124,7 +127,8 @@ class Dispatcher:
                 executor_id=executor.executor_id,
                 reserved=executor.amounts,
             )
-        if executor.batches == 1 and not self.closed and not self.memory.held(executor.worker_id):
+        may_hold_more = not self._accounts.mishaps(task_id) and not self.memory.held(executor.worker_id)
+        if executor.batches == 1 and not self.closed and may_hold_more:
             self._prefetch(executor, task)
 
     def _prefetch(self, executor: Executor, task: Task) -> None:
@@ -135,7 +139,7 @@ class Dispatcher:
                 self._send(executor, batch)
 
     def ended(self, executor: Executor, task_id: str) -> None:
-        executor.current, executor.deadline_s = None, None
+        executor.current, executor.timeout = None, None
         self._timed.discard(executor.executor_id)
         executor.finished += 1
         if task_id in executor.held:
@@ -173,15 +177,15 @@ class Dispatcher:
     # -- ending
 
     def enforce_timeouts(self) -> None:
-        """Kill executors whose test has run past its timeout."""
+        """Evict executors whose test has run past its timeout."""
         now = self._clock.now()
         for executor_id in tuple(self._timed):
             executor = self.crew.get(executor_id)
-            if executor is None or executor.deadline_s is None or executor.current is None:
+            if executor is None or executor.timeout is None or executor.current is None:
                 self._timed.discard(executor_id)
-            elif now > executor.deadline_s:
-                timeout = self._accounts.task(executor.current).requirements.timeout_s or 0.0
-                self._engine.kill(executor.worker_id, executor_id, timeout_reason(timeout))
+            elif now > executor.began_s + executor.timeout.seconds:
+                executor.doomed = True
+                self._engine.evict(executor.worker_id, executor_id, DeathKind.TIMEOUT, executor.timeout.reason)
                 self._timed.discard(executor_id)
 
     def stop_on(self, worker_id: str) -> None:
@@ -202,13 +206,13 @@ class Dispatcher:
 
     def interrupt_all(self) -> None:
         """Break off what runs, as Ctrl-C does."""
-        self.closed = True
+        self.closed = self.interrupted = True
         for executor in self.crew:
             executor.stopping = True
             self._engine.interrupt(executor.worker_id, executor.executor_id)
 
     def kill_all(self, reason: str) -> None:
-        self.closed = True
+        self.closed = self.interrupted = True
         for executor in self.crew:
             executor.stopping = True
-            self._engine.kill(executor.worker_id, executor.executor_id, reason)
+            self._engine.kill(executor.worker_id, executor.executor_id, DeathKind.STOPPED, reason)

@@ -16,8 +16,11 @@ from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import record_end, refusal_message
 from drm.coordinator.eta import time_left_s
 from drm.coordinator.observer import Observer
+from drm.coordinator.outcomes import Outcomes
 from drm.coordinator.parts import Parts
+from drm.coordinator.recovery import Recovery
 from drm.coordinator.settings import RunSettings
+from drm.coordinator.timeouts import Timeout, timeout_of
 from drm.model import events
 from drm.model import observations as seen
 from drm.model.cluster import WorkerView
@@ -54,6 +57,15 @@ class Coordinator:
             recorder=parts.recorder,
             expected=parts.predictor.expected_wall_s,
             predict=self._predict,
+            timeout=self._timeout_of,
+        )
+        self._outcomes = Outcomes(parts, self._accounts, self._dispatch, self._delivery)
+        self._recovery = Recovery(
+            policy=settings.retries,
+            clock=parts.clock,
+            accounts=self._accounts,
+            dispatch=self._dispatch,
+            outcomes=self._outcomes,
         )
         self._observer = Observer(
             parts,
@@ -61,6 +73,7 @@ class Coordinator:
             accounts=self._accounts,
             dispatch=self._dispatch,
             delivery=self._delivery,
+            recovery=self._recovery,
             stop=self.request_stop,
         )
         self._unplanned: list[tuple[Sequence[Task], Sequence[WorkerView]]] = []
@@ -84,8 +97,9 @@ class Coordinator:
         for task in predicted:
             problem = problems[id(task.requirements)]
             if problem is not None:
-                self._observer.refuse(task.task_id, refusal_message(problem))
+                self._outcomes.refused(task.task_id, refusal_message(problem))
         self._unplanned.append((predicted, planned_on))
+        self._recovery.places = planned_on
 
     def hold(self, tasks: Sequence[Task]) -> Accounts:
         """Add tests that the caller runs itself after ``retire``; return the accounts to settle them in."""
@@ -159,6 +173,10 @@ class Coordinator:
         """Return the tests that wait, predicted anew: on a first run the forecasts of the start know nothing."""
         return self._predict(list(self._queue))
 
+    def _timeout_of(self, task: Task) -> Timeout | None:
+        slow_s = self._parts.predictor.slow_wall_s(task.task_id) if self._settings.timeout_factor else None
+        return timeout_of(task.requirements.timeout_s, slow_s, self._settings.timeout_factor)
+
     def request_stop(self, reason: str) -> None:
         """Make ``run`` return after this round; may be called from a signal handler."""
         self._reason = self._reason or reason
@@ -191,6 +209,7 @@ class Coordinator:
         try:
             self._record_plan()
             self._finish_executors(interrupt)
+            self._recovery.settle_rest()
             self._delivery.drain()
         finally:
             self._parts.engine.close()

@@ -17,6 +17,7 @@ from drm.dynamic_resource_manager.memory import (
 )
 from drm.model import events
 from drm.model.cluster import WorkerView
+from drm.model.death import DeathKind
 from drm.model.memory import MemorySample
 from drm.model.plan import ScalingAction, ScalingDecision
 from drm.model.resources import Resources
@@ -73,11 +74,11 @@ class MemoryGuard:
         if verdict.held != bool(state.held):
             state.held = verdict.reason if verdict.held else ""
             self._record(worker_id, verdict)
-        victim = self._crew.get(verdict.kill) if verdict.kill is not None else None
-        if victim is not None:
+        hog = self._crew.get(verdict.kill) if verdict.kill is not None else None
+        if hog is not None:
             state.killed_s = now
-            victim.killed_for = "memory"
-            self._engine.kill(worker_id, victim.executor_id, verdict.kill_reason)
+            hog.doomed = True
+            self._engine.kill(worker_id, hog.executor_id, DeathKind.MEMORY, verdict.kill_reason)
 
     def forget(self, worker_id: str) -> None:
         self._states.pop(worker_id, None)

@@ -9,15 +9,16 @@ from drm.coordinator.accounts import Accounts
 from drm.coordinator.crew import Executor
 from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
-from drm.coordinator.ending import death_message, lost_message
+from drm.coordinator.ending import death_message
 from drm.coordinator.parts import Parts
+from drm.coordinator.recovery import Recovery
 from drm.coordinator.settings import RunSettings
 from drm.model import events
 from drm.model import observations as seen
 from drm.model.cluster import WorkerState, WorkerView
+from drm.model.death import Death
 from drm.model.errors import LostError
 from drm.model.resources import Resources
-from drm.model.work import Death, Outcome, Usage
 
 _FAILED_STARTS = 5  # executors in a row that end before their first test
 
@@ -36,6 +37,7 @@ class Observer:
         accounts: Accounts,
         dispatch: Dispatcher,
         delivery: Delivery,
+        recovery: Recovery,
         stop: Callable[[str], None],
     ) -> None:
         self._parts = parts
@@ -45,6 +47,7 @@ class Observer:
         self._accounts = accounts
         self._dispatch = dispatch
         self._delivery = delivery
+        self._recovery = recovery
         self._stop = stop
         self.cut_short = False
         self.asked: seen.StopAsked | None = None
@@ -75,54 +78,21 @@ class Observer:
             executor.ready = True
 
     def _on_began(self, began: seen.AttemptBegan) -> None:
-        executor = self._dispatch.crew.get(began.executor_id)
+        executor = self._heeded(began.executor_id)
         if executor is not None:
             self._dispatch.began(executor, began.task_id)
 
     def _on_ended(self, ended: seen.AttemptEnded) -> None:
-        executor = self._dispatch.crew.get(ended.executor_id)
+        executor = self._heeded(ended.executor_id)
         if executor is not None:
             self._failed_starts = 0
             self._dispatch.ended(executor, ended.task_id)
-            self._finish_attempt(executor, ended.task_id, ended.attempt, ended.outcome, ended.usage)
-            self._settle(ended.task_id, ended.outcome, ended.usage.wall_s, ended.message)
-            if ended.reports:
-                self._delivery.put_reports(ended.task_id, ended.executor_id, ended.reports)
-            else:
-                self._delivery.put_failure(ended.task_id, ended.executor_id, ended.message, 0.0)
+            self._recovery.ended(executor, ended)
 
-    def _finish_attempt(
-        self, executor: Executor, task_id: str, attempt: int, outcome: Outcome | None, usage: Usage, cause: str = ""
-    ) -> None:
-        self._parts.optimizer.record_task_result(task_id, usage, outcome)
-        if executor.amounts is None or usage.peak_rss_bytes > executor.amounts.memory_bytes:
-            self._dispatch.foresight.outgrew(task_id, usage.peak_rss_bytes)
-        self._recorder.record(
-            events.AttemptFinished,
-            task_id=task_id,
-            attempt=attempt,
-            worker_id=executor.worker_id,
-            executor_id=executor.executor_id,
-            outcome=outcome,
-            usage=usage,
-            cause=cause,
-        )
-
-    def _settle(self, task_id: str, outcome: Outcome, wall_s: float, message: str) -> None:
-        if self._accounts.settle(task_id, outcome):
-            self._recorder.record(
-                events.TestFinished,
-                task_id=task_id,
-                outcome=outcome,
-                attempts=self._accounts.attempts(task_id),
-                wall_s=wall_s,
-                message=message,
-            )
-
-    def refuse(self, task_id: str, message: str) -> None:
-        """No worker can run the test: it ends as an error."""
-        self._settle(task_id, Outcome.ERROR, 0.0, message)
-        self._delivery.put_failure(task_id, "", message, 0.0)
+    def _heeded(self, executor_id: str) -> Executor | None:
+        """Return the executor, unless it is gone or what it says counts no more."""
+        executor = self._dispatch.crew.get(executor_id)
+        return executor if executor is not None and not executor.doomed else None
 
     def _on_teardown(self, late: seen.TeardownReported) -> None:
         if self._accounts.spoil(late.task_id):
@@ -130,7 +100,7 @@ class Observer:
         self._delivery.put_late(late.task_id, late.executor_id, late.report)
 
     def _on_batch_ended(self, ended: seen.BatchEnded) -> None:
-        executor = self._dispatch.crew.get(ended.executor_id)
+        executor = self._heeded(ended.executor_id)
         if executor is not None:
             self._dispatch.batch_ended(executor, ended.returned)
 
@@ -143,40 +113,28 @@ class Observer:
         executor = self._dispatch.crew.get(exited.executor_id)
         if executor is None:
             return
+        reserved = executor.amounts
         running = self._dispatch.gone(executor)
-        if exited.death is not None:
-            self._bury(executor, running, exited.death)
-        self._delivery.put_end(executor.executor_id, executor.output, self._last_words(executor, exited.death))
+        death = exited.death
+        if death is None and running is not None and not self._dispatch.interrupted:
+            death = Death(exit_code=0)  # it was to end, but not amid a test
+        last_words = ""
+        if death is not None:
+            capacity = self._capacity_of(executor.worker_id)
+            last_words = death_message(death, executor=executor, reserved=reserved, limit_bytes=capacity.memory_bytes)
+            if running is None:
+                self._bury_idle(executor, last_words)
+            elif not self._dispatch.interrupted:  # else we broke the test off: it has no outcome
+                self._recovery.died(executor, running, death, last_words, reserved=reserved, capacity=capacity)
+        self._delivery.put_end(executor.executor_id, executor.output, last_words)
         self._release_if_drained(executor.worker_id)
 
-    def _last_words(self, executor: Executor, death: Death | None) -> str:
-        if death is None:
-            return ""
-        limit = self._capacity_of(executor.worker_id).memory_bytes
-        return death_message(death, executor_id=executor.executor_id, worker_id=executor.worker_id, limit_bytes=limit)
-
-    def _bury(self, executor: Executor, running: str | None, death: Death) -> None:
-        message = self._last_words(executor, death)
-        if running is None:
-            if (not executor.stopping or not self.cut_short) and not self._failed_starts:
-                self._parts.surface.say(f"an executor ended while it ran no test: {message}")
-            self._failed_starts += not executor.finished
-            if self._failed_starts >= _FAILED_STARTS:
-                raise LostError(f"{self._failed_starts} executors in a row ended before their first test: {message}")
-            return
-        if executor.stopping and self.cut_short:  # we broke it off: the test has no outcome
-            return
-        usage = Usage(
-            wall_s=round(self._clock.now() - executor.began_s, 3),
-            peak_rss_bytes=max(0, death.peak_rss_bytes - executor.base_bytes),
-        )
-        self._fail(executor, running, usage, message)
-
-    def _fail(self, executor: Executor, task_id: str, usage: Usage, message: str) -> None:
-        """The test failed with its executor or its worker."""
-        self._finish_attempt(executor, task_id, executor.attempt, Outcome.FAILED, usage, message)
-        self._settle(task_id, Outcome.FAILED, usage.wall_s, message)
-        self._delivery.put_failure(task_id, executor.executor_id, message, usage.wall_s)
+    def _bury_idle(self, executor: Executor, message: str) -> None:
+        if (not executor.stopping or not self.cut_short) and not self._failed_starts:
+            self._parts.surface.say(f"an executor ended while it ran no test: {message}")
+        self._failed_starts += not executor.finished
+        if self._failed_starts >= _FAILED_STARTS:
+            raise LostError(f"{self._failed_starts} executors in a row ended before their first test: {message}")
 
     def _on_stop_asked(self, asked: seen.StopAsked) -> None:
         if not self.cut_short:
@@ -210,7 +168,7 @@ class Observer:
             requeued += len(executor.held)
             running = self._dispatch.gone(executor)
             if running is not None:
-                self._begin_again(executor, running, left.reason)
+                self._recovery.lost(executor, running, left.reason)
             self._delivery.put_end(executor.executor_id, executor.output, left.reason)
         if view is not None:
             self._parts.manager.deregister_worker(left.worker_id)
@@ -221,16 +179,6 @@ class Observer:
         self._parts.pool.left(left.worker_id, left.reason, expected=expected)
         if not self._settings.worker_types and not self.cut_short:
             raise LostError(f"the only worker is gone: {left.reason}")
-
-    def _begin_again(self, executor: Executor, task_id: str, reason: str) -> None:
-        """The test lost its worker through no fault of its own: queue it again, but not for ever."""
-        usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3))
-        if self._accounts.attempts(task_id) >= self._settings.lost_attempts:
-            self._fail(executor, task_id, usage, lost_message(self._accounts.attempts(task_id), reason))
-            return
-        cause = f"worker {executor.worker_id} was lost: {reason}"
-        self._finish_attempt(executor, task_id, executor.attempt, None, usage, cause)
-        self._dispatch.requeue([task_id])
 
     def _on_sampled(self, sampled: seen.WorkerSampled) -> None:
         view = self._view_of(sampled.worker_id)

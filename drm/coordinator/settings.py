@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from drm.coordinator.retries import RetryPolicy
 from drm.model.cluster import WorkerType
 from drm.model.resources import Resources
 from drm.resource_optimizer.kinds import QueueSettings
@@ -16,8 +17,9 @@ class RunSettings:
     ``worker_types`` (none: only those the engine has by itself).
 
     ``grace_s``: how long executors may tear down when a run is cut short; ``teardown_s``: at its normal end.
-    ``start_s``: how long a worker may take to join. ``lost_attempts``: how often a test is begun anew when its
-    worker is lost. ``max_failures``: bad tests after which no other is begun (0: no limit); the surface ends the run.
+    ``start_s``: how long a worker may take to join. ``retries``: when tests are tried again. ``timeout_factor``:
+    how many times as long as when it was slow a test may take (None: as long as it likes). ``max_failures``: bad
+    tests after which no other is begun (0: no limit); the surface ends the run.
     ``counted``: resources of the whole run, by name. ``file_order``: tests are begun in the order of collection.
     """
 
@@ -28,7 +30,8 @@ class RunSettings:
     grace_s: float = 5.0
     teardown_s: float = 300.0
     start_s: float = 300.0
-    lost_attempts: int = 3
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout_factor: float | None = None
     max_failures: int = 0
     counted: Mapping[str, int] = field(default_factory=dict)
     file_order: bool = False

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from drm.model.cluster import WorkerType
+from drm.model.death import DeathKind
 from drm.model.errors import LostError
 from drm.model.observations import Observation, WorkerLeft
 from drm.worker.agent import Agent
@@ -204,8 +205,11 @@ class EmbeddedEngine:
     def interrupt(self, worker_id: str, executor_id: str) -> None:
         self._command(worker_id, ["interrupt", executor_id])
 
-    def kill(self, worker_id: str, executor_id: str, reason: str) -> None:
-        self._command(worker_id, ["kill", executor_id, reason])
+    def kill(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
+        self._command(worker_id, ["kill", executor_id, kind, reason])
+
+    def evict(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
+        self._command(worker_id, ["evict", executor_id, kind, reason])
 
     def release(self, worker_id: str) -> None:
         if worker_id in self._agents:

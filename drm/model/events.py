@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
+from drm.model.death import DeathKind
 from drm.model.errors import ConfigError
 from drm.model.plan import Refusal, ScalingAction, ScalingDecision, Trigger
 from drm.model.resources import Resources
@@ -140,7 +141,10 @@ class AttemptStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Event):
-    """``outcome`` is empty when the attempt ended without one (worker lost); ``cause`` then says why."""
+    """``outcome`` is empty when the attempt ended without one, through no fault of the test.
+
+    ``death`` and ``cause`` say what ended it from outside, where something did.
+    """
 
     task_id: str
     attempt: int
@@ -149,6 +153,7 @@ class AttemptFinished(Event):
     outcome: Outcome | None
     usage: Usage
     cause: str = ""
+    death: DeathKind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +258,8 @@ def _rebuild(name: str, value: Any) -> Any:
             return _VALUE_TYPES[name](**value)
         if name == "outcome" and isinstance(value, str) and value in set(Outcome):
             return Outcome(value)
+        if name == "death" and value is not None:
+            return DeathKind(value)
         if name == "refusals":
             return tuple(Refusal(**item) for item in value)
         if name == "decision":

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from drm.model.death import Death
 from drm.model.memory import MemorySample
 from drm.model.resources import Resources
-from drm.model.work import Death, Outcome, Usage
+from drm.model.work import Outcome, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

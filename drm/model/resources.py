@@ -125,8 +125,8 @@ class Requirements:
 
     @property
     def states_memory(self) -> bool:
-        """Tell whether a marker or the configuration says how much memory: then no forecast overrides it."""
-        return self.source_of("memory") in ("marker", "configuration")
+        """Tell whether a marker, the configuration or a retry says how much memory: then no forecast overrides it."""
+        return self.source_of("memory") in ("marker", "configuration", "retry")
 
     @property
     def forecasts_memory(self) -> bool:

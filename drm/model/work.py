@@ -76,20 +76,6 @@ class Usage:
     peak_rss_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """How an executor ended when it should not have: exit code or signal, memory at the end, why."""
-
-    reason: str
-    exit_code: int | None = None
-    signal: str | None = None
-    peak_rss_bytes: int = 0
-
-    def describe(self) -> str:
-        """Return one line for people."""
-        return self.reason
-
-
 def unique_ids(nodeids: Iterable[str]) -> list[str]:
     """Return one id per collected item: the nodeid, and ``nodeid (2)`` where it comes again.
 

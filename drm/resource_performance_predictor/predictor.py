@@ -94,6 +94,12 @@ class ResourcePerformancePredictor:
             return totals.wall_s / totals.samples
         return self._default.wall_s
 
+    def slow_wall_s(self, task_id: str) -> float | None:
+        """Return the seconds that the test takes when it is slow: the 99th percentile (nearest rank) of the walls
+        that are kept of it, which of so few is the largest; None for a test never seen."""
+        record = self._records.get(task_id)
+        return max(record.walls) if record is not None and record.walls else None
+
     def get_statistics(self) -> PredictorStatistics:
         """Return what has been learnt so far, in numbers."""
         return PredictorStatistics(

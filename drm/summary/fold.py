@@ -197,6 +197,8 @@ class Summarizer:
                     worker_id=event.worker_id,
                     at_s=event.elapsed_s,
                     cause=event.cause,
+                    death=event.death,
+                    is_charged=event.outcome is not None,
                     peak_rss_bytes=usage.peak_rss_bytes,
                 )
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from drm.model.death import DeathKind
 from drm.model.plan import Refusal, ScalingDecision
 from drm.model.resources import ZERO, Resources
 from drm.model.units import format_bytes
@@ -36,13 +37,18 @@ class TestRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interruption:
-    """An attempt that something outside the test ended: its executor or worker died, or a limit was hit."""
+    """An attempt that something outside the test ended: its executor or worker died, or a limit was hit.
+
+    ``is_charged``: it counted against the test; else it was the victim of something else.
+    """
 
     task_id: str
     attempt: int
     worker_id: str
     at_s: float
     cause: str
+    death: DeathKind | None = None
+    is_charged: bool = True
     peak_rss_bytes: int = 0
 
     def describe(self) -> str:

@@ -13,15 +13,18 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from drm.model.death import Death, DeathKind
 from drm.model.errors import LostError
-from drm.worker import probe
+from drm.worker import oom, probe, stacks
 from drm.worker.channel import Channel
+from drm.worker.eviction import Eviction
 from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
 from drm.worker.memory import MemoryWatch, with_children
 from drm.worker.protocol import sample_message
+from drm.worker.pulse import Pulse
 
 _SAMPLE_S = 1.0
 _DEAF_S = 2.0
@@ -31,10 +34,17 @@ _SEND_TIMEOUT_S = 10.0
 @dataclass(slots=True)
 class _Executor:
     channel: Channel
+    stacks: int  # the descriptor of its file
     pid: int = 0
     cpu_s: float = 0.0
-    kill_reason: str = ""
+    owed: int = 0  # batches that it was sent and has not come to the end of
+    in_test: bool = False
+    peak_bytes: int = 0  # the most that was seen of it and its children since its test began
     stopping: bool = False
+    killed_for: DeathKind | None = None
+    kill_reason: str = ""
+    eviction: Eviction | None = None
+    pulse: Pulse = field(default_factory=Pulse)
     deaf_since: float | None = None  # its channel is closed; its end should follow at once
 
 
@@ -42,10 +52,9 @@ class Agent:
     """Carries out commands and emits messages; both are lists whose first item is a name.
 
     Commands: ["spawn", id, workerinput], ["run", id, batch, next task, budget, gpus, cores], ["stop", id],
-    ["kill", id, reason],
-    ["interrupt", id]. Messages: ``joined`` once executors can be spawned; what they send, with the
-    executor's id put second; ["ready", id, pid], ["exited", id, death or None], ["sample", cores, bytes],
-    ["memory", ...], ["left", reason].
+    ["interrupt", id], ["kill", id, kind, reason], ["evict", id, kind, reason]. Messages: ``joined`` once executors
+    can be spawned; what they send, with the executor's id put second; ["ready", id, pid],
+    ["exited", id, death or None], ["sample", cores, bytes], ["memory", ...], ["left", reason].
     """
 
     def __init__(
@@ -64,6 +73,8 @@ class Agent:
         self._emit = emit
         self._executors: dict[str, _Executor] = {}
         self._sampled_at = self._watched_at = time.monotonic()
+        counters = oom.counters()
+        self._ooms = oom.OomWatch(lambda: oom.oom_kills(counters))
 
     def start(self) -> None:
         self._launcher.start(self._selector, self._on_launcher)
@@ -81,26 +92,31 @@ class Agent:
         executor = self._executors.get(executor_id)
         if executor is None:
             return
-        if name == "kill":
-            executor.kill_reason = executor.kill_reason or rest[0]
-            self._launcher.signal(executor_id, signal.SIGKILL)
+        if name in ("kill", "evict"):
+            if executor.killed_for is None:
+                executor.killed_for, executor.kill_reason = DeathKind(rest[0]), rest[1]
+            if name == "kill":
+                self._launcher.signal(executor_id, signal.SIGKILL)
+            else:
+                executor.eviction = executor.eviction or Eviction(time.monotonic())
         elif name == "interrupt":
             executor.stopping = True
             self._launcher.signal(executor_id, signal.SIGINT)
         else:
             executor.stopping = executor.stopping or name == "stop"
+            executor.owed += name == "run"
             try:
                 executor.channel.send([name, *rest])
             except LostError as error:
                 if not executor.channel.closed:  # alive and not reading
-                    self.command(["kill", executor_id, f"it took no message: {error}"])
+                    self.command(["kill", executor_id, DeathKind.HUNG, f"it took no message: {error}"])
 
     def _spawn(self, executor_id: str, given: dict[str, Any]) -> None:
         ours, theirs = socket.socketpair()
-        executor = _Executor(Channel(ours, send_timeout_s=_SEND_TIMEOUT_S))
+        executor = _Executor(Channel(ours, send_timeout_s=_SEND_TIMEOUT_S), stacks.make_file())
         self._executors[executor_id] = executor
         self._selector.register(executor.channel, selectors.EVENT_READ, lambda: self._receive(executor_id))
-        self._launcher.spawn(executor_id, theirs)
+        self._launcher.spawn(executor_id, theirs, executor.stacks)
         theirs.close()
         with suppress(LostError):  # it is gone already, which is told
             executor.channel.send(["given", given])
@@ -113,9 +129,15 @@ class Agent:
             for _, *messages in executor.channel.receive():
                 for name, *rest in messages:
                     self._emit([name, executor_id, *rest])
+                    if name == "begin":
+                        executor.in_test, executor.peak_bytes = True, 0
+                    elif name in ("end", "missing"):
+                        executor.in_test = False
+                    elif name == "idle":
+                        executor.owed -= 1
         except (LostError, TypeError, ValueError) as error:
             executor.channel.closed = True
-            self.command(["kill", executor_id, f"it sent nonsense: {error}"])
+            self.command(["kill", executor_id, DeathKind.CRASH, f"it sent nonsense: {error}"])
         if executor.channel.closed and executor.deaf_since is None:
             executor.deaf_since = time.monotonic()
             self._unregister(executor)
@@ -147,23 +169,35 @@ class Agent:
         if executor is None:
             return
         self._receive(executor_id)  # what it sent before it died comes first
-        self._forget(executor_id)
         code = os.waitstatus_to_exitcode(status)
-        if code == 0 and executor.stopping:
+        if code == 0 and executor.stopping and executor.killed_for is None:
+            self._forget(executor_id)
             self._emit(["exited", executor_id, None])
             return
-        death = {
-            "reason": executor.kill_reason,
-            "exit_code": code if code >= 0 else None,
-            "signal": signal_name(-code) if code < 0 else None,
-            "peak_rss_bytes": peak_kib * 1024,
-        }
-        self._emit(["exited", executor_id, death])
+        death = Death(
+            reason=executor.kill_reason,
+            killed_for=executor.killed_for,
+            exit_code=code if code >= 0 else None,
+            signal=signal_name(-code) if code < 0 else None,
+            peak_rss_bytes=self._peak_of(executor, peak_kib * 1024),
+            oom_kills=self._ooms.claim() if code == -signal.SIGKILL and executor.killed_for is None else 0,
+            stacks=stacks.read(executor.stacks),
+        )
+        self._forget(executor_id)
+        self._emit(["exited", executor_id, asdict(death)])
+
+    def _peak_of(self, executor: _Executor, measured_bytes: int) -> int:
+        """Return the most that it held since its last test began: as the kernel measured it, or as it was seen with
+        its children. What the kernel says of a spawned process begins with the peak of its parent."""
+        if isinstance(self._launcher, SpawnLauncher) and executor.peak_bytes:
+            return executor.peak_bytes
+        return max(measured_bytes, executor.peak_bytes)
 
     def _forget(self, executor_id: str) -> None:
         executor = self._executors.pop(executor_id)
         self._unregister(executor)
         executor.channel.close()
+        os.close(executor.stacks)
 
     def due_in_s(self) -> float:
         """Return the seconds until ``tick`` has something to do."""
@@ -178,18 +212,40 @@ class Agent:
             self._watched_at = now
             self._watch_memory()
             self._watch_channels(now)
+            self._go_on_evicting(now)
+            self._ooms.look(now)
         if now - self._sampled_at >= _SAMPLE_S:
             self._sample(now - self._sampled_at)
             self._sampled_at = now
+            self._feel_pulses(now)
 
     def _watch_channels(self, now: float) -> None:
         """Kill an executor whose channel has closed and that goes on: a test closed its descriptors."""
         for executor_id, executor in self._executors.items():
             if executor.deaf_since is not None and now - executor.deaf_since > _DEAF_S:
-                self.command(["kill", executor_id, "its connection was closed, by a test that closes descriptors"])
+                reason = "its connection was closed, by a test that closes descriptors"
+                self.command(["kill", executor_id, DeathKind.CRASH, reason])
+
+    def _go_on_evicting(self, now: float) -> None:
+        for executor_id, executor in self._executors.items():
+            if executor.eviction is not None:
+                number = executor.eviction.due(now, stacks.written_bytes(executor.stacks))
+                if number is not None:
+                    self._launcher.signal(executor_id, number)
+
+    def _feel_pulses(self, now: float) -> None:
+        for executor_id, executor in self._executors.items():
+            if executor.pid and executor.killed_for is None:
+                state, waits = probe.state_of(executor.pid), executor.owed > 0 and not executor.in_test
+                reason = executor.pulse.look(now, state=state, cpu_s=executor.cpu_s, waits=waits)
+                if reason:
+                    self.command(["kill" if state == "T" else "evict", executor_id, DeathKind.HUNG, reason])
 
     def _watch_memory(self) -> None:
         residents = self._residents()
+        for executor_id, size in residents.items():
+            executor = self._executors[executor_id]
+            executor.peak_bytes = max(executor.peak_bytes, size)
         if residents:
             self._emit(sample_message(self._memory.sample(residents)))
 

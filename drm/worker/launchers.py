@@ -26,7 +26,9 @@ class Launcher(Protocol):
 
     def start(self, selector: selectors.BaseSelector, emit: Emit) -> None: ...
 
-    def spawn(self, executor_id: str, sock: socket.socket) -> None: ...
+    def spawn(self, executor_id: str, sock: socket.socket, stacks: int) -> None:
+        """Start an executor with its channel and the file that it writes its stacks to."""
+        ...
 
     def signal(self, executor_id: str, number: int) -> None: ...
 
@@ -56,11 +58,11 @@ class ZygoteLauncher:
         self._selector, self._emit = selector, emit
         selector.register(self._control, selectors.EVENT_READ, self._receive)
 
-    def spawn(self, executor_id: str, sock: socket.socket) -> None:
-        self._tell(["spawn", executor_id], (sock.fileno(),))
+    def spawn(self, executor_id: str, sock: socket.socket, stacks: int) -> None:
+        self._tell(["spawn", executor_id], (sock.fileno(), stacks))
 
     def signal(self, executor_id: str, number: int) -> None:
-        self._tell(["interrupt" if number == signal.SIGINT else "kill", executor_id])
+        self._tell(["signal", executor_id, int(number)])
 
     def _tell(self, message: list[Any], descriptors: Sequence[int] = ()) -> None:
         if self._control is not None:
@@ -102,7 +104,7 @@ class ZygoteLauncher:
 
 
 class SpawnLauncher:
-    """Starts one interpreter per executor; ``command`` plus the number of the inherited socket."""
+    """Starts one interpreter per executor; ``command`` plus the numbers of the inherited descriptors."""
 
     def __init__(self, command: Sequence[str], environment: Callable[[str], dict[str, str]]) -> None:
         self._command = tuple(command)
@@ -113,10 +115,10 @@ class SpawnLauncher:
         self._selector, self._emit = selector, emit
         emit(["collected"])  # nothing to wait for: every executor collects for itself
 
-    def spawn(self, executor_id: str, sock: socket.socket) -> None:
+    def spawn(self, executor_id: str, sock: socket.socket, stacks: int) -> None:
         process = subprocess.Popen(
-            [*self._command, str(sock.fileno())],
-            pass_fds=(sock.fileno(),),
+            [*self._command, str(sock.fileno()), str(stacks)],
+            pass_fds=(sock.fileno(), stacks),
             stdin=subprocess.DEVNULL,
             env=self._environment(executor_id),
             start_new_session=True,

@@ -18,6 +18,15 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
 
 
+def state_of(pid: int) -> str:
+    """Return the letter that proc(5) has for the state of a process; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
 def proportional_bytes(pid: int) -> int:
     """Return a process's proportional set size (pages it shares are divided among those who share); 0 if it is gone.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from drm.model import observations as seen
+from drm.model.death import Death, DeathKind
 from drm.model.errors import LostError
 from drm.model.memory import MemoryLevel, MemorySample
 from drm.model.resources import Resources
-from drm.model.work import Death, Outcome, Usage
+from drm.model.work import Outcome, Usage
 
 
 def observation(worker_id: str, message: list[Any]) -> seen.Observation:
@@ -77,7 +78,12 @@ def _missing(worker: str, executor: str, task_id: str, attempt: int) -> Any:
 
 
 def _exited(worker: str, executor: str, death: dict[str, Any] | None) -> Any:
-    return seen.ExecutorExited(worker_id=worker, executor_id=executor, death=None if death is None else Death(**death))
+    if death is None:
+        return seen.ExecutorExited(worker_id=worker, executor_id=executor)
+    killed_for = DeathKind(death["killed_for"]) if death["killed_for"] is not None else None
+    return seen.ExecutorExited(
+        worker_id=worker, executor_id=executor, death=Death(**{**death, "killed_for": killed_for})
+    )
 
 
 def sample_message(sample: MemorySample) -> list[Any]:

@@ -1,4 +1,4 @@
-"""An executor in an interpreter of its own: ``python -m drm.worker.spawned SOCKET``.
+"""An executor in an interpreter of its own: ``python -m drm.worker.spawned SOCKET STACKS``.
 
 For platforms without fork, and suites that cannot be forked. It collects for itself.
 The suite and the executor's id come in the environment.
@@ -29,7 +29,7 @@ def environment_for(suite: Suite, executor_id: str) -> dict[str, str]:
     return {**os.environ, SUITE_VARIABLE: suite.to_json(), EXECUTOR_VARIABLE: executor_id}
 
 
-def main(descriptor: int) -> int:
+def main(descriptor: int, stacks: int) -> int:
     die_with_parent()
     die_before_others()
     # Until tests run there is nothing to tear down. Set before the imports that take long.
@@ -38,6 +38,7 @@ def main(descriptor: int) -> int:
     from drm.model.work import unique_ids
     from drm.worker.channel import Channel
     from drm.worker.executor import Executor
+    from drm.worker.stacks import write_on_signal
     from drm.worker.suite import Suite, collect_and
 
     suite = Suite.from_json(os.environ.pop(SUITE_VARIABLE))
@@ -50,6 +51,7 @@ def main(descriptor: int) -> int:
     def loop(session: pytest.Session) -> None:
         items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        write_on_signal(stacks)
         with suppress(KeyboardInterrupt):
             Executor(session, channel, items, max_failures=suite.max_failures).serve(tear_down=False)
 
@@ -60,4 +62,4 @@ def main(descriptor: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(*map(int, sys.argv[1:])))

@@ -16,6 +16,7 @@ from drm.model.work import unique_ids
 from drm.worker.channel import Channel
 from drm.worker.executor import Executor
 from drm.worker.identity import Identity, become_worker, set_worker_input, shed_capture, silence
+from drm.worker.stacks import write_on_signal
 from drm.worker.threads import fork
 from drm.worker.zygote import Zygote
 
@@ -33,7 +34,7 @@ class Suite:
     run_id: str
     executor_count: int
     basetemp: str
-    max_failures: int = 0  # pytest's --maxfail; 0: no limit
+    max_failures: int = 0  # so many end an executor's work (pytest's --maxfail, unless failures are tried again)
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -75,12 +76,13 @@ def run_zygote(session: pytest.Session, suite: Suite, control: socket.socket) ->
     """Become a zygote; never returns."""
     items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
 
-    def serve(executor_id: str, sock: socket.socket) -> None:
+    def serve(executor_id: str, sock: socket.socket, stacks: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the terminal's input is the controller's
         channel = Channel(sock)
         greeting = channel.next()
         if greeting is not None:
             become_worker(session.config, suite.identity(executor_id, greeting[1]))
+            write_on_signal(stacks)
             Executor(session, channel, items, max_failures=suite.max_failures).serve()
 
     Zygote(control, serve).run()

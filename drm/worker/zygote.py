@@ -20,13 +20,13 @@ from typing import NoReturn
 from drm.model.wire import FrameReader, encode_frame
 from drm.worker.linux import adopt_orphans, bury_children, die_before_others, die_with_parent, spread
 
-Serve = Callable[[str, socket.socket], None]
+Serve = Callable[[str, socket.socket, int], None]
 
 _OWN_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
 
 
 class Zygote:
-    """Carries out ["spawn", id] (with one file descriptor), ["kill", id] and ["interrupt", id].
+    """Carries out ["spawn", id] (with two descriptors: its channel, its file for stacks) and ["signal", id, number].
 
     Says ["collected"] first, then answers ["spawned", id, pid] and ["exited", id, wait status, peak resident KiB].
     ``serve`` is run in each fork; it returns when the executor is done.
@@ -83,13 +83,11 @@ class Zygote:
             return False
         self._descriptors += descriptors
         for message in self._reader.feed(data):
-            command, executor_id = message[0], str(message[1])
+            command, executor_id, *rest = message
             if command == "spawn":
-                self._spawn(executor_id, self._descriptors.pop(0))
-            elif command == "kill":
-                self._signal(executor_id, signal.SIGKILL)
-            elif command == "interrupt":
-                self._signal(executor_id, signal.SIGINT)
+                self._spawn(executor_id, self._descriptors.pop(0), self._descriptors.pop(0))
+            elif command == "signal":
+                self._signal(executor_id, *rest)
         return True
 
     def _signal(self, executor_id: str, number: int) -> None:
@@ -100,18 +98,19 @@ class Zygote:
                 else:
                     os.kill(pid, number)
 
-    def _spawn(self, executor_id: str, descriptor: int) -> None:
+    def _spawn(self, executor_id: str, descriptor: int, stacks: int) -> None:
         sock = socket.socket(fileno=descriptor)
         self._forked += 1
         ours = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_executor(executor_id, sock, ours)
+            self._become_executor(executor_id, sock, stacks, ours)
         self._executors[pid] = executor_id
         sock.close()
+        os.close(stacks)
         self._tell(["spawned", executor_id, pid])
 
-    def _become_executor(self, executor_id: str, sock: socket.socket, parent: int) -> NoReturn:
+    def _become_executor(self, executor_id: str, sock: socket.socket, stacks: int, parent: int) -> NoReturn:
         status = 70  # EX_SOFTWARE: the executor itself failed, not a test
         try:
             die_with_parent(parent)
@@ -126,7 +125,7 @@ class Zygote:
             self._control.close()
             self._wake.close()
             self._waker.close()
-            self._serve(executor_id, sock)
+            self._serve(executor_id, sock, stacks)
             status = 0
         except KeyboardInterrupt:  # broken off before its first test, or while it tore down
             status = 0

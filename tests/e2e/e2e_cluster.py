@@ -67,7 +67,7 @@ class Ears:
         self.lines: list[str] = []
         self.statuses: list[Status] = []
 
-    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
         self.delivered[task_id] += 1
 
     def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 from drm.cloud_provider_manager import CloudProviderManager
 from drm.coordinator import Coordinator, Parts, Recorder, RunSettings
 from drm.coordinator.pool import WorkerPool
+from drm.coordinator.retries import RetryPolicy
 from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
 from drm.model import events
 from drm.model import observations as seen
 from drm.model.claims import is_serial, there_is
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerState, WorkerType, WorkerView
+from drm.model.death import Death, DeathKind
 from drm.model.resources import Requirements, Resources, total
-from drm.model.work import Death, Outcome, Task, Usage
+from drm.model.work import Outcome, Task, Usage
 from drm.ports import Status
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import ResourcePerformancePredictor
@@ -26,17 +28,23 @@ from drm.resource_performance_predictor import ResourcePerformancePredictor
 GIB = 2**30
 MACHINE = Resources(cpu_cores=2, memory_bytes=2 * GIB)
 COUNTED = {"license": 2}
+NO_RETRIES = RetryPolicy(crash=0)
 _MOST_POLLS = 20_000
 SMALL = WorkerType(name="small", capacity=Resources(cpu_cores=1, memory_bytes=GIB), provider="scripted")
 
 
 @dataclass(frozen=True)
 class Act:
-    """What a test does: ``die`` and ``hang`` end only with the executor; ``deaf`` ones ignore an interrupt too."""
+    """What a test does: ``die`` and ``hang`` end only with the executor; ``deaf`` ones ignore an interrupt too;
+    ``hog`` is killed by the kernel when it holds ``peak_bytes``. It does so in its first ``times`` attempts."""
 
     seconds: float = 0.02
     how: str = "pass"
     peak_bytes: int = 1000
+    times: int = 1000
+
+    def in_attempt(self, attempt: int) -> Act:
+        return self if attempt <= self.times else Act(self.seconds)
 
 
 @dataclass
@@ -199,7 +207,7 @@ class ScriptedEngine:
         return [seen.AttemptBegan(**who, task_id=task_id, attempt=attempt)]
 
     def _schedule(self, played: Played, task_id: str, attempt: int) -> None:
-        act, life = self.acts.get(task_id, Act()), played.life
+        act, life = self.acts.get(task_id, Act()).in_attempt(attempt), played.life
         if self.chance is not None and self.chance.random() < 0.03:
             self.at(act.seconds / 2, lambda: self.lose(played.worker_id) if played.life == life else [])
 
@@ -207,7 +215,9 @@ class ScriptedEngine:
             if played.life != life:
                 return []
             if act.how == "die":
-                return self.end(played, Death(reason="", signal="SIGSEGV", peak_rss_bytes=7))
+                return self.end(played, Death(signal="SIGSEGV", peak_rss_bytes=7))
+            if act.how == "hog":
+                return self.end(played, Death(signal="SIGKILL", oom_kills=1, peak_rss_bytes=act.peak_bytes))
             played.running = None
             return [self.ended(played, task_id, attempt, act), *self._go_on(played)]
 
@@ -248,11 +258,17 @@ class ScriptedEngine:
         asked = seen.StopAsked(worker_id=worker_id, executor_id=executor_id, kind="interrupt", message="")
         self.at(0.001, lambda: [*([asked] if played.running else []), *self.end(played, None)])
 
-    def kill(self, worker_id: str, executor_id: str, reason: str) -> None:
+    def kill(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
         self.calls.append(("kill", worker_id, executor_id, reason))
+        self._end_for(worker_id, executor_id, Death(killed_for=kind, reason=reason, signal="SIGKILL"))
+
+    def evict(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
+        self.calls.append(("evict", worker_id, executor_id, reason))
+        self._end_for(worker_id, executor_id, Death(killed_for=kind, reason=reason, signal="SIGTERM", stacks="File x"))
+
+    def _end_for(self, worker_id: str, executor_id: str, death: Death) -> None:
         played = self.executors.get((worker_id, executor_id))
         if played is not None:
-            death = Death(reason=reason, signal="SIGKILL", peak_rss_bytes=5)
             self.at(0.001, lambda: self.end(played, death))
 
 
@@ -261,6 +277,7 @@ class ListeningSurface:
     """Implements ``drm.ports.Surface``. ``stop_after``: the test that is to be the last."""
 
     delivered: list[tuple[str, str]] = field(default_factory=list)
+    flaky: dict[str, str] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
     warnings: list[Any] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -268,8 +285,10 @@ class ListeningSurface:
     ended: list[tuple[str, str]] = field(default_factory=list)
     stop_after: str = ""
 
-    def deliver(self, task_id: str, executor_id: str, reports: list[Any]) -> None:
+    def deliver(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
         self.delivered.append((task_id, "reports"))
+        if flaky:
+            self.flaky[task_id] = flaky
 
     def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
         self.delivered.append((task_id, message))
@@ -373,6 +392,8 @@ class Rig:
         types: tuple[WorkerType, ...] = (),
         workers: tuple[int, int] = (0, 0),
         chance: Random | None = None,
+        retries: RetryPolicy = NO_RETRIES,
+        timeout_factor: float | None = None,
     ) -> None:
         self.clock = clock
         self.engine = ScriptedEngine(clock, acts or {}, chance)
@@ -394,6 +415,8 @@ class Rig:
             teardown_s=20.0,
             start_s=5,
             counted=COUNTED,
+            retries=retries,
+            timeout_factor=timeout_factor,
         )
         pool = WorkerPool(
             settings=settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from scripted import Journal, make_task, make_tasks
 
 from drm.coordinator import Recorder
 from drm.coordinator.accounts import Accounts
-from drm.coordinator.crew import Crew
+from drm.coordinator.crew import Crew, Executor
 from drm.coordinator.ending import death_message
 from drm.model import events
+from drm.model.death import Death, DeathKind
 from drm.model.errors import DrmError, DuplicateError
-from drm.model.work import Death, Outcome
+from drm.model.resources import Resources
+from drm.model.work import Outcome
 
 
 def test_an_outcome_is_final() -> None:
@@ -85,14 +88,18 @@ def test_a_sink_that_fails_is_dropped_and_said_so_once(clock: Any) -> None:
 @pytest.mark.parametrize(
     ("death", "words"),
     [
-        (Death(reason="", exit_code=3), "ended with exit code 3"),
-        (Death(reason="", signal="SIGSEGV"), "killed by signal SIGSEGV"),
-        (Death(reason="it used too much", signal="SIGKILL"), "killed: it used too much"),
-        (Death(reason="", signal="SIGKILL", peak_rss_bytes=900), "the kernel probably killed it for memory"),
+        (Death(exit_code=3), "ended with exit code 3"),
+        (Death(signal="SIGSEGV"), "killed by signal SIGSEGV"),
+        (Death(signal="SIGKILL"), "killed by signal SIGKILL"),
+        (Death(signal="SIGKILL", oom_kills=1), "killed by the kernel for memory (signal SIGKILL)"),
+        (Death(killed_for=DeathKind.MEMORY, reason="it used too much", signal="SIGKILL"), "killed: it used too much"),
     ],
 )
 def test_how_an_executor_died_is_said(death: Death, words: str) -> None:
-    message = death_message(death, executor_id="gw1", worker_id="w2", limit_bytes=1000)
+    death = replace(death, peak_rss_bytes=700)
+    executor = Executor(executor_id="gw1", worker_id="w2", base_bytes=50)
+    message = death_message(death, executor=executor, reserved=Resources(memory_bytes=600), limit_bytes=1000)
     assert words in message
-    assert "executor gw1 on worker w2" in message
+    assert "executor gw1 on worker w2; its tests held 650 B at most, with 600 B reserved" in message
+    assert "the worker has 1000 B" in message
     assert ("kernel" in message) == ("kernel" in words)

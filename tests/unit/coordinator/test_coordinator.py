@@ -76,7 +76,7 @@ def test_a_test_past_its_timeout_is_killed_and_the_others_go_on(clock: Any) -> N
     assert "timeout of 1.5 s" in rig.message("m.py::stuck")
     (attempt,) = [e for e in rig.journal.of(events.AttemptFinished) if e.task_id == "m.py::stuck"]
     assert 1.5 <= attempt.usage.wall_s < 2.0
-    assert len([call for call in rig.engine.calls if call[0] == "kill"]) == 1
+    assert len([call for call in rig.engine.calls if call[0] == "evict"]) == 1
 
 
 def test_executors_that_never_start_end_the_run(clock: Any) -> None:
@@ -141,7 +141,7 @@ def test_a_test_that_loses_every_worker_is_given_up(clock: Any) -> None:
     rig.check(tasks)
     assert outcomes.pop("m.py::evil") is FAILED
     assert set(outcomes.values()) == {PASSED}
-    assert "lost 3 times" in rig.message("m.py::evil")
+    assert rig.message("m.py::evil").count("was lost") == 3
 
 
 def test_workers_that_never_start_end_the_run(clock: Any) -> None:

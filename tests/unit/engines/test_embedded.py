@@ -17,6 +17,7 @@ import pytest
 from drm.engines.embedded import EmbeddedEngine
 from drm.model import observations as seen
 from drm.model.cluster import WorkerType
+from drm.model.death import DeathKind
 from drm.model.resources import Resources
 from drm.model.wire import encode_frame
 from drm.model.work import Outcome
@@ -156,7 +157,7 @@ def test_executors_end_in_every_way(make_bench: Callable[..., Bench]) -> None:
         bench.send(f"gw{number}", name, "test_passes")
         bench.wait_for(seen.AttemptBegan, task_id=f"test_tiny.py::{name}")
         if number == 0:
-            bench.engine.kill("w0", "gw0", "it took too long")
+            bench.engine.kill("w0", "gw0", DeathKind.TIMEOUT, "it took too long")
             death = bench.wait_for(seen.ExecutorExited).death
             assert (death.reason, death.signal) == ("it took too long", "SIGKILL")
         elif number == 1:
@@ -172,7 +173,7 @@ def test_executors_end_in_every_way(make_bench: Callable[..., Bench]) -> None:
             assert (asked.kind, asked.message, asked.exit_code) == ("exit", "enough", 7)
     for call in (bench.engine.stop, bench.engine.interrupt, bench.engine.spawn):
         call("w9", "gw9")  # it died meanwhile: no error
-    bench.engine.kill("w0", "gw9", "gone long ago")
+    bench.engine.kill("w0", "gw9", DeathKind.STOPPED, "gone long ago")
 
 
 def test_a_lost_worker_is_told_and_a_released_one_ends(make_bench: Callable[..., Bench]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from drm.model import events
+from drm.model.death import DeathKind
 from drm.model.errors import ConfigError
 from drm.model.plan import Refusal, ScalingAction, ScalingDecision, Trigger
 from drm.model.resources import Resources
@@ -39,6 +40,7 @@ VALUES: dict[str, Any] = {
     "Resources": AMOUNTS,
     "Usage": Usage(wall_s=1.0, cpu_s=0.5, peak_rss_bytes=7),
     "Outcome": Outcome.PASSED,
+    "DeathKind | None": DeathKind.MEMORY,
     "Outcome | None": Outcome.FAILED,
     "ScalingDecision": DECISION,
     "tuple[Refusal, ...]": (Refusal(task_id="a", reason="too large"),),

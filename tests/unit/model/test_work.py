@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from drm.model.cluster import ClusterSnapshot, WorkerState, WorkerView
 from drm.model.resources import Resources
 from drm.model.stages import COMPONENTS, INTEGRATION, STAGES, component_of, stage_named
-from drm.model.work import Death, Forecast, Outcome, Task, unique_ids
+from drm.model.work import Forecast, Outcome, Task, unique_ids
 
 
 def test_an_id_that_comes_again_is_numbered() -> None:
@@ -29,7 +29,6 @@ def test_only_failures_and_errors_are_bad() -> None:
 def test_expected_seconds_come_from_the_forecast() -> None:
     assert Task(task_id="a", scope="a").expected_s == 0
     assert Task(task_id="a", scope="a", forecast=Forecast(wall_s=2.0, memory_bytes=0)).expected_s == 2.0
-    assert Death(reason="killed by SIGKILL").describe() == "killed by SIGKILL"
 
 
 def test_a_snapshot_knows_who_is_ready() -> None:

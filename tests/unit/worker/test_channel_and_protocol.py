@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drm.model import observations as seen
+from drm.model.death import Death, DeathKind
 from drm.model.errors import LostError
 from drm.model.memory import MemoryLevel, MemorySample
 from drm.model.resources import Resources
 from drm.model.wire import FrameReader, encode_frame
-from drm.model.work import Death, Outcome, Usage
+from drm.model.work import Outcome, Usage
 from drm.worker.channel import Channel
 from drm.worker.protocol import joined_message, observation, sample_message
 
@@ -110,10 +113,11 @@ def test_messages_become_observations() -> None:
         reports=[[0]],
         usage=Usage(wall_s=1.0, cpu_s=0.5, peak_rss_bytes=9),
     )
-    death = {"reason": "", "exit_code": 1, "signal": None, "peak_rss_bytes": 3}
-    assert observation("w", ["exited", "gw0", death]) == seen.ExecutorExited(
-        worker_id="w", executor_id="gw0", death=Death(reason="", exit_code=1, peak_rss_bytes=3)
-    )
+    for death in (Death(exit_code=1, peak_rss_bytes=3), Death(killed_for=DeathKind.HUNG, reason="x", signal="SIGKILL")):
+        sent = json.loads(json.dumps(asdict(death)))
+        assert observation("w", ["exited", "gw0", sent]) == seen.ExecutorExited(
+            worker_id="w", executor_id="gw0", death=death
+        )
     assert observation("w", ["exited", "gw0", None]) == seen.ExecutorExited(worker_id="w", executor_id="gw0")
     assert observation("w", ["idle", "gw0", ["a"]]) == seen.BatchEnded(
         worker_id="w", executor_id="gw0", returned=("a",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import select
@@ -16,14 +17,16 @@ from typing import Any
 
 import pytest
 
+from drm.worker import stacks
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher, describe_status
 from drm.worker.linux import descendants_of
+from drm.worker.stacks import write_on_signal
 from drm.worker.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the zygote is used on Linux only")
 
 
-def act(executor_id: str, sock: socket.socket) -> None:
+def act(executor_id: str, sock: socket.socket, stacks: int) -> None:
     """Do what the name says, as a test would."""
     if executor_id.startswith("exit"):
         os._exit(int(executor_id[4:]))
@@ -42,6 +45,9 @@ def act(executor_id: str, sock: socket.socket) -> None:
                 os._exit(0)
     elif executor_id.startswith("large"):
         assert len(b"x" * 200_000_000)
+    elif executor_id.startswith("stacks"):
+        write_on_signal(stacks)
+        sleep_in_c(sock)
     elif executor_id.startswith("wait"):
         try:
             sock.sendall(b"up")
@@ -50,6 +56,15 @@ def act(executor_id: str, sock: socket.socket) -> None:
         except KeyboardInterrupt:
             os._exit(42)
     sock.close()
+
+
+def sleep_in_c(sock: socket.socket) -> None:
+    """Hold the interpreter for ever: no handler of Python's runs meanwhile."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    sock.sendall(b"up")
+    while True:  # pytest has no part in this: a sleep that a signal breaks off is begun again
+        ctypes.PyDLL(None).sleep(600)
 
 
 PROGRAM = f"import os, signal, socket, sys, time\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -70,13 +85,15 @@ class Bench:
         self.launcher = launcher
         self.said: list[list[Any]] = []
         self.sockets: dict[str, socket.socket] = {}
+        self.stacks: dict[str, int] = {}
         self._selector = selectors.DefaultSelector()
         launcher.start(self._selector, self.said.append)
 
     def spawn(self, executor_id: str) -> None:
         ours, theirs = socket.socketpair()
         self.sockets[executor_id] = ours
-        self.launcher.spawn(executor_id, theirs)
+        self.stacks[executor_id] = stacks.make_file()
+        self.launcher.spawn(executor_id, theirs, self.stacks[executor_id])
         theirs.close()
 
     def wait_for(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
@@ -100,6 +117,8 @@ class Bench:
         self.launcher.close()
         for sock in self.sockets.values():
             sock.close()
+        while self.stacks:
+            os.close(self.stacks.popitem()[1])
         self._selector.close()
 
 
@@ -110,7 +129,7 @@ def spawn_command(executor_id: str) -> dict[str, str]:
 def make_spawn() -> SpawnLauncher:
     code = (
         PROGRAM + "import test_zygote; "
-        "test_zygote.act(os.environ['DRM_TEST_ACT'], socket.socket(fileno=int(sys.argv[1])))"
+        "test_zygote.act(os.environ['DRM_TEST_ACT'], socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))"
     )
     return SpawnLauncher((sys.executable, "-c", code), spawn_command)
 
@@ -165,6 +184,19 @@ def test_an_executor_is_killed_or_interrupted(bench: Bench) -> None:
     bench.launcher.signal("nobody", signal.SIGKILL)
     assert bench.status("wait1") == "signal SIGKILL"
     assert bench.status("wait2") == "exit code 42"
+
+
+def test_stacks_are_written_by_a_process_that_python_cannot_reach(bench: Bench) -> None:
+    bench.spawn("stacks")
+    bench.sockets["stacks"].settimeout(15)
+    bench.pid("stacks")
+    assert bench.sockets["stacks"].recv(2) == b"up"
+    bench.launcher.signal("stacks", stacks.STACKS_SIGNAL)
+    bench.wait_for(lambda: "in act" in stacks.read(bench.stacks["stacks"]))
+    assert "in sleep_in_c" in stacks.read(bench.stacks["stacks"])
+    bench.launcher.signal("stacks", signal.SIGKILL)
+    assert bench.status("stacks") == "signal SIGKILL"
+    assert "in sleep_in_c" in stacks.read(bench.stacks["stacks"]), "they outlive the process"
 
 
 def test_close_ends_what_runs(bench: Bench) -> None:

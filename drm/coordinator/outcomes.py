@@ -1,0 +1,88 @@
+"""Writing down how attempts and tests ended: in the accounts, in the record, to the surface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drm.coordinator.accounts import Accounts
+from drm.coordinator.crew import Executor
+from drm.coordinator.delivery import Delivery
+from drm.coordinator.dispatch import Dispatcher
+from drm.coordinator.parts import Parts
+from drm.coordinator.retries import story
+from drm.model import events
+from drm.model.death import DeathKind
+from drm.model.work import Outcome, Usage
+
+
+class Outcomes:
+    """The one way to a test's final outcome."""
+
+    def __init__(self, parts: Parts, accounts: Accounts, dispatch: Dispatcher, delivery: Delivery) -> None:
+        self._parts = parts
+        self._accounts = accounts
+        self._dispatch = dispatch
+        self._delivery = delivery
+
+    def attempt(
+        self,
+        executor: Executor,
+        task_id: str,
+        attempt: int,
+        outcome: Outcome | None,
+        usage: Usage,
+        *,
+        cause: str = "",
+        death: DeathKind | None = None,
+    ) -> None:
+        """One attempt is over. ``cause`` and ``death``: what ended it from outside, if anything did."""
+        self._parts.optimizer.record_task_result(task_id, usage, outcome)
+        if executor.amounts is None or usage.peak_rss_bytes > executor.amounts.memory_bytes:
+            self._dispatch.foresight.outgrew(task_id, usage.peak_rss_bytes)
+        self._parts.recorder.record(
+            events.AttemptFinished,
+            task_id=task_id,
+            attempt=attempt,
+            worker_id=executor.worker_id,
+            executor_id=executor.executor_id,
+            outcome=outcome,
+            usage=usage,
+            cause=cause,
+            death=death,
+        )
+
+    def reported(
+        self, task_id: str, executor_id: str, outcome: Outcome, wall_s: float, message: str, reports: list[Any]
+    ) -> None:
+        """The test told its own end: that is its outcome. One that comes out well after a mishap is flaky."""
+        mishaps = [mishap for mishap in self._accounts.mishaps(task_id) if mishap.is_charged]
+        flaky = ""
+        if mishaps and not outcome.is_bad:
+            flaky = f"{outcome.value} on attempt {self._accounts.attempts(task_id)}; {story(mishaps, numbered=True)}"
+        self._settle(task_id, outcome, wall_s, flaky or message, flaky=bool(flaky))
+        if reports:
+            self._delivery.put_reports(task_id, executor_id, reports, flaky)
+        else:
+            self._delivery.put_failure(task_id, executor_id, message, 0.0)
+
+    def failed(self, task_id: str, executor_id: str, wall_s: float, message: str, details: str = "") -> None:
+        """The test ended without a word of its own; ``details`` is for its report."""
+        self._settle(task_id, Outcome.FAILED, wall_s, message)
+        self._delivery.put_failure(task_id, executor_id, f"{message}\n\n{details}" if details else message, wall_s)
+
+    def refused(self, task_id: str, message: str) -> None:
+        """No worker can run the test: it ends as an error."""
+        self._settle(task_id, Outcome.ERROR, 0.0, message)
+        self._delivery.put_failure(task_id, "", message, 0.0)
+
+    def _settle(self, task_id: str, outcome: Outcome, wall_s: float, message: str, *, flaky: bool = False) -> None:
+        if self._accounts.settle(task_id, outcome):
+            self._parts.recorder.record(
+                events.TestFinished,
+                task_id=task_id,
+                outcome=outcome,
+                attempts=self._accounts.attempts(task_id),
+                wall_s=wall_s,
+                flaky=flaky,
+                message=message,
+            )
