@@ -77,13 +77,15 @@ class PytestSurface:
         self._status.clear()
         hook = self._hook_of(item)
         nodeid, location = item.nodeid, reports[0].location
-        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+        if not self._none_shown:
+            hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         for report, is_plain in zip(reports, plain, strict=True):
             if is_plain and self._nobody_asks:
                 self._reporter._add_stats("", (report,))
             else:
                 hook.pytest_runtest_logreport(report=report)
-        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+        if not self._none_shown:
+            hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
         self._status.restore()
 
     @cached_property
@@ -95,6 +97,19 @@ class PytestSurface:
         hooks = self._config.hook
         listeners = hooks.pytest_runtest_logreport.get_hookimpls() + hooks.pytest_report_teststatus.get_hookimpls()
         return self._reporter is not None and all(entry.function.__module__ in _DEAF for entry in listeners)
+
+    @cached_property
+    def _none_shown(self) -> bool:
+        """Whether nobody wants to know that a test begins or is done: no plugin but pytest's, which shows no names."""
+        hooks, reporter = self._config.hook, self._reporter
+        told = {entry.function.__module__ for entry in hooks.pytest_runtest_logstart.get_hookimpls()}
+        told_later = {entry.function.__module__ for entry in hooks.pytest_runtest_logfinish.get_hookimpls()}
+        return (
+            reporter is not None
+            and not (reporter.showlongtestinfo or reporter.showfspath)
+            and told <= {"_pytest.logging", "_pytest.terminal"}
+            and told_later <= {"_pytest.logging"}  # before pytest 9 the terminal shows progress then
+        )
 
     def _hook_of(self, item: pytest.Item) -> Any:
         """Return ``item.ihook``, found once per module: tests of one share it."""

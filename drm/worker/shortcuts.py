@@ -7,7 +7,7 @@ nothing, where all that counts is pytest's own work: a sixth of an executor's ti
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FunctionType
@@ -20,14 +20,52 @@ def keep_hook_proxies(session: pytest.Session) -> None:
     """Remember per file which conftest.py files its hooks include: no more are loaded once tests run."""
     found: dict[Path, Any] = {}
     look_up = session.gethookproxy
+    direct = _direct_calls(session.config)
 
     def gethookproxy(path: Path) -> Any:
         proxy = found.get(path)
         if proxy is None:
-            proxy = found[path] = look_up(path)
+            proxy = found[path] = _Hooks(look_up(path), direct)
         return proxy
 
     session.gethookproxy = gethookproxy  # type: ignore[method-assign,assignment]
+
+
+class _Hooks:
+    """The hooks of one file; those in ``direct`` without pluggy's way of calling them."""
+
+    def __init__(self, proxy: Any, direct: dict[str, Callable[..., None]]) -> None:
+        self._proxy = proxy
+        self.__dict__.update(direct)
+
+    def __getattr__(self, name: str) -> Any:
+        hook = self.__dict__[name] = getattr(self._proxy, name)
+        return hook
+
+
+def _direct_calls(config: pytest.Config) -> dict[str, Callable[..., None]]:
+    """Return how to call the hooks that tell of a test's progress, where nobody listens but pytest and the executor.
+
+    pytest's logging does nothing in them but remember the phase for live logs, which executors do not show.
+    """
+    calls: dict[str, Callable[..., None]] = {}
+    for name in ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish"):
+        listeners = [
+            entry.function
+            for entry in reversed(getattr(config.hook, name).get_hookimpls())
+            if entry.function.__module__ != "_pytest.logging"
+        ]
+        if all(function.__module__ in ("_pytest.main", "drm.worker.executor") for function in listeners):
+            calls[name] = _one_after_another(listeners)
+    return calls
+
+
+def _one_after_another(functions: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    def call(**arguments: Any) -> None:
+        for function in functions:
+            function(**arguments)
+
+    return call
 
 
 class Locations:
@@ -96,8 +134,8 @@ def catch_logs_directly(config: pytest.Config) -> None:
     from _pytest.logging import caplog_handler_key, caplog_records_key
 
     plugin: Any = config.pluginmanager.get_plugin("logging-plugin")
-    if plugin is None or plugin.log_level is not None:
-        return
+    if plugin is None or plugin.log_level is not None or not hasattr(plugin._runtest_for, "__wrapped__"):
+        return  # before pytest 9 it is a generator, and no context manager
     root, own, shown = logging.getLogger(), plugin.caplog_handler, plugin.report_handler
 
     @contextmanager
@@ -113,5 +151,4 @@ def catch_logs_directly(config: pytest.Config) -> None:
             root.handlers = [handler for handler in root.handlers if handler is not own and handler is not shown]
             item.add_report_section(when, "log", shown.stream.getvalue().strip())
 
-    plugin._runtest_for  # noqa: B018  (must be there to be replaced)
     plugin._runtest_for = runtest_for
