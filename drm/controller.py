@@ -134,7 +134,8 @@ class Controller:
 
     def _run(self, session: pytest.Session) -> None:
         with self._interruptions():
-            self._options = replace(self._options, start_method=self._start_method())
+            left = max(0, self._options.max_failures - session.testsfailed)  # failed collections count too
+            self._options = replace(self._options, start_method=self._start_method(), max_failures=left)
             suite = self._suite(new_run_id())
             nodes = Nodes(self._config, suite, self._status.say)
             if self._options.worker_types:

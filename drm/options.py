@@ -40,13 +40,14 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         _gpus(*option("gpus")),
     )
     executors = _executors(*option("executors"), capacity)
-    debugging = config.getoption("usepdb") or config.getoption("trace", False)
-    if debugging:
-        executors = (0, 0)  # a debugger needs the terminal
+    # A debugger needs the terminal, and "all tests before this one have passed" needs an order.
+    alone = any(config.getoption(name, False) for name in ("usepdb", "trace", "stepwise", "stepwise_skip"))
+    if alone:
+        executors = (0, 0)
     if cpus is None and executors[1] > capacity.cpu_cores:
         capacity = replace(capacity, cpu_cores=executors[1])
     workers, worker_types = _workers(option("workers"), option("worker_type"), capacity)
-    if debugging:
+    if alone:
         workers, worker_types = (0, 0), ()
     start, start_from = option("start")
     if start not in (None, "fork", "spawn"):

@@ -21,9 +21,14 @@ class _Entry:
 
 
 class Accounts:
-    """Every submitted test has one entry; ``counts`` over all of them sums to ``collected``."""
+    """Every submitted test has one entry; ``counts`` over all of them sums to ``collected``.
 
-    def __init__(self) -> None:
+    ``max_failures``: pytest's -x and --maxfail; what ends after so many counts as not run (0: no limit).
+    """
+
+    def __init__(self, *, max_failures: int = 0) -> None:
+        self._max_failures = max_failures
+        self._failures = 0
         self._entries: dict[str, _Entry] = {}
         self._final = 0
         self._bad = 0
@@ -67,11 +72,15 @@ class Accounts:
     def attempts(self, task_id: str) -> int:
         return self._entries[task_id].attempts
 
-    def settle(self, task_id: str, outcome: Outcome) -> bool:
-        """Make the outcome final; False (and nothing changes) where one is final already."""
+    def settle(self, task_id: str, outcome: Outcome, *, failures: int = 0) -> bool:
+        """Make the outcome final; False (and nothing changes) where one is final already, or it comes too late.
+
+        ``failures``: of the test's phases, which pytest counts one by one.
+        """
         entry = self._entries.get(task_id)
-        if entry is None or entry.outcome is not None:
+        if entry is None or entry.outcome is not None or (self.is_full and outcome is not Outcome.NOT_RUN):
             return False
+        self._failures += max(failures, outcome.is_bad)
         entry.outcome = outcome
         self._final += 1
         self._bad += outcome.is_bad
@@ -83,6 +92,7 @@ class Accounts:
         if entry is None or entry.outcome is None:
             return False
         self._bad += not entry.outcome.is_bad
+        self._failures += 1
         entry.outcome = Outcome.ERROR
         return True
 
@@ -101,6 +111,11 @@ class Accounts:
     @property
     def bad(self) -> int:
         return self._bad
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether there are as many failures as the run may have."""
+        return 0 < self._max_failures <= self._failures
 
     def counts(self) -> tuple[tuple[str, int], ...]:
         """Return (outcome, number) for the outcomes there are; tests without one count as not run."""

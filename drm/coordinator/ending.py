@@ -41,15 +41,17 @@ def refusal_message(reason: str) -> str:
 
 def record_end(recorder: Recorder, accounts: Accounts, reason: str) -> None:
     """Settle every test that has no outcome as not run, give the account of the run, and close the record."""
+    why = reason or "the run ended before its turn"
     for task in accounts.open_tasks():
         accounts.settle(task.task_id, Outcome.NOT_RUN)
+        begun = accounts.attempts(task.task_id) > 0
         recorder.record(
             events.TestFinished,
             task_id=task.task_id,
             outcome=Outcome.NOT_RUN,
             attempts=accounts.attempts(task.task_id),
             wall_s=0.0,
-            message=reason or "the run ended before its turn",
+            message=f"it had not ended when the run was stopped: {why}" if begun else why,
         )
     recorder.record(
         events.RunFinished,

@@ -44,7 +44,7 @@ class Coordinator:
         self._largest = largest
         self._recorder = parts.recorder
         self._clock = parts.clock
-        self._accounts = Accounts()
+        self._accounts = Accounts(max_failures=settings.max_failures)
         self._queue = WorkQueue(parts.predictor.expected_wall_s, settings.for_queue(largest))
         self._delivery = Delivery(parts.clock, parts.surface)
         self._dispatch = Dispatcher(
@@ -149,7 +149,7 @@ class Coordinator:
         """Go through one round. For callers that submit while work is under way, or let an idle pool shrink."""
         for observation in self._parts.engine.poll(0.0 if self._delivery else _ROUND_S):
             self._observer.observe(observation)
-        if self._settings.max_failures and self._accounts.bad >= self._settings.max_failures:
+        if self._accounts.is_full:
             self._dispatch.closed = True  # the surface has the last word, when it has been told
         if not self._reason:
             self._dispatch.enforce_timeouts()

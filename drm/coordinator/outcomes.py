@@ -13,6 +13,7 @@ from drm.coordinator.retries import story
 from drm.model import events
 from drm.model.death import DeathKind
 from drm.model.work import Outcome, Usage
+from drm.worker.protocol import failures_in
 
 
 class Outcomes:
@@ -59,7 +60,9 @@ class Outcomes:
         flaky = ""
         if mishaps and not outcome.is_bad:
             flaky = f"{outcome.value} on attempt {self._accounts.attempts(task_id)}; {story(mishaps, numbered=True)}"
-        self._settle(task_id, outcome, wall_s, flaky or message, flaky=bool(flaky))
+        failures = failures_in(reports)
+        if not self._settle(task_id, outcome, wall_s, flaky or message, flaky=bool(flaky), failures=failures):
+            return
         if reports:
             self._delivery.put_reports(task_id, executor_id, reports, flaky)
         else:
@@ -67,22 +70,28 @@ class Outcomes:
 
     def failed(self, task_id: str, executor_id: str, wall_s: float, message: str, details: str = "") -> None:
         """The test ended without a word of its own; ``details`` is for its report."""
-        self._settle(task_id, Outcome.FAILED, wall_s, message)
-        self._delivery.put_failure(task_id, executor_id, f"{message}\n\n{details}" if details else message, wall_s)
+        if self._settle(task_id, Outcome.FAILED, wall_s, message):
+            told = f"{message}\n\n{details}" if details else message
+            self._delivery.put_failure(task_id, executor_id, told, wall_s)
 
     def refused(self, task_id: str, message: str) -> None:
         """No worker can run the test: it ends as an error."""
-        self._settle(task_id, Outcome.ERROR, 0.0, message)
-        self._delivery.put_failure(task_id, "", message, 0.0)
+        if self._settle(task_id, Outcome.ERROR, 0.0, message):
+            self._delivery.put_failure(task_id, "", message, 0.0)
 
-    def _settle(self, task_id: str, outcome: Outcome, wall_s: float, message: str, *, flaky: bool = False) -> None:
-        if self._accounts.settle(task_id, outcome):
-            self._parts.recorder.record(
-                events.TestFinished,
-                task_id=task_id,
-                outcome=outcome,
-                attempts=self._accounts.attempts(task_id),
-                wall_s=wall_s,
-                flaky=flaky,
-                message=message,
-            )
+    def _settle(
+        self, task_id: str, outcome: Outcome, wall_s: float, message: str, *, flaky: bool = False, failures: int = 0
+    ) -> bool:
+        """Make the outcome final, if it may be: what has no outcome, the surface is not told of."""
+        if not self._accounts.settle(task_id, outcome, failures=failures):
+            return False
+        self._parts.recorder.record(
+            events.TestFinished,
+            task_id=task_id,
+            outcome=outcome,
+            attempts=self._accounts.attempts(task_id),
+            wall_s=wall_s,
+            flaky=flaky,
+            message=message,
+        )
+        return True

@@ -64,6 +64,14 @@ def _end(
     )
 
 
+def failures_in(reports: list[Any]) -> int:
+    """Return how many of a test's encoded reports pytest counts as failures."""
+    return sum(
+        isinstance(report, dict) and report.get("outcome") == "failed" and "wasxfail" not in report
+        for report in reports
+    )
+
+
 def _missing(worker: str, executor: str, task_id: str, attempt: int) -> Any:
     return seen.AttemptEnded(
         worker_id=worker,

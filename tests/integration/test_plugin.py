@@ -316,9 +316,48 @@ def test_the_run_stops_after_so_many_failures(project: Project, limit: int) -> N
     ran = project.drm("-q", *options)
     assert ran.code == 1
     counts = ran.account()
-    assert limit <= counts["failed"] < 300, ran.out
-    assert counts["failed"] + counts["not run"] == 300
-    assert re.search(r"^!+ stopping after \d+ failures !+$", ran.out, re.MULTILINE)
+    assert counts == {"failed": limit, "not run": 300 - limit}, ran.out
+    assert ran.counts() == {"failed": limit}
+    assert re.search(rf"^!+ stopping after {limit} failures !+$", ran.out, re.MULTILINE)
+    assert len(project.run("--lf", "--co", "-q").out.split("::")) == limit + 1, "what is recorded as failed"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_that_ends_after_the_last_failure_allowed_is_told(project: Project, mode: str) -> None:
+    """Two tests run side by side until both have begun; then both fail."""
+    project.file(
+        "test_two.py",
+        """
+import pathlib, pytest, time
+
+@pytest.mark.parametrize("n", range(2))
+def test_n(n):
+    pathlib.Path(f"up-{n}").touch()
+    while not all(pathlib.Path(f"up-{other}").exists() for other in range(2)):
+        time.sleep(0.01)
+    assert 0
+""",
+    )
+    ran = project.drm("-x", mode=mode)
+    assert ran.code == 1
+    assert ran.counts() == {"failed": 1}
+    assert ran.account() == {"failed": 1, "not run": 1}
+    (late,) = [test for test in project.results().summary.tests if test.outcome.value == "not_run"]
+    assert late.message == "it had not ended when the run was stopped: stopping after 1 failures"
+
+
+def test_a_failure_of_collection_and_each_of_a_test_count_as_in_pytest(project: Project) -> None:
+    project.file("test_bad.py", "import no_such_module_at_all\n")
+    project.file(
+        "test_two.py",
+        "import pytest\n@pytest.fixture\ndef bad():\n    yield\n    assert 0\n"
+        "def test_a(bad): assert 0\ndef test_b(): assert 0\n",
+    )
+    options = ("--maxfail=3", "--continue-on-collection-errors", "-p", "no:cacheprovider")
+    serial = project.serial(*options)
+    ran = project.drm(*options, "--drm-executors", "1")
+    assert serial.counts() == ran.counts() == {"failed": 1, "error": 2}
+    assert ran.account() == {"failed": 1, "not run": 1}
 
 
 def test_an_import_error_ends_the_run_before_a_test_runs(small: Project) -> None:

@@ -42,6 +42,21 @@ def test_a_late_teardown_spoils_an_outcome_once() -> None:
     assert accounts.bad == 2
 
 
+def test_what_ends_after_the_last_failure_allowed_has_no_outcome() -> None:
+    accounts = Accounts(max_failures=3)
+    accounts.open(make_tasks(5))
+    assert accounts.settle("m.py::t0", Outcome.PASSED)
+    assert accounts.settle("m.py::t1", Outcome.FAILED, failures=2)  # its call and its teardown
+    assert not accounts.is_full
+    assert accounts.spoil("m.py::t0")
+    assert accounts.is_full
+    assert not accounts.settle("m.py::t2", Outcome.FAILED)
+    assert not accounts.settle("m.py::t3", Outcome.PASSED)
+    assert accounts.settle("m.py::t3", Outcome.NOT_RUN)
+    assert accounts.bad == 2
+    assert accounts.counts() == (("failed", 1), ("error", 1), ("not_run", 3))
+
+
 def test_a_test_is_submitted_once() -> None:
     accounts = Accounts()
     accounts.open([make_task("a")])
