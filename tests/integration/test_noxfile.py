@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,12 @@ def test_new_run_leaves_no_old_result(project: Path) -> None:
     assert not (project / "reports/unit/junit.xml").exists()
     assert status_of(project, "unit")["status"] == "failed"
     assert status_of(project, "unit")["exit_code"] == 4  # pytest's code for a wrong command line
+
+
+def test_stages_can_be_collected_together() -> None:
+    """Test files lie in no packages, so that each is imported by its bare name: one name, one file."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []
 
 
 def test_performance_runs_alone() -> None:
