@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -293,10 +294,12 @@ def test_no_more_of_a_counted_resource_than_there_is() -> None:
     assert names(take(queue, "gw3")) == ["t2"]
 
 
-def test_one_serial_test_has_the_run_to_itself_after_all_others() -> None:
+@pytest.mark.parametrize("file_order", [False, True])
+def test_one_serial_test_has_the_run_to_itself_after_all_others(file_order: bool) -> None:
     queue = queue_of(
         *(task(f"alone{n}", seconds=3, scope="s", claims=SERIAL, position=n) for n in range(2)),
         *(task(f"t{n}", seconds=0.06, scope=f"m{n}", position=n) for n in range(2)),
+        file_order=file_order,
     )
     assert [names(take(queue, f"gw{n}")) for n in range(3)] == [["t0"], ["t1"], []]
     queue.release("gw0")
