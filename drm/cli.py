@@ -145,6 +145,8 @@ def _write_status(folder: Path, code: int, run_id: str) -> None:
     """
     import json
 
+    from drm.reporting.files import cannot_write
+
     passed = code in (0, 5)  # 5: there were no tests, which is no failure, and shown as "no tests"
     record = {
         "schema_version": 1,
@@ -158,7 +160,7 @@ def _write_status(folder: Path, code: int, run_id: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "status.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        print(f"drm: cannot write {folder / 'status.json'}: {error.strerror}", file=sys.stderr)
+        print(f"drm: {cannot_write(folder / 'status.json', error)}", file=sys.stderr)
 
 
 def _is_installed() -> bool:

@@ -91,6 +91,15 @@ def test_a_run_that_is_killed_has_nothing_of_the_one_before(folder: Path) -> Non
     assert [path.name for path in (folder / "reports/run").iterdir()] == ["events.ndjson"]
 
 
+def test_a_status_that_cannot_be_written_is_said_with_the_remedy(folder: Path) -> None:
+    (folder / "test_a.py").write_text("def test_a(): pass\n")
+    (folder / "reports/run/status.json").mkdir(parents=True)
+    ran = drm_run(folder)
+    assert ran.returncode == 0
+    assert "drm: reports/run/status.json: cannot be written (Is a directory); move away the file or" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def test_a_wrong_command_line_ends_with_the_code_of_pytest(folder: Path) -> None:
     for wrong in (["reprot"], ["report", "--no-such-option"], ["badges", "--output-dir"]):
         ran = subprocess.run(
