@@ -18,9 +18,9 @@ MIB = 2**20
 MARKED = (("memory", "marker"),)
 
 
-def sampled(used_bytes: int, **residents: int) -> list[seen.Observation]:
+def sampled(used_bytes: int, pressure: float = 0.0, **residents: int) -> list[seen.Observation]:
     level = MemoryLevel(name="the cgroup /job", limit_bytes=2 * GIB, used_bytes=used_bytes)
-    sample = MemorySample(levels=(level,), resident_bytes=tuple(residents.items()))
+    sample = MemorySample(levels=(level,), pressure=pressure, resident_bytes=tuple(residents.items()))
     return [seen.MemorySampled(worker_id="local", sample=sample)]
 
 
@@ -53,6 +53,17 @@ def test_with_memory_short_one_test_runs_at_a_time_and_more_when_there_is_room(c
     assert held.decision.worker_type == "executors of local"
     assert "starting tests is held: 2 GiB of the cgroup /job's 2 GiB are used" in held.decision.reason
     assert [shown.held for shown in rig.surface.shown].count(True) in range(5, 15)
+
+
+def test_while_processes_wait_for_memory_no_second_test_is_started_though_there_is_room(clock: Any) -> None:
+    tasks = make_tasks(60, memory=MIB, sources=MARKED)
+    rig = Rig(clock, {task.task_id: Act(seconds=0.1) for task in tasks})
+    rig.engine.at(1.0, lambda: sampled(GIB, pressure=0.5))
+    rig.engine.at(2.0, lambda: sampled(GIB, pressure=0.01))
+    rig.run(tasks)
+    rig.check(tasks)
+    assert [most_at_once(rig, *span) for span in ((0.2, 0.9), (1.3, 1.9), (2.3, 3.0))] == [2, 1, 2]
+    assert [event.decision.trigger.code for event in decisions(rig)] == ["pressure", "memory"]
 
 
 def test_what_tests_really_use_counts_beside_what_was_reserved(clock: Any) -> None:
