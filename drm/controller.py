@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
 import signal
-import socket
-import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drm.coordinator.accounts import Accounts
 from drm.inline import InlineRun, is_benchmark
+from drm.interruptions import Interruptions
+from drm.launching import choose_start_method, launcher_of, suite_of, tasks_of
 from drm.model.errors import DrmError
-from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task, unique_ids
-from drm.nodes import Nodes, arguments_for_plugins
+from drm.nodes import Nodes
 from drm.options import run_options
 from drm.pytest_surface import PytestSurface, StatusLine
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
-from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.once_files import once_folder, sweep
-from drm.worker.spawned import environment_for
-from drm.worker.suite import Suite, fork_zygote
-from drm.worker.threads import unsafe_threads
+from drm.worker.suite import Suite
 
 _RARELY = 50_000  # new objects from one search for garbage to the next
 
@@ -61,9 +54,8 @@ class Controller:
         self._journal: Journal | None = None
         self._inline: InlineRun | None = None
         self._accounted = False
-        self._current: Run | None = None
-        self._signalled = 0
-        self._alone = False
+        self._interruptions = Interruptions()
+        self._ran_here = False
 
     @property
     def run_id(self) -> str:
@@ -82,32 +74,10 @@ class Controller:
         """Read every test's requirements: a bad marker is a usage error, before anything runs."""
         ids = unique_ids(item.nodeid for item in session.items)
         self._items = dict(zip(ids, session.items, strict=True))
-        cache: dict[Any, Any] = {}
         try:
-            self._tasks = [
-                self._task(task_id, position, item, cache)
-                for position, (task_id, item) in enumerate(self._items.items())
-            ]
+            self._tasks = tasks_of(self._items, self._settings)
         except DrmError as error:
             raise pytest.UsageError(str(error)) from None
-
-    def _task(self, task_id: str, position: int, item: pytest.Item, cache: dict[Any, Any]) -> Task:
-        markers = [mark for mark in item.iter_markers() if mark.name in ("drm", "xdist_group")]
-        key = tuple(map(id, markers))
-        if key not in cache:  # most tests have none, and those of a class share theirs
-            given = [
-                (mark.args, mark.kwargs) if mark.name == "drm" else group_marker(mark.args, mark.kwargs)
-                for mark in markers
-            ]
-            settings = self._settings
-            asked = requirements_of(given, settings.requirements, where=item.nodeid, counted=settings.counted)
-            cache[key] = markers, asked
-        return Task(
-            task_id=task_id,
-            scope=item.nodeid.partition("::")[0],
-            position=position,
-            requirements=cache[key][1],
-        )
 
     # -- the run
 
@@ -131,20 +101,22 @@ class Controller:
         self._inline = InlineRun(self._journal.recorder, Accounts(), ids)
         self._inline.start(self._tasks, self._options.capacity)
         self._config.pluginmanager.register(self._inline, "drm-inline")
+        self._ran_here = True
 
     def _run(self, session: pytest.Session) -> None:
-        with self._interruptions():
+        with self._interruptions.handled():
             left = max(0, self._options.max_failures - session.testsfailed)  # failed collections count too
-            self._options = replace(self._options, start_method=self._start_method(), max_failures=left)
-            suite = self._suite(new_run_id())
+            start_method = choose_start_method(self._options, self._status.say)
+            self._options = replace(self._options, start_method=start_method, max_failures=left)
+            suite = suite_of(self._config, self._options, new_run_id())
             nodes = Nodes(self._config, suite, self._status.say)
             if self._options.worker_types:
                 suite = nodes.collecting()
             surface = PytestSurface(session, self._items, self._status, nodes)
             self._journal = Journal(self._options, run_id=suite.run_id, say=self._status.say)
-            run = self._current = Run(self._options, self._journal, surface, suite)
+            run = Run(self._options, self._journal, surface, suite)
+            self._interruptions.end_orderly = run.coordinator.request_stop
             failure = self._carry_out(run, session, suite)
-            self._current = None
         self._status.end()
         self._raise(session, run, failure)
 
@@ -153,10 +125,10 @@ class Controller:
         failure: BaseException | None = None
         gc.freeze()  # what was collected stays until the end: no search for garbage need look at it
         try:
-            if self._signalled:
+            if self._interruptions.signal:
                 raise KeyboardInterrupt
             if not self._options.worker_types:
-                run.start_local_worker(self._launcher(session, suite))
+                run.start_local_worker(launcher_of(session, suite, self._options))
             alone = {item: task_id for task_id, item in self._items.items() if is_benchmark(item)}
             with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
                 run.submit([task for task in self._tasks if self._items[task.task_id] not in alone])
@@ -168,7 +140,7 @@ class Controller:
             failure = error
             run.coordinator.request_stop(str(error) or "interrupted")
         finally:
-            run.coordinator.close(interrupt=bool(self._signalled or isinstance(failure, KeyboardInterrupt)))
+            run.coordinator.close(interrupt=bool(self._interruptions.signal or isinstance(failure, KeyboardInterrupt)))
         for line in sweep(once_folder(Path(suite.basetemp), suite.run_id)):
             self._status.say(line)
         return failure
@@ -177,75 +149,16 @@ class Controller:
         """Run the benchmarks in this process, to whose plugin they tell what they measured."""
         run.coordinator.retire()
         self._status.say("benchmarks run now in this process, alone, one after another")
-        self._alone = True  # Ctrl-C breaks them off at once, as in a run without DRM
+        self._interruptions.end_orderly = None  # Ctrl-C breaks them off at once, as in a run without DRM
+        self._ran_here = True
         inline.run(session)
-
-    def _suite(self, run_id: str) -> Suite:
-        config = self._config
-        factory = getattr(config, "_tmp_path_factory", None)
-        return Suite(
-            args=(*arguments_for_plugins(config), *map(str, config.invocation_params.args)),
-            cwd=str(config.invocation_params.dir),
-            sys_path=tuple(sys.path),
-            run_id=run_id,
-            executor_count=max(1, self._options.executors[1], self._options.workers[1]),
-            basetemp=str(factory.getbasetemp()) if factory is not None else "",
-            max_failures=0 if self._options.retries.failure else self._options.max_failures,
-        )
-
-    def _start_method(self) -> str:
-        if self._options.start_method is not None:
-            return self._options.start_method
-        if not hasattr(os, "fork") or sys.platform != "linux":
-            return "spawn"
-        threads = unsafe_threads()
-        if threads:
-            self._status.say(
-                f"threads run after collection ({', '.join(threads)}), so that forking is not safe: executors are "
-                "spawned, and each collects for itself (--drm-start fork forks all the same)"
-            )
-        return "spawn" if threads else "fork"
-
-    def _launcher(self, session: pytest.Session, suite: Suite) -> Launcher:
-        if self._options.start_method == "spawn":
-            command = (sys.executable, "-m", "drm.worker.spawned")
-            return SpawnLauncher(command, lambda executor_id: environment_for(suite, executor_id))
-
-        def fork(control: socket.socket, foreign: socket.socket) -> int:
-            return fork_zygote(session, suite, control, foreign)
-
-        return ZygoteLauncher(fork)
-
-    @contextmanager
-    def _interruptions(self) -> Iterator[None]:
-        """Turn the first Ctrl-C (or SIGTERM) into an orderly end, and let the second one through."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(number: int, _frame: object) -> None:
-            if self._signalled:
-                raise KeyboardInterrupt
-            self._signalled = number
-            if self._alone:
-                raise KeyboardInterrupt
-            if self._current is not None:
-                self._current.coordinator.request_stop(f"interrupted by {signal.Signals(number).name}")
-
-        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-        before = [signal.signal(number, handle) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
 
     def _raise(self, session: pytest.Session, run: Run, failure: BaseException | None) -> None:
         """End as pytest would have ended had it run the tests itself."""
         asked = run.coordinator.stop_asked
-        if self._signalled == signal.SIGTERM:
+        if self._interruptions.signal == signal.SIGTERM:
             raise pytest.exit.Exception("terminated by SIGTERM", returncode=128 + signal.SIGTERM)
-        if self._signalled or isinstance(failure, KeyboardInterrupt):
+        if self._interruptions.signal or isinstance(failure, KeyboardInterrupt):
             raise KeyboardInterrupt
         if failure is not None:
             raise pytest.exit.Exception(f"drm: {failure}", returncode=3)
@@ -308,7 +221,7 @@ class Controller:
 
     def pytest_unconfigure(self) -> None:
         self._give_account()  # pytest has no summary for exit codes that are not its own
-        if self._inline is None:  # what follows is pytest's search for garbage that tests left, and none ran here
+        if not self._ran_here:  # what follows is pytest's search for garbage that tests left behind
             gc.freeze()
 
     def _give_account(self) -> None:

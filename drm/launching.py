@@ -1,0 +1,83 @@
+"""From a collected pytest session to what a run is made of: its tasks, its suite and a way to start executors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from drm.model.markers import group_marker, requirements_of
+from drm.model.work import Task
+from drm.nodes import arguments_for_plugins
+from drm.session import RunOptions
+from drm.settings import ProjectSettings
+from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
+from drm.worker.spawned import environment_for
+from drm.worker.suite import Suite, fork_zygote
+from drm.worker.threads import unsafe_threads
+
+
+def tasks_of(items: Mapping[str, pytest.Item], settings: ProjectSettings) -> list[Task]:
+    """Return one task per collected item, in order, with what its markers and the settings ask for.
+
+    ConfigError names the test whose marker is wrong.
+    """
+    asked: dict[tuple[int, ...], Any] = {}
+    tasks = []
+    for position, (task_id, item) in enumerate(items.items()):
+        markers = [mark for mark in item.iter_markers() if mark.name in ("drm", "xdist_group")]
+        key = tuple(map(id, markers))
+        if key not in asked:  # most tests have none, and those of a class share theirs
+            given = [
+                (mark.args, mark.kwargs) if mark.name == "drm" else group_marker(mark.args, mark.kwargs)
+                for mark in markers
+            ]
+            found = requirements_of(given, settings.requirements, where=item.nodeid, counted=settings.counted)
+            asked[key] = markers, found  # the markers are kept, for their ids not to be given to others
+        scope = item.nodeid.partition("::")[0]
+        tasks.append(Task(task_id=task_id, scope=scope, position=position, requirements=asked[key][1]))
+    return tasks
+
+
+def suite_of(config: pytest.Config, options: RunOptions, run_id: str) -> Suite:
+    """Return how another process collects the same tests."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    return Suite(
+        args=(*arguments_for_plugins(config), *map(str, config.invocation_params.args)),
+        cwd=str(config.invocation_params.dir),
+        sys_path=tuple(sys.path),
+        run_id=run_id,
+        executor_count=max(1, options.executors[1], options.workers[1]),
+        basetemp=str(factory.getbasetemp()) if factory is not None else "",
+        max_failures=0 if options.retries.failure else options.max_failures,
+    )
+
+
+def choose_start_method(options: RunOptions, say: Callable[[str], None]) -> str:
+    """Return how executors start: as asked for, or by fork where that is safe."""
+    if options.start_method is not None:
+        return options.start_method
+    if not hasattr(os, "fork") or sys.platform != "linux":
+        return "spawn"
+    threads = unsafe_threads()
+    if threads:
+        say(
+            f"threads run after collection ({', '.join(threads)}), so that forking is not safe: executors are "
+            "spawned, and each collects for itself (--drm-start fork forks all the same)"
+        )
+    return "spawn" if threads else "fork"
+
+
+def launcher_of(session: pytest.Session, suite: Suite, options: RunOptions) -> Launcher:
+    if options.start_method == "spawn":
+        command = (sys.executable, "-m", "drm.worker.spawned")
+        return SpawnLauncher(command, lambda executor_id: environment_for(suite, executor_id))
+
+    def fork(control: socket.socket, foreign: socket.socket) -> int:
+        return fork_zygote(session, suite, control, foreign)
+
+    return ZygoteLauncher(fork)
