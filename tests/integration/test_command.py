@@ -117,12 +117,15 @@ def test_collecting_only_leaves_no_report(folder: Path) -> None:
 
 def test_the_first_failure_ends_the_batch(folder: Path) -> None:
     (folder / "test_a.py").write_text(
-        "import pytest\n@pytest.mark.parametrize('n', range(50))\ndef test_n(n): assert n != 3\n"
+        "import pytest\n@pytest.mark.parametrize('n', range(50))\n"
+        "def test_n(n):\n    open('begun', 'a').write('.')\n    assert n != 3\n"
     )
     drm_run(folder, "--drm-no-report")  # the second run knows that the tests are short, and sends many at once
-    ran = drm_run(folder, "-x", "--drm-executors", "1", "--drm-no-report")
+    (folder / "begun").unlink()
+    ran = drm_run(folder, "-x", "--drm-executors", "1", "--drm-order", "file", "--drm-no-report")
     assert ran.returncode == 1
     assert "drm: 50 tests = 3 passed + 1 failed + 46 not run" in ran.stdout
+    assert (folder / "begun").read_text() == "...."
 
 
 def test_what_late_teardowns_print_is_kept_from_the_terminal(folder: Path) -> None:
