@@ -24,6 +24,7 @@ from drm.options import run_options
 from drm.pytest_surface import PytestSurface, StatusLine
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
+from drm.summary import RunSummary
 from drm.worker.once_files import once_folder, sweep
 from drm.worker.suite import Suite
 
@@ -53,6 +54,7 @@ class Controller:
         self._tasks: list[Task] = []
         self._journal: Journal | None = None
         self._inline: InlineRun | None = None
+        self._summary: RunSummary | None = None
         self._accounted = False
         self._interruptions = Interruptions()
         self._ran_here = False
@@ -152,6 +154,8 @@ class Controller:
         self._interruptions.end_orderly = None  # Ctrl-C breaks them off at once, as in a run without DRM
         self._ran_here = True
         inline.run(session)
+        if session.shouldfail or session.shouldstop:
+            run.coordinator.request_stop(str(session.shouldfail or session.shouldstop))
 
     def _raise(self, session: pytest.Session, run: Run, failure: BaseException | None) -> None:
         """End as pytest would have ended had it run the tests itself."""
@@ -202,17 +206,21 @@ class Controller:
 
     def _finish_record(self, session: pytest.Session, exitstatus: int) -> None:
         if self._inline is not None:
-            reason = str(session.shouldfail or session.shouldstop or "")
-            self._inline.finish(reason or ("interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else ""))
-        self._write_results(int(exitstatus))
+            ended = "" if exitstatus in (0, 1) else f"the session ended with exit code {int(exitstatus)}"
+            self._inline.finish(str(session.shouldfail or session.shouldstop or ended))
+        if self._journal is not None:
+            self._summary = self._journal.summary()
+            if self._summary.doubts:  # told in the closing lines
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+            self._write_results(self._summary, int(session.exitstatus))
 
-    def _write_results(self, exit_code: int) -> None:
-        if self._journal is None or self._options.report_dir is None:
+    def _write_results(self, summary: RunSummary, exit_code: int) -> None:
+        if self._options.report_dir is None:
             return
         from drm.reporting.results import write_results
 
         try:
-            write_results(self._journal.summary(), self._options.report_dir / "results.json", exit_code=exit_code)
+            write_results(summary, self._options.report_dir / "results.json", exit_code=exit_code)
         except DrmError as error:
             self._status.say(str(error))
 
@@ -225,10 +233,10 @@ class Controller:
             gc.freeze()
 
     def _give_account(self) -> None:
-        if self._journal is None or self._accounted or self._config.get_verbosity() < -1:
+        if self._summary is None or self._accounted or self._config.get_verbosity() < -1:
             return
         from drm.reporting.terminal import closing_lines
 
         self._accounted = True
-        for line in closing_lines(self._journal.summary()):
+        for line in closing_lines(self._summary):
             self._status.say(line)

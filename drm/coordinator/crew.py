@@ -16,7 +16,8 @@ class Executor:
 
     ``base_bytes``: what it held when it was ready to run its first test (0: not known yet). ``doomed``: its end
     was ordered. What it says from then on counts no more, so that the test which that was for is blamed, and
-    not one that it may begin in its last moments.
+    not one that it may begin in its last moments. ``broken_off``: its test ended the run (KeyboardInterrupt,
+    ``pytest.exit``), which ends it too.
     """
 
     executor_id: str
@@ -28,6 +29,7 @@ class Executor:
     began_s: float = 0.0
     timeout: Timeout | None = None
     doomed: bool = False
+    broken_off: bool = False
     batches: int = 0
     amounts: Resources | None = None
     gpus: tuple[int, ...] = ()

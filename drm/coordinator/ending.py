@@ -24,8 +24,8 @@ def death_message(death: Death, *, executor: Executor, reserved: Resources | Non
         cause = f"the process ended with exit code {death.exit_code}"
     promised = f", with {format_bytes(reserved.memory_bytes)} reserved" if reserved is not None else ""
     return (
-        f"{cause} (executor {executor.executor_id} on worker {executor.worker_id}; its tests held "
-        f"{format_bytes(executor.used_bytes(death.peak_rss_bytes))} at most{promised}; "
+        f"{cause} (executor {executor.executor_id} on worker {executor.worker_id}; the memory of its tests peaked at "
+        f"{format_bytes(executor.used_bytes(death.peak_rss_bytes))}{promised}; "
         f"the worker has {format_bytes(limit_bytes)})"
     )
 

@@ -118,7 +118,8 @@ class Observer:
         reserved = executor.amounts
         running = self._dispatch.gone(executor)
         death = exited.death
-        if death is None and running is not None and not self._dispatch.interrupted:
+        broken_off = executor.broken_off or self._dispatch.interrupted
+        if death is None and running is not None and not broken_off:
             death = Death(exit_code=0)  # it was to end, but not amid a test
         last_words = ""
         if death is not None:
@@ -126,7 +127,7 @@ class Observer:
             last_words = death_message(death, executor=executor, reserved=reserved, limit_bytes=capacity.memory_bytes)
             if running is None:
                 self._bury_idle(executor, last_words)
-            elif not self._dispatch.interrupted:  # else we broke the test off: it has no outcome
+            elif not broken_off:  # else the test has no outcome
                 self._recovery.died(executor, running, death, last_words, reserved=reserved, capacity=capacity)
         self._delivery.put_end(executor.executor_id, executor.output, last_words)
         self._release_if_drained(executor.worker_id)
@@ -139,6 +140,9 @@ class Observer:
             raise LostError(f"{self._failed_starts} executors in a row ended before their first test: {message}")
 
     def _on_stop_asked(self, asked: seen.StopAsked) -> None:
+        executor = self._dispatch.crew.get(asked.executor_id)
+        if executor is not None and asked.kind in ("exit", "interrupt"):
+            executor.broken_off = True
         if not self.cut_short:
             self.asked = asked
             self._stop(asked.message or f"a test asked for it ({asked.kind})")

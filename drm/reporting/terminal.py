@@ -59,13 +59,17 @@ def closing_lines(summary: RunSummary) -> list[str]:
         lines.append("drm: the run did not finish" + (f": {one_line(summary.reason)}" if summary.reason else ""))
     elif summary.reason and summary.count(Outcome.NOT_RUN):
         lines.append(f"drm: the run was cut short: {one_line(summary.reason)}")
-    for group in (_interruptions(summary), _refusals(summary), _not_run(summary), _denials(summary)):
+    lines.extend(
+        f"drm: THE ACCOUNT DOES NOT ADD UP: {one_line(doubt)}; this is an error of DRM" for doubt in summary.doubts
+    )
+    for group in (_flaky(summary), _interruptions(summary), _refusals(summary), _not_run(summary), _denials(summary)):
         lines.extend(_capped(group))
     return lines
 
 
 def _account(summary: RunSummary) -> str:
-    parts = [f"{plural(summary.collected, 'test')} = {counts_text(summary)}"]
+    flaky = f" ({summary.flaky} flaky)" if summary.flaky else ""
+    parts = [f"{plural(summary.collected, 'test')} = {counts_text(summary)}{flaky}"]
     if summary.executors:
         parts.append(_where(summary))
     parts.append(format_duration(summary.wall_s))
@@ -74,9 +78,6 @@ def _account(summary: RunSummary) -> str:
         parts.append(f"{work_s / summary.wall_s:.1f} tests at a time on average")
     if summary.cost_usd:
         parts.append(f"{summary.cost_usd:.4f} USD")
-    flaky = sum(test.flaky for test in summary.tests)
-    if flaky:
-        parts.append(f"{flaky} flaky")
     return "; ".join(parts)
 
 
@@ -87,12 +88,23 @@ def _where(summary: RunSummary) -> str:
     return plural(summary.executors, "executor") + (f" on {plural(workers, 'worker')}" if workers else "")
 
 
+def _flaky(summary: RunSummary) -> list[str]:
+    """Name those that are no news in the list of what was interrupted: they failed by themselves at first."""
+    interrupted = {event.task_id for event in summary.interruptions}
+    return [
+        f"drm: {one_line(test.task_id, 160)} is flaky: {one_line(test.message, 300)}"
+        for test in summary.tests
+        if test.flaky and test.task_id not in interrupted
+    ]
+
+
 def _interruptions(summary: RunSummary) -> list[str]:
     outcomes = {test.task_id: test for test in summary.tests}
 
     def line(event: Interruption) -> str:
         test = outcomes.get(event.task_id)
         end = test.outcome.value.replace("_", " ") if test is not None else "unknown"
+        end += " (flaky)" if test is not None and test.flaky else ""
         return (
             f"drm: {one_line(event.task_id, 160)}: attempt {event.attempt} on {event.worker_id}: "
             f"{one_line(event.describe(), 300)}; in the end: {end}"

@@ -34,6 +34,7 @@ from drm.model.events import (
 )
 from drm.model.plan import Refusal
 from drm.model.work import Outcome
+from drm.summary.audit import doubts
 from drm.summary.sofar import ExecutorsSoFar, TestSoFar, record_of, series_of
 from drm.summary.values import Allocations, InstanceRecord, Interruption, RunSummary, ScalingRecord, WorkerRecord
 
@@ -56,6 +57,8 @@ class Summarizer:
     def __init__(self) -> None:
         self._facts: dict[str, Any] = {}
         self._last_s = 0.0
+        self._told: RunFinished | None = None
+        self._twice: list[str] = []
         self._tests: dict[str, TestSoFar] = {}
         self._sums = [0.0, 0.0, 0.0, 0.0]  # reserved cpu, used cpu, reserved bytes, used bytes; all times seconds
         self._reserved: dict[tuple[str, int], tuple[float, int]] = {}
@@ -205,6 +208,8 @@ class Summarizer:
 
     def _test_finished(self, event: TestFinished) -> None:
         test = self._test(event)
+        if test.finished is not None:
+            self._twice.append(event.task_id)
         test.finished, test.finished_s = event, event.elapsed_s
 
     def _teardown_failed(self, event: TeardownFailed) -> None:
@@ -215,6 +220,7 @@ class Summarizer:
         self._facts.setdefault("reason", event.reason)
 
     def _run_finished(self, event: RunFinished) -> None:
+        self._told = event
         self._facts.update(finished=True, wall_s=event.wall_s, reason=event.reason or self._facts.get("reason", ""))
 
     def summary(self) -> RunSummary:
@@ -225,6 +231,7 @@ class Summarizer:
             **{"wall_s": self._last_s, **self._facts},
             tests=tests,
             counts=tuple((outcome.value, tally[outcome]) for outcome in Outcome),
+            doubts=doubts(tally, self._told, twice=tuple(self._twice), reason=self._facts.get("reason", "")),
             executors=self._executors.most(self._samples.values()),
             interruptions=tuple(self._interruptions),
             allocations=self._allocations(),

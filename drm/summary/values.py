@@ -145,6 +145,7 @@ class RunSummary:
     """A run, finished or not (``finished``: RunFinished was seen).
 
     ``counts`` has a number for every outcome; they sum to ``collected``.
+    ``doubts``: what in the account does not add up; empty unless DRM has an error.
     ``planned_s`` and ``lower_bound_s`` are the first plan's makespan and the bound no plan can beat.
     """
 
@@ -164,6 +165,7 @@ class RunSummary:
     reason: str = ""
     tests: tuple[TestRecord, ...] = ()
     counts: tuple[tuple[str, int], ...] = ()
+    doubts: tuple[str, ...] = ()
     executors: int = 0
     interruptions: tuple[Interruption, ...] = ()
     allocations: Allocations = Allocations()
@@ -187,6 +189,11 @@ class RunSummary:
     def bad(self) -> int:
         """Return how many tests failed or had an error."""
         return self.count(Outcome.FAILED) + self.count(Outcome.ERROR)
+
+    @property
+    def flaky(self) -> int:
+        """Return how many tests came out well only when they were tried again."""
+        return sum(test.flaky for test in self.tests)
 
     @property
     def cost_usd(self) -> float:

@@ -65,7 +65,7 @@ class Ran:
 
     def account(self) -> Counter[str]:
         """Return the numbers of DRM's accounting line; their sum is checked."""
-        found = re.search(r"^drm: (\d+) tests? = (.*?)(;|$)", self.out, re.MULTILINE)
+        found = re.search(r"^drm: (\d+) tests? = (.*?)( \(|;|$)", self.out, re.MULTILINE)
         assert found, f"no accounting in:\n{self.out}"
         counts = Counter({name: int(n) for n, name in re.findall(r"(\d+) (errors?|not run|[a-z]+)", found.group(2))})
         counts["error"] += counts.pop("errors", 0)

@@ -115,6 +115,6 @@ def test_how_an_executor_died_is_said(death: Death, words: str) -> None:
     executor = Executor(executor_id="gw1", worker_id="w2", base_bytes=50)
     message = death_message(death, executor=executor, reserved=Resources(memory_bytes=600), limit_bytes=1000)
     assert words in message
-    assert "executor gw1 on worker w2; its tests held 650 B at most, with 600 B reserved" in message
+    assert "executor gw1 on worker w2; the memory of its tests peaked at 650 B, with 600 B reserved" in message
     assert "the worker has 1000 B" in message
     assert ("kernel" in message) == ("kernel" in words)

@@ -63,7 +63,7 @@ def demo(reports: Path) -> Report:
     inner.add(ev.WorkerLost, 4.0, worker_id="w1", reason="killed", requeued=1)
     refusal = Refusal(task_id="t2", reason="8 gpu of 1")
     inner.add(ev.PlanMade, 5.0, allocated=0, refusals=(refusal,), makespan_s=0.0, lower_bound_s=0.0)
-    inner.close(8.0)
+    inner.close(8.0, reason="interrupted")
     write_events(reports / "e2e" / "runs" / "three kinds" / "events.ndjson", inner.events)
     leave(reports / "run", inner, exit_code=1, status="failed")
     totals = {"percent_covered": 93.4, "num_statements": 100, "missing_lines": 7}
