@@ -24,6 +24,7 @@ class Outcomes:
         self._accounts = accounts
         self._dispatch = dispatch
         self._delivery = delivery
+        self._told_missing = False
 
     def attempt(
         self,
@@ -66,7 +67,17 @@ class Outcomes:
         if reports:
             self._delivery.put_reports(task_id, executor_id, reports, flaky)
         else:
+            self._tell_missing(task_id)
             self._delivery.put_failure(task_id, executor_id, message, 0.0)
+
+    def _tell_missing(self, task_id: str) -> None:
+        """Say once what may be the same for many tests."""
+        if not self._told_missing:
+            self._told_missing = True
+            self._parts.surface.say(
+                f"{task_id} was collected here and not by an executor that collected for itself: its id is another one "
+                "in each process. It, and any other such test, is an error; make the ids the same each time"
+            )
 
     def failed(self, task_id: str, executor_id: str, wall_s: float, message: str, details: str = "") -> None:
         """The test ended without a word of its own; ``details`` is for its report."""

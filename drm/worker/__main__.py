@@ -111,6 +111,8 @@ class Worker:
             while True:
                 for key, _ in self._selector.select(min(_POLL_S, agent.due_in_s())):
                     key.data()
+                if self._channel.has_waiting:
+                    self._obey(agent)
                 agent.tick()
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing may break the burying off

@@ -35,17 +35,33 @@ class Channel:
         self.send_bytes(encode_frame(message))
 
     def send_bytes(self, frames: bytes) -> None:
-        """Send encoded frames; waits while the far side is slow, at most ``send_timeout_s`` seconds."""
+        """Send encoded frames; waits while the far side is slow, at most ``send_timeout_s`` seconds.
+
+        Without that limit it reads meanwhile: else two sides that send much at once would wait for each other.
+        """
         view = memoryview(frames)
         while view:
             try:
                 view = view[self._socket.send(view) :]
             except (BlockingIOError, InterruptedError):
-                if not select.select((), (self._socket,), (), self._send_timeout_s)[1]:
-                    raise LostError("the other side does not read") from None
+                self._wait_to_send()
             except OSError as error:
                 self.closed = True
                 raise LostError(f"the other side is gone ({error})") from error
+
+    def _wait_to_send(self) -> None:
+        if self._send_timeout_s is None:
+            if select.select((self._socket,), (self._socket,), ())[0]:
+                self._waiting.extend(self.receive())
+            if self.closed:
+                raise LostError("the other side is gone")
+        elif not select.select((), (self._socket,), (), self._send_timeout_s)[1]:
+            raise LostError("the other side does not read")
+
+    @property
+    def has_waiting(self) -> bool:
+        """Tell whether messages were read while sending; no selector tells of those."""
+        return bool(self._waiting)
 
     def receive(self) -> list[list[Any]]:
         """Return the messages that are there, without waiting."""

@@ -14,8 +14,10 @@ from drm.model.errors import LostError
 from drm.worker.channel import Channel
 from drm.worker.coverage_data import CoverageData
 from drm.worker.gpus import VisibleGpus
+from drm.worker.ground import Ground
 from drm.worker.measure import Meter
 from drm.worker.pools import ThreadPools
+from drm.worker.report_bounds import limit_captured
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
 from drm.worker.shortcuts import Locations, take_shortcuts
 
@@ -56,6 +58,8 @@ class Executor:
         self._max_failures = max_failures or 0  # without -x and --maxfail, pytest gives None
         self._failures = 0
         self._coverage = CoverageData.find()
+        self._ground = Ground(session.config)
+        limit_captured(session.config)
 
     def serve(self, *, tear_down: bool = True) -> None:
         """Run until told to stop, or until nobody listens any more; then tear everything down.
@@ -138,6 +142,7 @@ class Executor:
         self._last = (task_id, item)
         self._announced = self._neighbour(following)
         self._locations.settle(item)
+        self._ground.restore()
         self._meter.start()
         self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._announced)
         usage = self._meter.stop()

@@ -10,6 +10,7 @@ import pytest
 from _pytest.nodes import Node
 
 from drm.model.work import Outcome
+from drm.worker.report_bounds import shorten
 
 _PLAIN_FIELDS = frozenset(
     pytest.TestReport("", ("", None, ""), {}, "passed", None, "call", duration=0.0, start=0.0, stop=0.0).__dict__
@@ -45,7 +46,7 @@ class ReportEncoder:
             if report.when == "setup":
                 return [0, round(report.duration, 7), round(report.start, 6), report.location]
             return [1 if report.when == "call" else 2, round(report.duration, 7), round(report.start, 6)]
-        return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        return shorten(self._config.hook.pytest_report_to_serializable(config=self._config, report=report))
 
 
 def is_plain_fixture_phase(encoded: Any) -> bool:

@@ -6,6 +6,7 @@ The suite and the executor's id come in the environment.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -62,4 +63,10 @@ def main(descriptor: int, stacks: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    _code = main(*map(int, sys.argv[1:]))
+    # sys.exit would wait for threads that tests left running.
+    atexit._run_exitfuncs()
+    for _stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            _stream.flush()
+    os._exit(_code)

@@ -71,6 +71,36 @@ def test_large_messages_pass_while_the_far_side_reads(pair: tuple[Channel, Chann
     assert got == [message]
 
 
+def test_two_sides_that_send_much_at_once_do_not_wait_for_each_other() -> None:
+    """The far side reads nothing until it has sent all of its own."""
+    ours, theirs = socket.socketpair()
+    below, above = Channel(ours), Channel(theirs, send_timeout_s=10)
+    message = ["large", "x" * 5_000_000]
+    got: list[Any] = []
+
+    def both() -> None:
+        above.send(message)
+        got.append(above.next())
+
+    thread = threading.Thread(target=both, daemon=True)
+    thread.start()
+    below.send(message)
+    thread.join(15)
+    assert got == [message]
+    assert below.has_waiting or below.next() == message
+    below.close()
+    above.close()
+
+
+def test_a_value_without_a_repr_is_sent_in_other_words() -> None:
+    class Hostile:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    (message,) = FrameReader().feed(encode_frame(["x", Hostile()]))
+    assert message == ["x", "<RuntimeError in repr of Hostile object>"]
+
+
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_no_bytes_raise_anything_but_lost(chunks: list[bytes]) -> None:
     reader = FrameReader()
