@@ -122,7 +122,8 @@ def test_the_first_failure_ends_the_batch(folder: Path) -> None:
     )
     drm_run(folder, "--drm-no-report")  # the second run knows that the tests are short, and sends many at once
     (folder / "begun").unlink()
-    ran = drm_run(folder, "-x", "--drm-executors", "1", "--drm-order", "file", "--drm-no-report")
+    options = ("-x", "--drm-executors", "1", "-p", "no:randomly")  # that plugin is there where those of others are
+    ran = drm_run(folder, *options, "--drm-no-report")
     assert ran.returncode == 1
     assert "drm: 50 tests = 3 passed + 1 failed + 46 not run" in ran.stdout
     assert (folder / "begun").read_text() == "...."
