@@ -161,20 +161,32 @@ def test_a_crash_is_tried_again_and_is_flaky_when_it_passes(clock: Any) -> None:
 
 
 def test_a_second_attempt_has_its_executor_for_itself(clock: Any) -> None:
-    tasks = make_tasks(200)
-    rig = Rig(clock, {"m.py::t5": Act(0.5, how="die")}, retries=RetryPolicy(crash=3))
-    held: list[set[str]] = []
+    """It is sent alone, and nothing is sent after it: what it may take along with it is nobody else's."""
+    again = make_task("again")
+    tasks = [again, *(make_task(f"t{n}", scope=f"m{n % 20}.py") for n in range(400))]
+    rig = Rig(clock, {again.task_id: Act(0.04, how="die", times=2)}, retries=RetryPolicy(crash=3))
+    for task in tasks:  # short, so that executors are sent their next batch early; this one first, as the longest
+        wall_s = 0.04 if task is again else 0.001
+        for _ in range(3):
+            rig.predictor.record_task_execution(task.task_id, Usage(wall_s=wall_s), PASSED)
+    beside: list[set[str]] = []
     send = rig.engine.send
 
     def look(worker_id: str, executor_id: str, batch: Any, *rest: Any) -> None:
-        if any(task_id == "m.py::t5" and attempt > 1 for task_id, attempt in batch):
-            held.append({task_id for task_id, _ in batch})
+        names = {task_id for task_id, _ in batch}
+        if (again.task_id, 2) in batch or (again.task_id, 3) in batch:
+            beside.append(names - {again.task_id})
+        elif (
+            rig.engine.executors[worker_id, executor_id].running == again.task_id
+            and len([e for e in rig.journal.of(events.AttemptStarted) if e.task_id == again.task_id]) > 1
+        ):
+            beside.append(names)
         send(worker_id, executor_id, batch, *rest)
 
     rig.engine.send = look  # type: ignore[method-assign]
-    rig.run(tasks)
+    assert set(rig.run(tasks).values()) == {PASSED}
     rig.check(tasks)
-    assert held == [{"m.py::t5"}] * 3
+    assert beside == [set(), set()]
 
 
 def test_failures_are_tried_again_only_when_asked(clock: Any) -> None:
