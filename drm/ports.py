@@ -124,6 +124,10 @@ class Surface(Protocol):
 
     def deliver_warning(self, data: dict[str, Any]) -> None: ...
 
+    def show_line(self, executor_id: str, test: str, line: str) -> None:
+        """Show a line that a test has just written."""
+        ...
+
     def executor_starts(self, executor_id: str) -> dict[str, Any]:
         """Return what an executor about to be started is to find in ``config.workerinput``."""
         ...

@@ -94,6 +94,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="end a test that takes more than K times as long as when it was slow before (default: off)",
     )
+    add("--drm-live", action="store_true", default=False, help="show each line that a test prints while it runs")
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
 
 

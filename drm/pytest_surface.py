@@ -70,6 +70,9 @@ class PytestSurface:
     def say(self, line: str) -> None:
         self._status.say(line)
 
+    def show_line(self, executor_id: str, test: str, line: str) -> None:
+        self._status.write(f"[{executor_id} {test}] {line}" if test else f"[{executor_id}] {line}")
+
     def show_status(self, status: Status) -> None:
         self._status.show(status)
 
@@ -189,11 +192,15 @@ class StatusLine:
         self._line = ""
 
     def say(self, line: str) -> None:
+        self.write(line if line.startswith("drm:") else f"drm: {line}")
+
+    def write(self, line: str) -> None:
+        """Write a line of its own."""
         if self._reporter is not None:
             self.clear()
             if self._reporter._tw.width_of_current_line:
                 self._reporter._tw.line()
-            self._reporter.write_line(line if line.startswith("drm:") else f"drm: {line}")
+            self._reporter.write_line(line)
 
     def _raw(self, text: str) -> None:
         self._reporter._tw._file.write(text)

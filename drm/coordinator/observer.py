@@ -60,6 +60,7 @@ class Observer:
             seen.ExecutorExited: self._on_exited,
             seen.TeardownReported: self._on_teardown,
             seen.WarningRecorded: lambda warning: delivery.put_warning(warning.data),
+            seen.LinePrinted: lambda said: parts.surface.show_line(said.executor_id, said.test, said.line),
             seen.OutputGiven: self._on_output,
             seen.StopAsked: self._on_stop_asked,
             seen.WorkerJoined: self._on_joined,

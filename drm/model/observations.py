@@ -116,6 +116,15 @@ class WarningRecorded(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinePrinted(Observation):
+    """A line of output, as it was written; ``test`` is empty between tests."""
+
+    executor_id: str
+    test: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputGiven(Observation):
     """What plugins in an executor that ends leave for the controller (``config.workeroutput``)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -15,6 +16,7 @@ from drm.worker.channel import Channel
 from drm.worker.coverage_data import CoverageData
 from drm.worker.gpus import VisibleGpus
 from drm.worker.ground import Ground
+from drm.worker.live import show_live
 from drm.worker.measure import Meter
 from drm.worker.pools import ThreadPools
 from drm.worker.report_bounds import limit_captured
@@ -59,6 +61,9 @@ class Executor:
         self._failures = 0
         self._coverage = CoverageData.find()
         self._ground = Ground(session.config)
+        self._sending = threading.Lock()  # tests may print from any thread
+        if session.config.getoption("drm_live", False):
+            show_live(session.config, self._show)
         limit_captured(session.config)
 
     def serve(self, *, tear_down: bool = True) -> None:
@@ -200,7 +205,16 @@ class Executor:
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
-        self._channel.send(["many", *outgoing])
+        with self._sending:
+            self._channel.send(["many", *outgoing])
+
+    def _show(self, test: str, line: str) -> None:
+        if self._sending.acquire(timeout=1):  # not for ever: a signal's handler may print while we send
+            try:
+                with suppress(LostError):
+                    self._channel.send(["many", ["live", test, line]])
+            finally:
+                self._sending.release()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Iterator[None]:

@@ -132,6 +132,9 @@ _READERS: dict[str, Any] = {
         worker_id=worker, executor_id=executor, task_id=task, message=message, report=report
     ),
     "warning": lambda worker, executor, data: seen.WarningRecorded(worker_id=worker, executor_id=executor, data=data),
+    "live": lambda worker, executor, test, line: seen.LinePrinted(
+        worker_id=worker, executor_id=executor, test=test, line=line
+    ),
     "output": lambda worker, executor, output: seen.OutputGiven(worker_id=worker, executor_id=executor, output=output),
     "ask": lambda worker, executor, kind, text, code: seen.StopAsked(
         worker_id=worker, executor_id=executor, kind=kind, message=text, exit_code=code

@@ -80,6 +80,15 @@ class Ears:
     def deliver_warning(self, data: dict[str, Any]) -> None:
         """Nothing to keep."""
 
+    def executor_starts(self, executor_id: str) -> dict[str, Any]:
+        return {"workerid": executor_id}
+
+    def executor_ended(self, executor_id: str, output: dict[str, Any], error: str) -> None:
+        """Nothing to keep."""
+
+    def show_line(self, executor_id: str, test: str, line: str) -> None:
+        """Nothing to keep."""
+
     def stop_wanted(self) -> str:
         return ""
 
@@ -96,7 +105,9 @@ class Cluster:
     def __init__(self, folder: Path, record: Path, *, most: int) -> None:
         suite_file = folder / "test_load.py"
         suite_file.write_text(SUITE, encoding="utf-8")
-        (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n", encoding="utf-8")
+        # Where they are installed: plugins that want to be greeted by a controller's plugin, and here is none.
+        addopts = "-p no:cacheprovider -p no:rerunfailures -p no:randomly"
+        (folder / "pytest.ini").write_text(f"[pytest]\naddopts = {addopts}\n", encoding="utf-8")
         options = RunOptions(
             executors=(1, 1),
             workers=(1, most),

@@ -299,6 +299,9 @@ class ListeningSurface:
     def deliver_warning(self, data: dict[str, Any]) -> None:
         self.warnings.append(data)
 
+    def show_line(self, executor_id: str, test: str, line: str) -> None:
+        self.said.append(line)
+
     def executor_starts(self, executor_id: str) -> dict[str, Any]:
         return {"workerid": executor_id}
 
