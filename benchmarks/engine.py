@@ -5,8 +5,8 @@
     python -m benchmarks.engine --executors 8 --modes serial,load,drm --suite --pyargs networkx -k test_dag
 
 Times of one machine at different moments do not compare, so all run in turn, and the ratios are
-medians over the rounds. A first turn is not timed: in it memory is sampled, and DRM and pytest fill
-their caches and DRM its history, so what is timed is a second run. Memory is the largest sum of the
+medians over the rounds. A first turn is not timed: in it memory is sampled, outcomes are written, and
+pytest fills its caches and DRM its history, so what is timed is a second run. Memory is the largest sum of the
 proportional set sizes of all processes. Outcomes are compared with the serial run's, test by test.
 """
 
@@ -53,7 +53,9 @@ def compare(
         for turn in range(rounds + 1):
             for mode in modes:
                 junit = Path(folder) / f"{mode}.xml"
-                command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}"]
+                command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+                if not turn:
+                    command.append(f"--junitxml={junit}")
                 taken = measure([*command, *options_of(mode, executors), *arguments], cwd, sample=not turn)
                 if turn:
                     figures[mode].append(taken)

@@ -85,14 +85,17 @@ class ResourcePerformancePredictor:
         return forecasts
 
     def expected_wall_s(self, task_id: str, scope: str) -> float:
-        """Return the seconds that the next attempt will probably take."""
+        """Return the seconds that the next attempt will probably take.
+
+        Of a test never seen: the mean of its module, else of the run, but no less than if the default had been
+        seen once more: a few quick tests do not make a hundred others pass for quick.
+        """
         record = self._records.get(task_id)
         if record is not None and record.walls:
             return median_of_last(record.walls)
         totals = self._scopes.get(scope, self._all)
-        if totals.samples:
-            return totals.wall_s / totals.samples
-        return self._default.wall_s
+        cautious_s = (totals.wall_s + self._default.wall_s) / (totals.samples + 1)
+        return max(cautious_s, totals.wall_s / totals.samples) if totals.samples else cautious_s
 
     def slow_wall_s(self, task_id: str) -> float | None:
         """Return the seconds that the test takes when it is slow: the 99th percentile (nearest rank) of the walls
