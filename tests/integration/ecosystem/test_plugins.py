@@ -136,6 +136,18 @@ def test_n(n, extras, pytestconfig):
     assert n != 4
 """,
     )
+    project.file(
+        "conftest.py",
+        """
+import pathlib, pytest
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    yield
+    if hasattr(session.config, "workerinput") and pathlib.Path("r.html").exists():
+        pathlib.Path("written by an executor").touch()
+""",
+    )
     ran = project.drm(
         "-p", "html", "-p", "html_fixtures", "-p", "metadata", "--html=r.html", "--self-contained-html", "-v", mode=mode
     )
@@ -147,6 +159,7 @@ def test_n(n, extras, pytestconfig):
         assert page.count(f"test_h.py::test_n[{n}]") >= 1
         assert f"output of {n}" in page
     assert ran.out.count("Generated html report") == 1
+    assert not (project.root / "written by an executor").exists()
     assert "pytest_testnodedown failed" not in ran.out
 
 

@@ -82,10 +82,11 @@ def test_two_sides_that_send_much_at_once_do_not_wait_for_each_other() -> None:
         above.send(message)
         got.append(above.next())
 
-    thread = threading.Thread(target=both, daemon=True)
-    thread.start()
-    below.send(message)
-    thread.join(15)
+    threads = [threading.Thread(target=work, daemon=True) for work in (both, lambda: below.send(message))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(8)
     assert got == [message]
     assert below.has_waiting or below.next() == message
     below.close()
