@@ -28,11 +28,8 @@ def test_n(n):
 """
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("capture", ["fd", "no"])
+@pytest.mark.parametrize(("mode", "capture"), [*((mode, "fd") for mode in MODES), ("fork", "no")])
 def test_lines_are_shown_while_the_test_runs(project: Project, mode: str, capture: str) -> None:
-    if (mode, capture) in {("spawn", "no"), ("workers", "no")}:
-        pytest.skip("capture is the same thing there")
     project.file("test_l.py", TESTS)
     running = project.start("--drm-live", f"--capture={capture}", *MODES[mode])
     pattern = r"^\[gw\d test_l\.py::test_n\[0\]\] begin 0 and end$"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from projects import MODES, Project
+from projects import Project
 
 pytest.importorskip("pytest_django")
 
 
-@pytest.mark.parametrize("mode", ["fork", "workers"])
-def test_every_executor_has_its_database(project: Project, mode: str) -> None:
+def test_every_executor_has_its_database(project: Project) -> None:
     project.file("shop/__init__.py", "")
     project.file(
         "shop/models.py",
@@ -44,9 +43,6 @@ def test_order(n, worker_id):
     assert Order.objects.count() == 1
 """,
     )
-    ran = project.drm("-q", "-p", "django", "--rootdir", ".", mode=mode)
+    ran = project.drm("-q", "-p", "django")
     assert ran.account() == {"passed": 8}, ran.out
     assert not list(project.root.glob("test.db*")), "the databases are destroyed at the end"
-
-
-assert set(MODES) >= {"fork", "workers"}

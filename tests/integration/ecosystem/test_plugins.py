@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from projects import MODES, Project, junit_of
+from projects import Project, junit_of
 
 
 def test_pytest_timeout(project: Project) -> None:
@@ -86,7 +86,7 @@ async def test_n(n, loop_id):
     assert ran.account() == {"passed": 7, "failed": 1}, ran.out
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["fork", "spawn"])
 def test_pytest_randomly(project: Project, mode: str) -> None:
     """Every test sees the random numbers of a serial run with that seed."""
     pytest.importorskip("pytest_randomly")
@@ -121,7 +121,7 @@ def test_not_patched(session_mocker):
     assert project.drm("-q", "-p", "pytest_mock").account() == {"passed": 5}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["fork", "spawn"])
 def test_pytest_html(project: Project, mode: str) -> None:
     pytest.importorskip("pytest_html")
     project.file(

@@ -49,11 +49,8 @@ def test_n(n, request, worker_id, testrun_uid):
 """
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("xdist", [True, False], ids=["xdist", "alone"])
+@pytest.mark.parametrize(("mode", "xdist"), [*((mode, False) for mode in MODES), ("fork", True)])
 def test_nodes_are_configured_and_their_output_comes_back(project: Project, mode: str, xdist: bool) -> None:
-    if xdist and mode == "spawn":
-        pytest.skip("one of the two is enough")
     project.file("conftest.py", HOOKS)
     project.file("test_w.py", TESTS)
     ran = project.drm("-q", "--strict-markers", *(("-p", "xdist") if xdist else ()), mode=mode)
