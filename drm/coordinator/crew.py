@@ -85,3 +85,8 @@ class Crew:
     @property
     def running(self) -> int:
         return sum(executor.current is not None for executor in self._executors.values())
+
+    @property
+    def all_run(self) -> bool:
+        """Whether there are executors and each runs a test."""
+        return bool(self._executors) and self.running == len(self._executors)

@@ -156,7 +156,7 @@ class Coordinator:
             self._dispatch.assign()
             for worker_id in self._parts.pool.evaluate(self._waiting):
                 self._observer.drain(worker_id)
-        if self._unplanned and self._dispatch.crew.running:
+        if self._unplanned and self._dispatch.crew.all_run:  # it takes a moment, and nobody shall wait for it
             self._record_plan()
         self._delivery.drain(_SLICE_S)
         if not self._reason and (wish := self._parts.surface.stop_wanted()):
