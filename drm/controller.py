@@ -128,6 +128,7 @@ class Controller:
         gc.freeze()  # what was collected stays until the end: no search for garbage need look at it
         try:
             if self._interruptions.signal:
+                run.coordinator.hold(self._tasks)  # none will run; all are accounted for
                 raise KeyboardInterrupt
             if not self._options.worker_types:
                 run.start_local_worker(launcher_of(session, suite, self._options))

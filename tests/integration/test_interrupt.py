@@ -208,3 +208,15 @@ def test_at_any_time(project: Project, mode: str, rounds: int, longest_s: float,
         if "interrupted" in summary.reason:  # it came while tests ran: DRM's to handle
             assert ran.code == 2, what
             assert ran.account().total() == 30, what
+
+
+def test_ctrl_c_after_collection_and_before_the_first_test(project: Project) -> None:
+    """git, which is asked for the revision in between, is one that interrupts who asks."""
+    project.file("test_some.py", "import pytest\n@pytest.mark.parametrize('n', range(5))\ndef test_n(n): pass\n")
+    git = project.file("bin/git", '#!/bin/sh\nkill -INT "$PPID"\n')
+    git.chmod(0o755)
+    path = os.pathsep.join((str(git.parent), os.environ["PATH"]))
+    ran = project.start("--drm-report-dir", str(project.report_dir), PATH=path).end()
+    assert ran.code == 2, ran.out
+    assert ran.account() == {"not run": 5}, ran.out
+    project.assert_nothing_left()
