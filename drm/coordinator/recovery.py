@@ -67,6 +67,7 @@ class Recovery:
             reserved_bytes=max(amounts.memory_bytes, asked.memory_bytes),
             used_bytes=usage.peak_rss_bytes,
             alone=amounts.cpu_cores >= capacity.cpu_cores > 0,
+            had_all=amounts.memory_bytes < asked.memory_bytes or amounts.memory_bytes >= capacity.memory_bytes > 0,
         )
         self._interrupted(executor, task_id, mishap, usage, death.stacks)
 

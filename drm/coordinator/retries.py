@@ -34,7 +34,7 @@ class Mishap:
     """One attempt that went wrong. ``kind`` is None where the test failed by itself.
 
     ``used_bytes`` is what it held at most, ``reserved_bytes`` what it had been promised; ``alone``: nothing else ran
-    on its worker.
+    on its worker; ``had_all``: it had all the memory that its worker can give.
     """
 
     attempt: int
@@ -43,11 +43,13 @@ class Mishap:
     reserved_bytes: int = 0
     used_bytes: int = 0
     alone: bool = False
+    had_all: bool = False
 
     @property
     def is_victim(self) -> bool:
         """Tell whether others used the memory that it was killed for."""
-        return self.kind is DeathKind.MEMORY and not self.alone and self.used_bytes <= self.reserved_bytes
+        had_company = not (self.alone or self.had_all)
+        return self.kind is DeathKind.MEMORY and had_company and self.used_bytes <= self.reserved_bytes
 
     @property
     def is_charged(self) -> bool:
@@ -90,10 +92,10 @@ def _after_memory(past: Sequence[Mishap], most_bytes: int) -> Again | GiveUp:
         return Again(alone=True)
     last = kills[-1]
     larger = min(2 * max(last.reserved_bytes, last.used_bytes), most_bytes)
-    if larger > max(mishap.reserved_bytes for mishap in kills):
+    if larger > max(mishap.reserved_bytes for mishap in kills) and not last.had_all:
         return Again(memory_bytes=larger)
     why = f"it needs more than the {format_bytes(most_bytes)} that a worker has"
-    if last.used_bytes <= last.reserved_bytes:
+    if last.used_bytes <= last.reserved_bytes and not last.had_all:
         why = "it was killed for memory within its reservation each time: something beside the tests takes the memory"
     return GiveUp(message=f"{why}: {story(past)}")
 

@@ -109,6 +109,16 @@ def test_a_victim_is_not_charged_but_must_show_itself_alone_if_it_happens_always
     assert decide([*victims[:2], killed(3, 100, 101)], RetryPolicy(), most_bytes=GIB) == Again(alone=True)
 
 
+def test_one_that_had_all_there_is_blames_nobody_else() -> None:
+    """The worker could give it 900 of the 1,000 that were asked for: no company was left to be the victim of."""
+    alone = killed(1, 256, 950, alone=True)
+    last = replace(killed(2, 1000, 890), had_all=True)
+    assert last.is_charged
+    verdict = decide([alone, last], RetryPolicy(), most_bytes=1000)
+    assert isinstance(verdict, GiveUp)
+    assert verdict.message.startswith("it needs more than the 1000 B that a worker has")
+
+
 @given(st.lists(st.tuples(st.sampled_from(DeathKind), st.integers(0, 3000), st.booleans()), min_size=60, max_size=60))
 def test_whatever_happens_there_is_an_end(rows: list[tuple[DeathKind, int, bool]]) -> None:
     """Every kind of death, in any order, under whatever reservation the rules ask for."""
