@@ -98,6 +98,7 @@ class Staffing:
                     executor_id=executor.executor_id,
                     idle_s=now - executor.idle_since_s,
                     grown_bytes=self._memory.grown_bytes(executor),
+                    has_group=self._queue.has_group(executor.executor_id),
                 )
                 for executor in idle
             ),

@@ -10,11 +10,13 @@ from drm.model.units import format_bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleExecutor:
-    """An executor with nothing to do; ``grown_bytes`` it would give back."""
+    """An executor with nothing to do; ``grown_bytes`` it would give back. ``has_group``: the rest of a group waits
+    for this one, so it stays."""
 
     executor_id: str
     idle_s: float
     grown_bytes: int
+    has_group: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,8 @@ def decide_crew(case: CrewCase, settings: CrewSettings) -> CrewDecision:
         waiting = Trigger(code="waiting", metric="startable", value=float(case.startable), threshold=float(spare))
         return CrewDecision(action=ScalingAction.UP, trigger=waiting, reason=reason, hire=wanted - present)
     idle = sorted(case.idle, key=lambda executor: (-executor.idle_s, executor.executor_id))
-    going = [executor for executor in idle if executor.idle_s > settings.idle_s][: max(0, present - case.least)]
+    bored = [executor for executor in idle if executor.idle_s > settings.idle_s and not executor.has_group]
+    going = bored[: max(0, present - case.least)]
     if going and not case.startable:
         longest = going[0]
         return _let_go(
@@ -88,7 +91,8 @@ def decide_crew(case: CrewCase, settings: CrewSettings) -> CrewDecision:
 
 def _for_memory(case: CrewCase, settings: CrewSettings, present: int) -> list[IdleExecutor]:
     """Return who goes for memory: all beyond the least, and those that hold much, as long as somebody stays."""
-    ordered = sorted(case.idle, key=lambda executor: (-executor.grown_bytes, executor.executor_id))
+    free = [executor for executor in case.idle if not executor.has_group]
+    ordered = sorted(free, key=lambda executor: (-executor.grown_bytes, executor.executor_id))
     beyond = max(0, present - max(1, case.least))
     return [
         executor

@@ -193,6 +193,11 @@ class WorkQueue:
         able = able_kinds(self._kinds, self._holdings, room, BATCH_S)
         return side_by_side_in(room.free, able, [lane for lane in lanes if not (lane.owner and lane.group)], most)
 
+    def has_group(self, executor_id: str) -> bool:
+        """Tell whether the rest of a group waits for this executor."""
+        own = self._owned.get(executor_id)
+        return bool(self._kept.get(executor_id)) or (own is not None and own.group is not None and bool(own.tasks))
+
     def revise(self, revised: Callable[[Sequence[Task]], Sequence[Task]], scope: str | None = None) -> None:
         """Give waiting tests (of one scope, or all) the requirements that ``revised`` returns them with.
 

@@ -152,7 +152,8 @@ def test_requirements_were_kept(run: Project) -> None:
     assert attempts == ["AttemptStarted", "AttemptFinished"] * 5, "two tests held one lock"
     steps = [e for e in of(run, events.AttemptStarted) if "test_step" in e.task_id]
     assert [e.task_id for e in steps] == [f"test_suite.py::test_step[{n}]" for n in range(6)]
-    assert len({e.executor_id for e in steps}) == 1
+    dead = {event.executor_id for event in of(run, events.AttemptFinished) if event.cause}
+    assert len({e.executor_id for e in steps} - dead) <= 1, "a group moves only when its executor dies"
 
 
 def test_usage_is_measured(run: Project) -> None:

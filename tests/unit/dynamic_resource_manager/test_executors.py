@@ -12,8 +12,8 @@ MIB = 2**20
 SETTINGS = CrewSettings()
 
 
-def idle(name: str, idle_s: float = 0.0, grown_mib: int = 0) -> IdleExecutor:
-    return IdleExecutor(executor_id=name, idle_s=idle_s, grown_bytes=grown_mib * MIB)
+def idle(name: str, idle_s: float = 0.0, grown_mib: int = 0, *, has_group: bool = False) -> IdleExecutor:
+    return IdleExecutor(executor_id=name, idle_s=idle_s, grown_bytes=grown_mib * MIB, has_group=has_group)
 
 
 def decide(
@@ -65,6 +65,13 @@ def test_with_memory_short_only_the_least_stay() -> None:
     assert decide(idle("a", 0, 1), busy=1, least=2, short=True).dismiss == ()
     assert decide(idle("a", 0, 99), busy=1, least=2, short=True).dismiss == ("a",), "it has much to give"
     assert decide(idle("a", 0, 99), short=True).dismiss == (), "somebody stays"
+
+
+def test_an_executor_that_a_group_waits_for_stays() -> None:
+    waited_for = idle("a", 9, 99, has_group=True)
+    assert decide(waited_for, idle("b", 9, 1), busy=1, short=True).dismiss == ("b",)
+    assert decide(waited_for, idle("b", 9), busy=1).dismiss == ("b",)
+    assert decide(waited_for, busy=1, short=True).dismiss == ()
 
 
 @given(

@@ -355,8 +355,11 @@ def test_a_group_waits_for_its_executor_when_its_next_test_does_not_fit_yet() ->
     assert names(take(queue)) == ["g0"]
     assert names(take(queue, free=busy)) == ["t0"], "the executor does something else meanwhile"
     assert names(take(queue, "gw1")) == ["t2"], "and no other one takes the group over"
+    assert (queue.has_group("gw0"), queue.has_group("gw1")) == (True, False)
     assert names(take(queue)) == ["g1"]
+    assert queue.has_group("gw0")
     assert names(take(queue, free=busy)) == ["g2"]
+    assert not queue.has_group("gw0")
 
 
 def test_a_group_whose_executor_waits_with_it_goes_on_elsewhere_when_that_dies() -> None:
