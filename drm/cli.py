@@ -32,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:  # everything after it is pytest's
         return _run(arguments[1:])
+    if arguments[:1] == ["ci"]:
+        from drm.ci_commands import main as ci
+
+        return ci(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -61,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"drm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="run tests: pytest --drm, then a report and badges", add_help=False)
+    commands.add_parser("ci", help="what a CI pipeline needs to know of a suite, and says of a run", add_help=False)
     report = commands.add_parser("report", help="make report.json, report.md and report.html of what stages left")
     report.add_argument("--output-dir", type=Path, default=None, help="where to write (default: the same folder)")
     report.set_defaults(call=_report)
