@@ -12,7 +12,7 @@ from drm.model.errors import DrmError
 
 __all__ = ["main"]
 
-COMMANDS: tuple[str, ...] = ()  # in the order of the help
+COMMANDS: tuple[str, ...] = ("context",)  # in the order of the help
 
 _USAGE_ERROR = 4  # pytest's
 
