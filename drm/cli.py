@@ -108,15 +108,16 @@ def _run(arguments: list[str]) -> int:
 
     import pytest
 
+    from drm.plugin_entry import arguments_for_plugin
+
     wants_report = "--drm-no-report" not in arguments
     arguments = [argument for argument in arguments if argument != "--drm-no-report"]
     folder, own = _report_dir(arguments), Path(_REPORTS, "run")
     if folder is None:
         folder = own
         arguments = ["--drm-report-dir", str(folder), *arguments]
-    plugin = [] if _is_installed() else ["-p", "drm.pytest_plugin"]
     witness = _Witness()
-    code = int(pytest.main([*plugin, "--drm", *arguments], plugins=[witness]))
+    code = int(pytest.main([*arguments_for_plugin(), "--drm", *arguments], plugins=[witness]))
     # Without a test it was a run all the same where it should have had some: not with --help, --collect-only and
     # the like (0), nor where the command line was wrong (4).
     if wants_report and (witness.run_id or code not in (0, _USAGE_ERROR)):
@@ -166,16 +167,6 @@ def _write_status(folder: Path, code: int, run_id: str) -> None:
         (folder / "status.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         print(f"drm: {cannot_write(folder / 'status.json', error)}", file=sys.stderr)
-
-
-def _is_installed() -> bool:
-    """Tell whether pytest finds the plugin by itself (not when run from a source tree that is not installed)."""
-    import os
-    from importlib.metadata import entry_points
-
-    if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
-        return False
-    return any(entry.value == "drm.pytest_plugin" for entry in entry_points(group="pytest11"))
 
 
 def _show_reports(folder: Path) -> None:

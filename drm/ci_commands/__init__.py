@@ -1,8 +1,13 @@
-"""What ``drm ci`` does: one module a command, each with ``add_to(commands)``; parse, call, print."""
+"""What ``drm ci`` does: one module a command, each with ``add_to(commands)``; parse, call, print.
+
+A command whose parser has ``set_defaults(pytest=[])`` and ``allow_abbrev=False``, and no positional arguments, finds
+what is not its own in ``options.pytest``, in the order given: options and paths for pytest.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,7 +17,7 @@ from drm.model.errors import DrmError
 
 __all__ = ["main"]
 
-COMMANDS: tuple[str, ...] = ("context",)  # in the order of the help
+COMMANDS: tuple[str, ...] = ("discover", "context")  # in the order of the help
 
 _USAGE_ERROR = 4  # pytest's
 
@@ -24,12 +29,21 @@ def main(arguments: Sequence[str]) -> int:
     for name in COMMANDS:
         add_to: Callable[[Any], None] = import_module(f"drm.ci_commands.{name}").add_to
         add_to(commands)
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    if others and not hasattr(options, "pytest"):
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     if options.command is None:
         parser.print_help()
         return 0
+    if others:
+        options.pytest = [argument for place, argument in enumerate(others) if place or argument != "--"]
     try:
-        return int(options.call(options))
+        code = int(options.call(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader has seen enough: drm ci discover | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return 1
     except DrmError as error:
         parser.exit(_USAGE_ERROR, f"drm: {error}\n")
 
