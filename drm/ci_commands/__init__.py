@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if others:
         options.pytest = [argument for place, argument in enumerate(others) if place or argument != "--"]
+    with suppress(AttributeError):  # whatever a test is called, it is no reason to fail where the terminal is no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = int(options.call(options))
         sys.stdout.flush()

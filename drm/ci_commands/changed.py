@@ -15,6 +15,8 @@ from drm.model.units import shown
 
 __all__ = ["Changed", "changed_since"]
 
+_OPTION = "--changed-since"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
@@ -62,12 +64,7 @@ def changed_since(revision: str, suite: Suite) -> Changed:
 
 
 def _top(rootdir: Path) -> Path:
-    top = git.ask(rootdir, "rev-parse", "--show-toplevel")
-    if top is None:
-        raise ConfigError(
-            f"--changed-since: {rootdir} is in no git repository", remedy="leave the option out, or go to one"
-        )
-    return Path(top.rstrip("\n"))
+    return Path(git.answer(rootdir, "rev-parse", "--show-toplevel", what=_OPTION).rstrip("\n"))
 
 
 def _base(top: Path, revision: str) -> str:
@@ -75,20 +72,20 @@ def _base(top: Path, revision: str) -> str:
     commit = git.ask(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
         raise ConfigError(
-            f"--changed-since: git has no commit {shown(revision)} here",
+            f"{_OPTION}: git has no commit {shown(revision)} here",
             remedy="check the name; in CI fetch the whole history (GitHub: fetch-depth: 0, GitLab: GIT_DEPTH: 0)",
         )
     base = git.ask(top, "merge-base", commit.strip(), "HEAD")
     if base is None:
         raise ConfigError(
-            f"--changed-since: {shown(revision)} and HEAD have no commit in common here",
+            f"{_OPTION}: {shown(revision)} and HEAD have no commit in common here",
             remedy="in CI fetch the whole history (GitHub: fetch-depth: 0, GitLab: GIT_DEPTH: 0)",
         )
     return base.split()[0]
 
 
 def _paths(top: Path, *arguments: str) -> set[str]:
-    return set(filter(None, (git.ask(top, *arguments) or "").split("\0")))
+    return set(filter(None, git.answer(top, *arguments, what=_OPTION).split("\0")))
 
 
 def _facts(top: Path) -> dict[str, Facts]:

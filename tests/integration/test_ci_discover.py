@@ -185,6 +185,37 @@ def test_no_repository(tmp_path: Path) -> None:
     assert "is in no git repository" in ran.stderr
 
 
+def test_a_git_that_refuses_is_a_line_with_its_own_words(folder: Path) -> None:
+    (folder / ".git/index").write_bytes(b"no index")
+    ran = drm_ci(folder, "discover", "--changed-since", "HEAD")
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert ran.stderr.startswith("drm: --changed-since: git diff: fatal: ")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_without_git_changes_are_not_known_and_the_rest_works(folder: Path) -> None:
+    ran = drm_ci(folder, "discover", "--changed-since", "HEAD", PATH="")
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert "git rev-parse: fatal: No such file or directory" in ran.stderr
+    assert drm_ci(folder, "discover", PATH="").returncode == 0
+    assert "branch             not known" in drm_ci(folder, "context", PATH="").stdout
+
+
+def test_a_terminal_that_is_no_utf8(folder: Path) -> None:
+    (folder / "tests/test_ä.py").write_text("def test_ö(): pass\n")
+    ran = drm_ci(folder, "discover", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "tests/test_\\xe4.py" in ran.stdout
+
+
+def test_a_reader_that_has_seen_enough_sees_no_traceback(folder: Path) -> None:
+    command = f"'{sys.executable}' -m drm ci discover --json | head -c 1"
+    ran = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (ran.stdout, ran.stderr) == ("{", "")
+
+
 def test_no_tests(tmp_path: Path) -> None:
     ran = drm_ci(tmp_path, "discover")
     assert ran.returncode == 5
