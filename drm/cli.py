@@ -174,9 +174,10 @@ def _show_reports(folder: Path) -> None:
     from drm.model.errors import DrmError
 
     try:
+        from drm.ci_commands.links import current_links
         from drm.reporting import write_reports
 
-        reports = write_reports(folder, formats=("html", "md", "json"))
+        reports = write_reports(folder, formats=("html", "md", "json"), links=current_links())
         print(f"drm: report: {', '.join(map(str, reports.values()))}")
         from drm.github_badge_generator import generate_badges
 
@@ -187,9 +188,10 @@ def _show_reports(folder: Path) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from drm.ci_commands.links import current_links
     from drm.reporting import write_reports
 
-    for name, path in write_reports(options.reports_dir, out_dir=options.output_dir).items():
+    for name, path in write_reports(options.reports_dir, out_dir=options.output_dir, links=current_links()).items():
         print(f"{name}: {path}")
     return 0
 

@@ -17,8 +17,9 @@ from drm.reporting.codec import decode
 from drm.reporting.files import read_json, stage_folders
 from drm.reporting.measures import read_benchmarks, read_coverage
 from drm.reporting.ndjson import read_events
-from drm.reporting.report import Report, RunReport, State, StatusFile
+from drm.reporting.report import Link, Report, RunReport, State, StatusFile
 from drm.reporting.results import check_version, read_results
+from drm.reporting.text import one_line
 from drm.summary import RunSummary, summarise
 
 __all__ = ["build_report"]
@@ -28,8 +29,11 @@ _STATUS_VERSION = 1
 _RECORDS = ("status.json", "results.json", "events.ndjson")
 
 
-def build_report(reports_dir: Path, *, now: datetime | None = None) -> Report:
-    """Return the report of everything under the folder; a folder that is empty or absent gives an empty report."""
+def build_report(reports_dir: Path, *, now: datetime | None = None, links: Sequence[Link] = ()) -> Report:
+    """Return the report of everything under the folder; a folder that is empty or absent gives an empty report.
+
+    ``links``: where in CI it is made.
+    """
     root = Path(reports_dir)
     found = {stage.name: _runs(root, stage.name) for stage in (*STAGES, _OWN_RUN)}
     problems: list[str] = []
@@ -55,6 +59,7 @@ def build_report(reports_dir: Path, *, now: datetime | None = None) -> Report:
         coverage=read_coverage(root / "coverage.json", problems),
         benchmarks=read_benchmarks(root, problems),
         problems=tuple(problem.replace(f"{root}{os.sep}", "") for problem in problems),
+        links=tuple(links),
     )
 
 
@@ -80,6 +85,12 @@ def _run(root: Path, folder: Path, name: str) -> RunReport | None:
     status = _status(folder / "status.json", damage)
     summary, exit_code = _results(folder / "results.json", damage)
     replayed = _replay(folder / "events.ndjson", damage, notes)
+    if replayed is not None and summary is not None and _are_mixed(replayed, summary):
+        exit_code = None
+        if replayed.finished:  # else that run was ended before it could write its results
+            first, second = one_line(replayed.run_id, 40), one_line(summary.run_id, 40)
+            ids = f"events.ndjson is of run {first}, results.json of {second}"
+            damage.append(f"{folder}: two runs are mixed here ({ids}); delete the folder and run the stage again")
     run = RunReport(name=name, state=State.MISSING, status=status, files=_files(root, folder))
     notes = [note.replace(f"{root}{os.sep}", "") for note in notes]
     # Events are the record; results.json is made from them and stands in where they are gone.
@@ -96,6 +107,10 @@ def _run(root: Path, folder: Path, name: str) -> RunReport | None:
         notes=tuple(notes),
         inner=tuple(item for item in inner if item is not None),
     )
+
+
+def _are_mixed(one: RunSummary, other: RunSummary) -> bool:
+    return bool(one.run_id and other.run_id and one.run_id != other.run_id)
 
 
 def _files(root: Path, folder: Path) -> tuple[str, ...]:

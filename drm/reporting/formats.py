@@ -12,7 +12,7 @@ from drm.reporting.files import check_folder, write_atomic
 from drm.reporting.html import render_html
 from drm.reporting.json_report import render_json
 from drm.reporting.markdown import render_markdown
-from drm.reporting.report import Report
+from drm.reporting.report import Link, Report
 
 __all__ = ["FORMATS", "write_reports"]
 
@@ -25,8 +25,11 @@ def write_reports(
     out_dir: Path | None = None,
     formats: Sequence[str] = tuple(FORMATS),
     report: Report | None = None,
+    links: Sequence[Link] = (),
 ) -> dict[str, Path]:
     """Write ``report.<format>`` from what lies in ``reports_dir`` (into it, unless told); return where.
+
+    ``links``: where in CI it is made; a ``report`` that is given has its own.
 
     Raises ConfigError for an unknown format and for a folder that is not there, DrmError when a file cannot be written.
     """
@@ -37,7 +40,7 @@ def write_reports(
     target = Path(out_dir) if out_dir is not None else source
     if report is None:
         check_folder(source)
-        report = build_report(source)
+        report = build_report(source, links=links)
     written = {}
     for name in formats:
         path = target / f"report.{name}"

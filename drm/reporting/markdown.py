@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from drm.reporting import view
 from drm.reporting.attention import attention
+from drm.reporting.markdown_page import Page, escape, links_line, mark_of
 from drm.reporting.report import Report, RunReport, StageReport
-from drm.reporting.text import one_line, plural
+from drm.reporting.text import plural
 from drm.summary import UtilizationSeries
 
-__all__ = ["LIMIT_BYTES", "render_markdown"]
+__all__ = ["LIMIT_BYTES", "add_matrix", "escape", "render_markdown"]
 
 LIMIT_BYTES = 60_000
-_TABLE_BYTES = 8_000
-_RESERVE_BYTES = 200  # for the line that says what was left out
-# What could start markup inside a table cell; "_" only at the edge of a word, ":" only in an address.
-_PUNCTUATION = re.compile(r"([\\`*\[\]#|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//))")
 _BARS = "▁▂▃▄▅▆▇█"
-_MARKS = {"passing": "✅", "failing": "❌", "error": "💥", "partial": "⚠️", "stale": "⚠️"}
-
-
-def escape(text: str, limit: int = 300) -> str:
-    """Return the text as one line that GitHub shows as it is: no markup, link, mention or table cell comes of it."""
-    plain = one_line(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _PUNCTUATION.sub(r"\\\1", plain).replace("\\@", "@&#8203;")
-
-
-class _Page:
-    """Lines, as long as they fit."""
-
-    def __init__(self, limit: int) -> None:
-        self._lines: list[str] = []
-        self._room = limit
-
-    def add(self, *lines: str) -> bool:
-        """Add the lines, all or none."""
-        size = sum(len(line.encode("utf-8", "replace")) + 1 for line in lines)
-        if size > self._room:
-            return False
-        self._room -= size
-        self._lines.extend(lines)
-        return True
-
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, raw: bool = False) -> None:
-        """Add a table under its title, as many rows as fit in its share, and say how many did not."""
-        share = min(_TABLE_BYTES, self._room - _RESERVE_BYTES)
-        head = (title, "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns))
-        lines: list[str] = []
-        for row in rows:
-            line = "| " + " | ".join(row if raw else map(escape, row)) + " |"
-            share -= len(line.encode("utf-8", "replace")) + 1
-            if share < 0:
-                break
-            lines.append(line)
-        if rows and self.add(*head, *lines, ""):
-            if len(lines) < len(rows):
-                self.add(f"{len(rows) - len(lines)} more rows are in report.json.", "")
-        elif rows:
-            self.add(f"{title}: {len(rows)} rows are in report.json.", "")
-
-    def text(self) -> str:
-        return "\n".join(self._lines).rstrip("\n") + "\n"
 
 
 def render_markdown(report: Report) -> str:
     """Return the text of report.md."""
-    page = _Page(LIMIT_BYTES - _RESERVE_BYTES)
-    mark = _MARKS.get(report.state.value, "⬜")
-    page.add(f"# {mark} DRM: {report.state.words}", "", escape(report.headline, 1000), "")
+    page = Page(LIMIT_BYTES)
+    page.add(f"# {mark_of(report.state.value)} DRM: {report.state.words}", "", escape(report.headline, 1000), "")
     page.add(f"Made {escape(report.created_at)} by drm {escape(report.drm_version)}{_origin(report)}.", "")
+    if report.links:
+        page.add(f"In CI: {links_line(report.links)}", "")
     _failures(page, report)
     needs = [item for item in attention(report) if item.kind != "failed"]
     page.table(
@@ -78,7 +31,7 @@ def render_markdown(report: Report) -> str:
         ("kind", "where", "what", "why"),
         [(item.kind, item.stage, item.what, item.why) for item in needs],
     )
-    _matrix(page, report)
+    add_matrix(page, report)
     runs = view.all_runs(report)
     page.table("## Resource allocation", view.METRIC_COLUMNS, view.metric_rows(runs))
     for run in runs:
@@ -98,7 +51,7 @@ def _origin(report: Report) -> str:
     return f" ({escape(', '.join(parts))})" if parts else ""
 
 
-def _failures(page: _Page, report: Report) -> None:
+def _failures(page: Page, report: Report) -> None:
     rows = [
         (run.name, test.outcome.value, test.task_id, test.message)
         for stage in report.sections
@@ -109,19 +62,20 @@ def _failures(page: _Page, report: Report) -> None:
     page.table(f"## Failures ({len(rows)})", ("run", "outcome", "test", "why"), rows)
 
 
-def _matrix(page: _Page, report: Report) -> None:
+def add_matrix(page: Page, report: Report, heading: str = "##") -> None:
+    """Add the tables of stages and of components under headings of that level."""
+
     def state(stage: StageReport) -> str:
-        mark = _MARKS.get(stage.state.value, "⬜")
-        return f"{mark} {stage.state.words}" + (f": {stage.why}" if stage.why else "")
+        return f"{mark_of(stage.state.value)} {stage.state.words}" + (f": {stage.why}" if stage.why else "")
 
     page.table(
-        "## Stages",
+        f"{heading} Stages",
         ("stage", "tests", "state"),
         [(stage.name, view.cell_text(stage.tests) if stage.runs else "-", state(stage)) for stage in report.sections],
     )
     if any(stage.runs for stage in report.stages):
         page.table(
-            "## Components",
+            f"{heading} Components",
             ("component", *(stage.name for stage in report.stages), "state"),
             [
                 (component.title, *(view.cell_text(cell) for _, cell in component.cells), component.state.words)
@@ -130,7 +84,7 @@ def _matrix(page: _Page, report: Report) -> None:
         )
 
 
-def _workers(page: _Page, run: RunReport) -> None:
+def _workers(page: Page, run: RunReport) -> None:
     strips = {series.worker_id: _strip(series) for series in run.summary.utilization}
     rows = [(*map(escape, row), strips.get(row[0], "-")) for row in view.worker_rows(run.summary)]
     page.table(f"## Workers: {escape(run.name)}", (*view.WORKER_COLUMNS, "cpu over time"), rows, raw=True)

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 
+from drm.model.errors import ConfigError
 from drm.summary import RunSummary
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Cell",
     "ComponentReport",
     "Coverage",
+    "Link",
     "Report",
     "RunReport",
     "StageReport",
@@ -153,9 +156,31 @@ class Attention:
     why: str
 
 
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9/:@!$&*+,;=~%?#\[\]._-]{1,4096}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A page of the CI provider: the run, the commit, the request, the artifacts.
+
+    Raises ConfigError for an address that is not http(s), or that could end the quotes or brackets it is put in.
+    """
+
+    title: str
+    url: str
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.fullmatch(self.url):
+            shown = repr(self.url[:60])
+            raise ConfigError(f"the link {self.title[:40]!r} leads to {shown}, which is no plain http(s) address")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that the stages left behind. ``headline`` is the verdict in one sentence."""
+    """Everything that the stages left behind. ``headline`` is the verdict in one sentence.
+
+    ``links``: where in CI it was made; none on a machine that is no CI's.
+    """
 
     state: State
     headline: str
@@ -171,6 +196,7 @@ class Report:
     coverage: Coverage | None = None
     benchmarks: tuple[Benchmark, ...] = ()
     problems: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
 
     @property
     def sections(self) -> tuple[StageReport, ...]:

@@ -15,9 +15,12 @@ __all__ = ["amount", "counts_text", "one_line", "percent", "plural"]
 def one_line(text: str, limit: int = 200) -> str:
     """Return the text on one line of at most ``limit`` characters, without anything a terminal or page obeys.
 
-    Control, format (right-to-left marks) and surrogate characters become spaces or ``?``.
+    Control, format (right-to-left marks) and surrogate characters become spaces or ``?``, and ``##[``, which
+    GitHub's runner takes for a command wherever it is in a line, is parted.
     """
     cut = text[: limit + 1]
+    if "##[" in cut:
+        cut = cut.replace("##[", "## [")
     if not (cut.isascii() and cut.isprintable()):
         cut = "".join(_tame(character) for character in cut)
         cut = " ".join(cut.split())

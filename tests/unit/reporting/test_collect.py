@@ -101,6 +101,30 @@ def test_field_of_a_wrong_type_in_the_events_is_damage(tmp_path: Path) -> None:
     assert stage(build(tmp_path), "unit").state is State.ERROR
 
 
+def test_two_runs_mixed_in_a_folder_are_an_error_that_names_both(tmp_path: Path) -> None:
+    leave_all(tmp_path)
+    other = tmp_path / "other"
+    leave(other, suite("unit", {"tests/unit/test_old.py::t": Outcome.PASSED}, run_id="r0"))
+    shutil.copy(other / "results.json", tmp_path / "unit" / "results.json")
+    unit = stage(build(tmp_path), "unit")
+    assert unit.state is State.ERROR
+    assert unit.why == (
+        "unit: two runs are mixed here (events.ndjson is of run r1, results.json of r0);"
+        " delete the folder and run the stage again"
+    )
+    assert unit.tests.collected == 4, "what was recorded is shown all the same"
+
+
+def test_a_run_that_was_ended_is_not_taken_for_two(tmp_path: Path) -> None:
+    leave_all(tmp_path)
+    leave(tmp_path / "other", suite("unit", run_id="r0"), exit_code=3)
+    shutil.copy(tmp_path / "other" / "results.json", tmp_path / "unit" / "results.json")
+    path = tmp_path / "unit" / "events.ndjson"
+    path.write_bytes(path.read_bytes()[:-300])
+    unit = stage(build(tmp_path), "unit")
+    assert unit.why.startswith("the run did not finish (unit/events.ndjson: line ")
+
+
 def test_truncated_events_are_an_unfinished_run_whose_tests_are_still_shown(tmp_path: Path) -> None:
     leave_all(tmp_path)
     path = tmp_path / "unit" / "events.ndjson"

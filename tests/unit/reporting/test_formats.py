@@ -24,7 +24,7 @@ from drm.reporting.formats import write_reports
 from drm.reporting.html import render_html
 from drm.reporting.json_report import json_schema, read_report, render_json
 from drm.reporting.markdown import LIMIT_BYTES, escape, render_markdown
-from drm.reporting.report import Report
+from drm.reporting.report import Link, Report
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = (
@@ -72,7 +72,8 @@ def demo(reports: Path) -> Report:
     slow |= {"baseline_s": 0.2, "change": 0.1, "limit": 0.08, "verdict": "regressed", "extra": {"gap": 0.02}}
     benchmarks = [slow, {"name": "bench[1]", "stats": {"min": 2e-6, "median": 0.0021, "rounds": 5}}]
     (reports / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": benchmarks}))
-    return replace(build_report(reports, now=datetime(2026, 11, 23, 12, tzinfo=UTC)), drm_version="1.2.3")
+    links = [Link(title=title, url=f"https://ci.example/{title}?x=1&y=2") for title in ("run", "artifacts", "commit")]
+    return replace(build_report(reports, now=datetime(2026, 11, 23, 12, tzinfo=UTC), links=links), drm_version="1.2.3")
 
 
 def hostile(reports: Path) -> Report:
@@ -114,6 +115,26 @@ def test_report_json_newer_or_damaged_is_refused_in_one_line(tmp_path: Path) -> 
             read_report(path)
 
 
+def test_a_link_in_report_json_that_leads_elsewhere_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write_reports(tmp_path, formats=["json"])["json"]
+    good = json.loads(path.read_text())
+    for url in (
+        "javascript:alert(1)",
+        "https://a.example/(x)",
+        'https://a.example/"><b>',
+        "https://a\nb",
+        "//a.example",
+    ):
+        path.write_text(json.dumps(good | {"links": [{"title": "run", "url": url}]}))
+        with pytest.raises(
+            ConfigError, match=r"links\[0\]: the link 'run' leads to .* no plain http\(s\) address"
+        ) as caught:
+            read_report(path)
+        assert "\n" not in str(caught.value)
+    path.write_text(json.dumps(good | {"links": [{"title": "run", "url": "https://a.example/r/1?a=b&c=d#x"}]}))
+    assert read_report(path).links[0].title == "run"
+
+
 def test_published_schema_is_the_one_of_the_values() -> None:
     published = json.loads((ROOT / "docs" / "report.schema.json").read_text())
     assert published == json_schema(), "python -m drm.reporting.json_report > docs/report.schema.json"
@@ -144,11 +165,14 @@ class Page(html.parser.HTMLParser):
 
 def test_html_has_no_script_no_address_and_nothing_of_hostile_names(tmp_path: Path) -> None:
     for make in (demo, hostile):
-        text = render_html(make(tmp_path / make.__name__))
+        report = make(tmp_path / make.__name__)
+        text = render_html(report)
         page = Page(text)
         assert not {"script", "img", "iframe", "link", "object"} & set(page.tags)
         assert page.tags.count("b") == text.count("<b>")
-        assert not [item for item in page.attributes if item.startswith(("on", "src=", "href=http", "href=javascript"))]
+        assert not [item for item in page.attributes if item.startswith(("on", "src=", "href=javascript"))]
+        outside = [item for item in page.attributes if item.startswith("href=http")]
+        assert outside == [f"href={link.url}" for link in report.links]
         assert "\x00" not in text
         assert "\u202e" not in text
         assert "x" * 1000 not in text
@@ -199,6 +223,10 @@ def test_markdown_stays_under_its_limit_whatever_the_input(tmp_path: Path, lette
     assert len(text.encode("utf-8", "replace")) <= LIMIT_BYTES
     assert "## Failures (900)" in text
     assert "more rows are in report.json" in text
+    left_out = re.search(r"^(\d+) rows of tables are left out here, to stay under 60 KB; ", text.splitlines()[-1])
+    assert left_out
+    rows = sum(line.startswith("|") for line in text.splitlines()) - 2 * text.count("| --- |\n")
+    assert int(left_out[1]) > 900 - rows
 
 
 def test_markdown_stays_under_its_limit_with_ever_so_many_runs(tmp_path: Path) -> None:
