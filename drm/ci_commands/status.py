@@ -12,6 +12,7 @@ from typing import Any
 from drm.ci_commands.context import current_context
 from drm.ci_commands.lines import say
 from drm.ci_commands.links import links_of
+from drm.ci_commands.publishing import publish_report
 from drm.cicd_integration.context import Context
 from drm.model.errors import DrmError
 from drm.reporting.annotations import annotation_lines
@@ -27,6 +28,7 @@ from drm.reporting.report import Report, State
 __all__ = ["add_to"]
 
 _NOT_PASSING = 1
+_NOT_PUBLISHED = 6
 _EPILOG = """\
 exit codes: 0: said and written; 1: with --check, the state is not "passing"; 4: the folder cannot be read or written;
 6: with --strict, something that was asked for could not be published
@@ -45,6 +47,9 @@ def add_to(commands: Any) -> None:
     folder.add_argument("--output-dir", type=Path, help="where to write (default: ci/ in the folder of reports)")
     parser.add_argument("--name", default="DRM tests", help="of commit status and comment (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="end with 1 unless the state is passing")
+    web = parser.add_argument_group("publishing", "with GITHUB_TOKEN; of GitLab, DRM_GITLAB_TOKEN or GITLAB_TOKEN")
+    web.add_argument("--publish", action="store_true", help="set the commit status, comment on the request")
+    web.add_argument("--strict", action="store_true", help="end with 6 where something could not be published")
     parser.set_defaults(call=_status)
 
 
@@ -59,7 +64,10 @@ def _status(options: argparse.Namespace) -> int:
         for line in annotation_lines(report, lines=lines, folder=_within_repository(os.environ)):
             print(line, flush=True)
         _append_summary(report, os.environ)
-    return _NOT_PASSING if options.check and report.state is not State.PASSING else 0
+    is_published = not options.publish or publish_report(report, context, os.environ, name=options.name)
+    if options.check and report.state is not State.PASSING:
+        return _NOT_PASSING
+    return _NOT_PUBLISHED if options.strict and not is_published else 0
 
 
 def of_this_commit(report: Report, commits: tuple[str, ...]) -> Report:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "summary"))  # recorded.py, the runs made up for tests
+sys.path.insert(0, str(Path(__file__).parent))
 
+from fake_api import SHA, TOKEN, Api, serving
 from recorded import leave_all, suite
 
 from drm.cli import main
@@ -17,7 +19,6 @@ from drm.model.work import Outcome
 
 pytest.importorskip("defusedxml", reason="defusedxml is not installed: pip install defusedxml")
 
-SHA = "abc123" + "0" * 34
 FAILED = "tests/integration/test_x.py::test_y"
 
 
@@ -155,3 +156,32 @@ def test_a_summary_that_cannot_be_written_is_one_line(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "/dev/full")
     assert run() == 4
     assert "drm: /dev/full: cannot be written (No space left on device)" in capsys.readouterr().err
+
+
+def test_what_cannot_be_published_fails_the_job_only_when_strict(
+    on_github: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("httpx", reason="httpx is not installed: pip install httpx")
+    with serving(Api()) as api:
+        monkeypatch.setenv("GITHUB_API_URL", api.address)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+        assert run("--publish") == 0
+        assert "drm: nothing is published: there is no token" in capsys.readouterr().out
+        assert run("--publish", "--strict") == 6
+        monkeypatch.setenv("GITHUB_TOKEN", "expired")
+        assert run("--publish") == 0
+        assert run("--publish", "--strict") == 6
+        assert run("--publish", "--strict", "--check") == 1, "a state that was asked for goes first"
+        assert "\n::warning title=DRM%3A not published::the commit status was not set" in capsys.readouterr().out
+        assert run("--strict") == 0, "nothing was to be published"
+        monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+        assert run("--publish", "--strict", "--name", "nightly") == 0
+        assert [status["context"] for status in api.statuses] == ["nightly"]
+        monkeypatch.delenv("GITHUB_ACTIONS")
+        assert run("--publish", "--strict") == 0, "on no provider there is nothing that could have been published"
+        monkeypatch.setenv("JENKINS_URL", "https://ci.example/")
+        assert run("--publish", "--strict") == 0
+        assert "drm: nothing is published: Jenkins has no commit status" in capsys.readouterr().out
+        assert TOKEN not in capsys.readouterr().out

