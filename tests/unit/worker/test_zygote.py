@@ -171,7 +171,7 @@ def test_peak_memory_is_told(bench: Bench) -> None:
         bench.status(name)
     small, large = (bench.find("exited", name)[3] for name in ("ok", "large"))  # type: ignore[index]
     assert large > 195_000  # KiB
-    # A spawned process starts with the peak of its parent, for getrusage(2) keeps it over exec: that may be all one sees.
+    # A spawned process starts with the peak of its parent, which getrusage(2) keeps over exec: it may hide the rest.
     ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert small < large or large <= ours
 
