@@ -14,6 +14,7 @@ from drm.summary import UtilizationSeries
 __all__ = ["LIMIT_BYTES", "add_matrix", "escape", "render_markdown"]
 
 LIMIT_BYTES = 60_000
+_FAILURES_BYTES = 24_000
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -59,7 +60,7 @@ def _failures(page: Page, report: Report) -> None:
         for test in run.summary.tests
         if test.outcome.is_bad
     ]
-    page.table(f"## Failures ({len(rows)})", ("run", "outcome", "test", "why"), rows)
+    page.table(f"## Failures ({len(rows)})", ("run", "outcome", "test", "why"), rows, share=_FAILURES_BYTES)
 
 
 def add_matrix(page: Page, report: Report, heading: str = "##") -> None:

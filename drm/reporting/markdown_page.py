@@ -58,12 +58,20 @@ class Page:
         self._lines.extend(lines)
         return True
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, raw: bool = False) -> None:
-        """Add a table under its title, as many rows as fit in its share, and say how many did not.
+    def table(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        raw: bool = False,
+        share: int = _TABLE_BYTES,
+    ) -> None:
+        """Add a table under its title, as many rows as fit in its share of the bytes, and say how many did not.
 
         ``raw``: the cells are escaped already.
         """
-        share = min(_TABLE_BYTES, self._room - _RESERVE_BYTES)
+        share = min(share, self._room - _RESERVE_BYTES)
         head = (title, "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns))
         lines: list[str] = []
         for row in rows:
@@ -84,7 +92,7 @@ class Page:
         """Return the page, its last line saying what was left out."""
         lines = self._lines
         if self._left_out:
-            size = f"{self._limit // 1000} KB"
-            said = f"{self._left_out} rows of tables are left out here, to stay under {size}; report.json has them all."
+            kept = f"which stays under {self._limit // 1000} KB"
+            said = f"{self._left_out} rows of tables are left out of this page, {kept}; report.json has them all."
             lines = [*lines, said]
         return "\n".join(lines).rstrip("\n") + "\n"

@@ -223,7 +223,9 @@ def test_markdown_stays_under_its_limit_whatever_the_input(tmp_path: Path, lette
     assert len(text.encode("utf-8", "replace")) <= LIMIT_BYTES
     assert "## Failures (900)" in text
     assert "more rows are in report.json" in text
-    left_out = re.search(r"^(\d+) rows of tables are left out here, to stay under 60 KB; ", text.splitlines()[-1])
+    left_out = re.search(
+        r"^(\d+) rows of tables are left out of this page, which stays under 60 KB; ", text.splitlines()[-1]
+    )
     assert left_out
     rows = sum(line.startswith("|") for line in text.splitlines()) - 2 * text.count("| --- |\n")
     assert int(left_out[1]) > 900 - rows
