@@ -14,12 +14,20 @@ from typing import Any
 
 from drm.model.errors import ConfigError, DrmError, LostError, ThrottledError, UnauthorisedError
 
-__all__ = ["Answer", "refusal", "wait_s"]
+__all__ = ["Answer", "TokenError", "UnreachableError", "backoff_s", "refusal", "wait_s"]
 
 _SECONDARY_LIMIT_S = 60.0  # "wait for at least one minute", then exponentially longer
 _BACKOFF_S = 1.0
 _TROUBLE = (500, 502, 503, 504)
 _MOST_CHARACTERS = 200
+
+
+class TokenError(UnauthorisedError):
+    """The token is no good at all (401): nothing else can be done with it either."""
+
+
+class UnreachableError(LostError):
+    """The server gave no answer: it will give none to the next request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,5 +113,5 @@ def refusal(answer: Answer, *, what: str, service: str, remedies: Mapping[int, s
         return ThrottledError(line, remedy="it asks to be called less often: run the job again later")
     if answer.status >= 500:
         return LostError(line, remedy="it has trouble of its own: run the job again later")
-    kind = UnauthorisedError if answer.status in (401, 403) else ConfigError
-    return kind(line, remedy=remedies.get(answer.status, ""))
+    kinds = {401: TokenError, 403: UnauthorisedError}
+    return kinds.get(answer.status, ConfigError)(line, remedy=remedies.get(answer.status, ""))

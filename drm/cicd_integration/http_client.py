@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from drm.cicd_integration.answers import Answer, backoff_s, wait_s
-from drm.model.errors import ConfigError, LostError, ThrottledError
+from drm.cicd_integration.answers import Answer, UnreachableError, backoff_s, wait_s
+from drm.model.errors import ConfigError, ThrottledError
 
 __all__ = ["Client", "check_token"]
 
@@ -76,8 +76,8 @@ class Client:
     def send(self, method: str, path: str, *, repeatable: bool = True, **content: Any) -> Answer:
         """Return the answer, after as many attempts as are due. ``content``: httpx's ``json`` and ``params``.
 
-        ``repeatable``: a request that may have been carried out may be sent again. Raises LostError without an
-        answer, ThrottledError where the wait asked for is longer than our patience.
+        ``repeatable``: a request that may have been carried out may be sent again. Raises UnreachableError without
+        an answer, ThrottledError where the wait asked for is longer than our patience.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -99,9 +99,9 @@ class Client:
             self._pause(delay)
         raise AssertionError("unreachable")
 
-    def _lost(self, error: Exception) -> LostError:
+    def _lost(self, error: Exception) -> UnreachableError:
         why = self._without_secret(f"{type(error).__name__}: {error}".strip(": "))
-        return LostError(f"{self.host} cannot be reached ({why})", remedy="see to the job's network and proxy")
+        return UnreachableError(f"{self.host} cannot be reached ({why})", remedy="see to the job's network and proxy")
 
     def _answer(self, response: Any) -> Answer:
         try:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from drm.cicd_integration.answers import TokenError, UnreachableError
 from drm.cicd_integration.context import Context
 from drm.cicd_integration.http_client import Client, check_token
-from drm.model.errors import ConfigError, DrmError, UnauthorisedError
+from drm.model.errors import ConfigError, DrmError
 
 __all__ = ["Notice", "Outcome", "Publisher", "Target", "Withheld", "publish", "target_of"]
 
@@ -132,7 +133,8 @@ def _no_token(context: Context, environ: Mapping[str, str]) -> str:
 def publish(target: Target, notice: Notice, connect: Callable[[Target], tuple[Client, Publisher]]) -> Iterator[Outcome]:
     """Publish the status of the commit and, of a request, the comment; yield how each came out.
 
-    A comment can be written where a status cannot, so it is tried all the same, unless the token is no good at all.
+    A comment can be written where a status cannot, so it is tried all the same, unless the token is no good at all
+    or nobody answers.
     """
     try:
         client, publisher = connect(target)
@@ -141,14 +143,14 @@ def publish(target: Target, notice: Notice, connect: Callable[[Target], tuple[Cl
         return
     try:
         short = target.sha[:12]
-        refused = False
+        goes_on = True
         try:
             publisher.set_status(notice)
             yield Outcome(line=f"commit status of {short}: {notice.state}", is_good=True)
         except DrmError as error:
-            refused = isinstance(error, UnauthorisedError) and " 401" in error.message
+            goes_on = not isinstance(error, TokenError | UnreachableError)
             yield Outcome(line=str(error), is_good=False)
-        if target.request_number is not None and not refused:
+        if target.request_number is not None and goes_on:
             try:
                 done = publisher.comment(notice, target.request_number)
                 yield Outcome(line=f"comment on request {target.request_number}: {done}", is_good=True)
