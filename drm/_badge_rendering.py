@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ COLORS = {
 }
 NO_TESTS = Cell(state=State.NO_TESTS)
 _CACHE_S = 300
+# What pybadges writes of the widths, in pixels: of all, of the left half, and where the right half is.
+_WHOLE = r'<svg [^>]*?width="([\d.]+)"'
+_LEFT = r'<rect width="([\d.]+)" height="20" fill="#555"'
+_RIGHT = r'<rect x="([\d.]+)" width="([\d.]+)"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,19 @@ def _svg(badge: Badge, draw: Callable[..., str]) -> str:
         whole_title=said,
         id_suffix=f"-{badge.name}",
     )
+    text = _on_whole_pixels(text)
     return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(said)} ', 1) + "\n"
+
+
+def _on_whole_pixels(text: str) -> str:
+    """Round the widths of the two halves: an edge between pixels is drawn blurred."""
+    whole, left, right = (re.search(pattern, text) for pattern in (_WHOLE, _LEFT, _RIGHT))
+    if whole is None or left is None or right is None:  # pybadges draws otherwise than it did
+        return text
+    parts = round(float(left[1])), round(float(right[2]))
+    text = text.replace(right[0], f'<rect x="{parts[0]}" width="{parts[1]}"')
+    text = text.replace(left[0], f'<rect width="{parts[0]}" height="20" fill="#555"')
+    return text.replace(f'width="{whole[1]}"', f'width="{sum(parts)}"')
 
 
 def markdown_lines(badges: Sequence[Badge], *, repository: str, branch: str, folder: str) -> list[str]:

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(call=_report)
     badges = commands.add_parser("badges", help="make SVG and shields.io JSON badges of what stages left")
     badges.add_argument("--output-dir", type=Path, default=Path(".github/badges"), help="default: .github/badges")
+    badges.add_argument("--markdown", action="store_true", help="also print the lines that show them in a README")
     badges.set_defaults(call=_badges)
     for command in (report, badges):
         command.add_argument(
@@ -197,10 +198,12 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _badges(options: argparse.Namespace) -> int:
-    from drm.github_badge_generator import generate_badges
+    from drm.github_badge_generator import generate_badges, readme_lines
 
-    for path in generate_badges(options.reports_dir, options.output_dir):
+    for path in (written := generate_badges(options.reports_dir, options.output_dir)):
         print(path)
+    if options.markdown:
+        print("\n".join(readme_lines(options.reports_dir, written)))
     return 0
 
 

@@ -1,8 +1,8 @@
 """Badges of a report: SVG through pybadges, and the JSON that shields' endpoint badge reads.
 
 ``drm_status`` is the whole; where stages have run there is one per component
-(``drm_<slug>_status``), per stage (``drm_<stage>_test_status``) and one for
-coverage. The JSON has only the keys that shields knows
+(``drm_<slug>_status``), per stage (``drm_<stage>_test_status``), one for
+coverage and one for the speed of what is measured. The JSON has only the keys that shields knows
 (https://shields.io/badges/endpoint-badge); numbers, commit and time go to
 ``<name>.meta.json`` beside it. Nothing is shown as passing that had no test,
 could not be read, or belongs to another commit.
@@ -28,10 +28,11 @@ from drm.reporting.json_report import read_report
 from drm.reporting.report import Cell, Report, State
 from drm.reporting.text import one_line
 
-__all__ = ["COLORS", "Badge", "badges_of", "generate_badges", "main", "markdown_lines"]
+__all__ = ["COLORS", "Badge", "badges_of", "generate_badges", "main", "markdown_lines", "readme_lines"]
 
 OVERALL = "drm_status"
 COVERAGE = "drm_coverage_status"
+PERFORMANCE = "drm_performance_status"
 
 
 def _badge(name: str, label: str, state: State, tests: Cell, why: str = "") -> Badge:
@@ -54,7 +55,7 @@ def badges_of(report: Report, *, label: str = "DRM") -> list[Badge]:
             _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), stage.state, stage.tests, stage.why)
             for stage in report.stages
         ]
-        badges.append(_coverage(report))
+        badges += [_coverage(report), _performance(report)]
     return badges
 
 
@@ -77,6 +78,25 @@ def _coverage(report: Report) -> Badge:
     return Badge(name=name, label="Coverage", message=f"{percent}%", state=state)
 
 
+def _performance(report: Report) -> Badge:
+    """Return how the benchmarks compare with the stored baselines; those that have none say nothing."""
+    problem = next((problem for problem in report.problems if "benchmark.json" in problem.partition(":")[0]), "")
+    compared = [benchmark for benchmark in report.benchmarks if benchmark.baseline_s is not None]
+    slower = [benchmark.name for benchmark in compared if benchmark.verdict == "regressed"]
+    stage = next((stage for stage in report.stages if stage.name == "performance"), None)
+    if problem:
+        state, message, why = State.ERROR, "error", problem
+    elif slower:
+        state, message, why = State.FAILING, f"{len(slower)} of {len(compared)} slower", ", ".join(slower)
+    elif not compared:
+        state, message, why = State.MISSING, "no status", "nothing was compared with a stored baseline"
+    elif stage is not None and stage.state is not State.PASSING:  # what is left of it does not stand for all
+        state, message, why = stage.state, stage.state.words, stage.why
+    else:
+        state, message, why = State.PASSING, f"steady ({len(compared)})", ""
+    return Badge(name=PERFORMANCE, label="Performance", message=message, state=state, why=why)
+
+
 def _absent(report: Report) -> Iterator[Badge]:
     """Yield badges for a report that says nothing of stages: those left from before would claim what nobody knows."""
     state = State.ERROR if report.state is State.ERROR and not report.sections else State.MISSING
@@ -85,6 +105,7 @@ def _absent(report: Report) -> Iterator[Badge]:
     for stage in STAGES:
         yield _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), state, NO_TESTS)
     yield _badge(COVERAGE, "Coverage", state, NO_TESTS)
+    yield _badge(PERFORMANCE, "Performance", state, NO_TESTS)
 
 
 def generate_badges(
@@ -113,6 +134,26 @@ def generate_badges(
     if not component_badges:
         badges = badges[:1]
     return [path for badge in badges for path in write_badge(badge, report, folder, draw)]
+
+
+def readme_lines(
+    source: Report | Path | str,
+    written: Sequence[Path],
+    *,
+    label: str = "DRM",
+    repository: str = "",
+    branch: str = "main",
+) -> list[str]:
+    """Return the line that shows each of the ``written`` badges in a README.
+
+    ``repository``: "owner/name"; by default the one that the CI provider names, else a placeholder.
+    """
+    report = source if isinstance(source, Report) else _load(Path(source))
+    names = {path.stem for path in written}
+    folder = written[0].parent.as_posix() if written else ""
+    badges = [badge for badge in badges_of(report, label=label) if badge.name in names]
+    place = repository or os.environ.get("GITHUB_REPOSITORY", "username/repo")
+    return markdown_lines(badges, repository=place, branch=branch, folder=folder)
 
 
 def _load(source: Path) -> Report:
@@ -166,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--commit", default="", help="results of another commit are stale")
     parser.add_argument("--max-age", default="", metavar="TIME", help='older results are stale, such as "24h"')
     parser.add_argument("--markdown", action="store_true", help="also print the lines for a README")
-    parser.add_argument("--repository", default=os.environ.get("GITHUB_REPOSITORY", "username/repo"))
+    parser.add_argument("--repository", default="", help="owner/name, for --markdown")
     parser.add_argument("--branch", default="main", help="where the README's badges are read from")
     return parser
 
@@ -193,10 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 4
     print("\n".join(str(path) for path in written))
     if given.markdown:
-        names = {path.stem for path in written}
-        where = {"repository": given.repository, "branch": given.branch, "folder": folder.as_posix()}
-        badges = [badge for badge in badges_of(report, label=given.label) if badge.name in names]
-        print("\n".join(markdown_lines(badges, **where)))
+        where = {"repository": given.repository, "branch": given.branch}
+        print("\n".join(readme_lines(report, written, label=given.label, **where)))
     unreadable = report.state is State.ERROR and not report.sections
     if unreadable:
         print(f"drm: {report.headline}", file=sys.stderr)

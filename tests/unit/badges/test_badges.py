@@ -93,6 +93,7 @@ def test_all_badges_of_a_project_with_stages(tmp_path: Path) -> None:
         "drm_integration_status",
         *(f"drm_{stage}_test_status" for stage in ("unit", "integration", "performance", "e2e", "distributed")),
         "drm_coverage_status",
+        "drm_performance_status",
     }
     assert shown(tmp_path / "out", "drm_resource_optimizer_status")["message"] == "passing (5/5)"
     assert shown(tmp_path / "out", "drm_e2e_test_status")["message"] == "passing (4/4)"
@@ -202,6 +203,53 @@ def test_coverage(tmp_path: Path, percent: float, message: str, state: State) ->
     assert shown(tmp_path / "out", "drm_coverage_status")["message"] == "error"
 
 
+def benchmark(name: str, verdict: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "min_s": 0.2, "median_s": 0.2, "rounds": 5, "verdict": verdict} | more
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "state"),
+    [
+        ([benchmark("a", "unchanged", baseline_s=0.2), benchmark("b", "improved", baseline_s=0.3)], "steady (2)", "p"),
+        (
+            [benchmark("a", "regressed", baseline_s=0.1), benchmark("b", "improved", baseline_s=0.3)],
+            "1 of 2 slower",
+            "f",
+        ),
+        ([benchmark("a", "no baseline for this machine")], "no status", "m"),
+        ([], "no status", "m"),
+        ([{}], "error", "e"),
+    ],
+)
+def test_performance(tmp_path: Path, rows: list[dict[str, Any]], message: str, state: str) -> None:
+    passing(tmp_path / "reports")
+    (tmp_path / "reports" / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": rows}))
+    paint(tmp_path / "reports", tmp_path / "out")
+    badge = shown(tmp_path / "out", "drm_performance_status")
+    expected = {"p": State.PASSING, "f": State.FAILING, "m": State.MISSING, "e": State.ERROR}[state]
+    assert (badge["message"], badge["color"]) == (message, COLORS[expected])
+
+
+def test_performance_of_a_stage_that_failed_is_not_called_steady(tmp_path: Path) -> None:
+    tests = {"benchmarks/bench_a.py::t": Outcome.PASSED, "benchmarks/bench_b.py::t": Outcome.FAILED}
+    leave_all(tmp_path / "reports", performance=suite("performance", tests))
+    rows = [benchmark("a", "unchanged", baseline_s=0.2)]
+    (tmp_path / "reports" / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": rows}))
+    paint(tmp_path / "reports", tmp_path / "out")
+    assert shown(tmp_path / "out", "drm_performance_status")["message"] == "failing"
+
+
+def test_halves_of_the_picture_meet_on_whole_pixels(tmp_path: Path) -> None:
+    failing(tmp_path / "reports")
+    paint(tmp_path / "reports", tmp_path / "out")
+    for path in (tmp_path / "out").glob("*.svg"):
+        root = ET.fromstring(path.read_text())
+        widths = [element.get("width", "") for element in root.iter() if element.tag.endswith("}rect")]
+        assert all(width.isdigit() for width in widths)
+        clip, left, right, shade = map(int, widths)
+        assert left + right == clip == shade == int(root.get("width", "0"))
+
+
 @pytest.mark.parametrize("color", sorted(set(COLORS.values())))
 def test_white_text_is_readable_on_every_color(color: str) -> None:
     """Contrast by WCAG 2.2, relative luminance."""
@@ -256,7 +304,7 @@ def test_command_line_from_folder_and_from_file(tmp_path: Path, capsys: pytest.C
         assert main([*arguments, "--output-dir", str(tmp_path / name), "--label", "Mine"]) == 0
         assert shown(tmp_path / name)["label"] == "Mine"
     same = [(path.read_text(), (tmp_path / "b" / path.name).read_text()) for path in (tmp_path / "a").glob("*.svg")]
-    assert len(same) == 12
+    assert len(same) == 13
     assert all(one == other for one, other in same)
     assert str(tmp_path / "a" / "drm_e2e_test_status.json") in capsys.readouterr().out
 
@@ -287,6 +335,19 @@ def test_command_line_says_in_one_line_what_it_cannot_read(tmp_path: Path, capsy
     assert "there is no such file; run `drm report` first\n" in capsys.readouterr().err
     assert main(["--input-dir", str(tmp_path), "--output-dir", str(out), "--max-age", "soon"]) == 4
     assert "--max-age: 'soon' is not a duration" in capsys.readouterr().err
+
+
+def test_drm_badges_prints_the_readme_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_REPOSITORY", "me/mine")
+    monkeypatch.chdir(tmp_path)
+    passing(tmp_path / "reports")
+    assert drm_main(["badges", "--markdown"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!")]
+    place = "https://raw.githubusercontent.com/me/mine/main/.github/badges"
+    assert lines[0] == f"![DRM](https://img.shields.io/endpoint?url={place}/drm_status.json)"
+    assert len(lines) == 13
 
 
 @pytest.mark.parametrize("command", ["generator", "drm"])
