@@ -43,7 +43,9 @@ def changed_since(revision: str, suite: Suite) -> Changed:
     top = _top(Path(suite.rootdir))
     base = _base(top, revision)
     changed = _paths(top, "diff", "--name-only", "--no-renames", "--no-relative", "-z", base)
-    changed |= _paths(top, "ls-files", "--others", "--exclude-standard", "-z")
+    # What Python, pytest and DRM write by themselves is no change, whether or not git is told to ignore it.
+    own = [f"--exclude={name}" for name in ("__pycache__/", ".pytest_cache/", ".drm/")]
+    changed |= _paths(top, "ls-files", "--others", "--exclude-standard", *own, "-z")
     places = {path: _relative(path, top) for path in {test.path for test in suite.tests}}
     reach = reach_of(
         changed, (file for file in places.values() if file), _facts(top) if changed else {}, _roots(suite, top)
