@@ -36,6 +36,8 @@ def _main(arguments: list[str]) -> int:
         from drm.ci_commands import main as ci
 
         return ci(arguments[1:])
+    if arguments[:1] == ["badges"]:
+        return _badges(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -69,14 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="make report.json, report.md and report.html of what stages left")
     report.add_argument("--output-dir", type=Path, default=None, help="where to write (default: the same folder)")
     report.set_defaults(call=_report)
-    badges = commands.add_parser("badges", help="make SVG and shields.io JSON badges of what stages left")
-    badges.add_argument("--output-dir", type=Path, default=Path(".github/badges"), help="default: .github/badges")
-    badges.add_argument("--markdown", action="store_true", help="also print the lines that show them in a README")
-    badges.set_defaults(call=_badges)
-    for command in (report, badges):
-        command.add_argument(
-            "--reports-dir", type=Path, default=Path(_REPORTS), help="where the stages wrote (default: reports)"
-        )
+    report.add_argument(
+        "--reports-dir", type=Path, default=Path(_REPORTS), help="where the stages wrote (default: reports)"
+    )
+    help_of_badges = "make SVG and shields.io JSON badges of what stages left, and a README's lines"
+    commands.add_parser("badges", help=help_of_badges, add_help=False)
     return parser
 
 
@@ -197,14 +196,11 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _badges(options: argparse.Namespace) -> int:
-    from drm.github_badge_generator import generate_badges, readme_lines
+def _badges(arguments: list[str]) -> int:
+    from drm.ci_commands.context import current_context
+    from drm.github_badge_generator import main as generate
 
-    for path in (written := generate_badges(options.reports_dir, options.output_dir)):
-        print(path)
-    if options.markdown:
-        print("\n".join(readme_lines(options.reports_dir, written)))
-    return 0
+    return generate(arguments, prog="drm badges", context=current_context())
 
 
 if __name__ == "__main__":

@@ -13,99 +13,41 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
-from drm._badge_rendering import COLORS, NO_TESTS, Badge, load_pybadges, markdown_lines, write_badge
+from drm._badges import readme
+from drm._badges.readme import markdown_lines
+from drm._badges.rendering import COLORS, Badge, load_pybadges, write_badge
+from drm._badges.states import absent_badges, badges_of, old_stages
+from drm.cicd_integration.context import Context, detect
 from drm.model.errors import ConfigError, DrmError
-from drm.model.stages import COMPONENTS, STAGES
 from drm.model.units import parse_duration
 from drm.reporting.collect import build_report
 from drm.reporting.files import check_folder
-from drm.reporting.json_report import read_report
-from drm.reporting.report import Cell, Report, State
+from drm.reporting.inputs import Inputs, read_inputs
+from drm.reporting.report import Report, State
 from drm.reporting.text import one_line
 
-__all__ = ["COLORS", "Badge", "badges_of", "generate_badges", "main", "markdown_lines", "readme_lines"]
+__all__ = ["COLORS", "Badge", "badges_of", "generate_badges", "main", "markdown_lines"]
 
-OVERALL = "drm_status"
-COVERAGE = "drm_coverage_status"
-PERFORMANCE = "drm_performance_status"
-
-
-def _badge(name: str, label: str, state: State, tests: Cell, why: str = "") -> Badge:
-    if state is State.PASSING and not tests.ran:
-        state = State.NO_TESTS
-    message = state.words
-    if state in (State.FAILING, State.PARTIAL, State.PASSING):
-        message = f"{message} ({tests.passed}/{tests.ran})"
-    elif state in (State.NO_TESTS, State.MISSING):
-        message = "no status"
-    return Badge(name=name, label=label, message=message, state=state, tests=tests, why=why)
+_REPORTS, _BADGES = Path("reports"), Path(".github/badges")
+_UNUSABLE, _USAGE_ERROR = 1, 4
+_EPILOG = """\
+exit codes: 0: the badges are written, whatever they say; 1: they are, but something that --input names could not be
+read (they say "error") or no file matched (at best "partial"); 4: wrong usage, or nothing could be written
+"""
 
 
-def badges_of(report: Report, *, label: str = "DRM") -> list[Badge]:
-    """Return the badges of a report, the whole first; the rest only where a stage has run or is known of."""
-    badges = [_badge(OVERALL, one_line(label, 60), report.state, report.tests, report.headline)]
-    if any(stage.runs for stage in report.stages):
-        badges += [_badge(_name(item.slug), item.title, item.state, item.tests) for item in report.components]
-        badges += [
-            _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), stage.state, stage.tests, stage.why)
-            for stage in report.stages
-        ]
-        badges += [_coverage(report), _performance(report)]
-    return badges
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """A badge, and the folder that its files go to."""
 
-
-def _name(slug: str) -> str:
-    return f"drm_{slug.removeprefix('drm_')}_status"
-
-
-def _stage_label(name: str) -> str:
-    return "E2E tests" if name == "e2e" else f"{name.capitalize()} tests"
-
-
-def _coverage(report: Report) -> Badge:
-    name = COVERAGE
-    if report.coverage is None:
-        problem = next((problem for problem in report.problems if problem.startswith("coverage.json")), "")
-        state = State.ERROR if problem else State.MISSING
-        return _badge(name, "Coverage", state, NO_TESTS, problem or "no coverage was measured")
-    percent = int(report.coverage.percent)  # rounded down: 99.9% is not 100%
-    state = State.PASSING if percent >= 80 else State.PARTIAL if percent >= 60 else State.FAILING
-    return Badge(name=name, label="Coverage", message=f"{percent}%", state=state)
-
-
-def _performance(report: Report) -> Badge:
-    """Return how the benchmarks compare with the stored baselines; those that have none say nothing."""
-    problem = next((problem for problem in report.problems if "benchmark.json" in problem.partition(":")[0]), "")
-    compared = [benchmark for benchmark in report.benchmarks if benchmark.baseline_s is not None]
-    slower = [benchmark.name for benchmark in compared if benchmark.verdict == "regressed"]
-    stage = next((stage for stage in report.stages if stage.name == "performance"), None)
-    if problem:
-        state, message, why = State.ERROR, "error", problem
-    elif slower:
-        state, message, why = State.FAILING, f"{len(slower)} of {len(compared)} slower", ", ".join(slower)
-    elif not compared:
-        state, message, why = State.MISSING, "no status", "nothing was compared with a stored baseline"
-    elif stage is not None and stage.state is not State.PASSING:  # what is left of it does not stand for all
-        state, message, why = stage.state, stage.state.words, stage.why
-    else:
-        state, message, why = State.PASSING, f"steady ({len(compared)})", ""
-    return Badge(name=PERFORMANCE, label="Performance", message=message, state=state, why=why)
-
-
-def _absent(report: Report) -> Iterator[Badge]:
-    """Yield badges for a report that says nothing of stages: those left from before would claim what nobody knows."""
-    state = State.ERROR if report.state is State.ERROR and not report.sections else State.MISSING
-    for component in COMPONENTS:
-        yield _badge(_name(component.slug), component.title, state, NO_TESTS)
-    for stage in STAGES:
-        yield _badge(f"drm_{stage.name}_test_status", _stage_label(stage.name), state, NO_TESTS)
-    yield _badge(COVERAGE, "Coverage", state, NO_TESTS)
-    yield _badge(PERFORMANCE, "Performance", state, NO_TESTS)
+    badge: Badge
+    folder: Path
 
 
 def generate_badges(
@@ -120,133 +62,155 @@ def generate_badges(
 ) -> list[Path]:
     """Write the badges of a report, a folder of reports or a report.json; return the files, SVG and JSON.
 
-    A passing report of another ``commit``, or older than ``max_age_s``, is stale; a report.json that
+    What passes in stages of another ``commit``, or older than ``max_age_s``, is stale; a report.json that
     cannot be read is an error. Raises ConfigError without pybadges and for a folder that is not there,
     DrmError when a file cannot be written.
     """
+    load_pybadges()  # before anything is read: without it there is nothing to do
+    now = now if now is not None else datetime.now(UTC)
+    report = source if isinstance(source, Report) else _load(Path(source), now).report
+    old = old_stages(report, commit, max_age_s, now)
+    placed = _chosen(report, Path(output_dir), None, label=label, old=old, component_badges=component_badges)
+    return _write(placed, report)
+
+
+def _load(source: Path, now: datetime) -> Inputs:
+    if source.is_file():
+        return read_inputs([str(source)], now=now)
+    check_folder(source)
+    return Inputs(report=build_report(source, now=now))
+
+
+def _chosen(
+    report: Report, folder: Path, output: Path | None, *, label: str, old: frozenset[str], component_badges: bool
+) -> list[_Placed]:
+    """Return the badges to write: the whole, in ``output`` if that is given, and the others in ``folder``."""
+    whole, *others = badges_of(report, label=label, old=old)
+    if not others:
+        others = [badge for badge in absent_badges(report) if (folder / f"{badge.name}.json").exists()]
+    first = _Placed(badge=whole, folder=folder)
+    if output is not None:
+        name = output.name.removesuffix(".svg").removesuffix(".json")
+        first = _Placed(badge=replace(whole, name=name), folder=output.parent)
+    return [first, *(_Placed(badge=badge, folder=folder) for badge in others if component_badges)]
+
+
+def _write(placed: Iterable[_Placed], report: Report) -> list[Path]:
     draw = load_pybadges()
-    report = source if isinstance(source, Report) else _load(Path(source))
-    report = _aged(report, commit, max_age_s, now if now is not None else datetime.now(UTC))
-    folder = Path(output_dir)
-    badges = badges_of(report, label=label)
-    if len(badges) == 1:
-        badges += [badge for badge in _absent(report) if (folder / f"{badge.name}.json").exists()]
-    if not component_badges:
-        badges = badges[:1]
-    return [path for badge in badges for path in write_badge(badge, report, folder, draw)]
+    return [path for item in placed for path in write_badge(item.badge, report, item.folder, draw)]
 
 
-def readme_lines(
-    source: Report | Path | str,
-    written: Sequence[Path],
-    *,
-    label: str = "DRM",
-    repository: str = "",
-    branch: str = "main",
-) -> list[str]:
-    """Return the line that shows each of the ``written`` badges in a README.
-
-    ``repository``: "owner/name"; by default the one that the CI provider names, else a placeholder.
-    """
-    report = source if isinstance(source, Report) else _load(Path(source))
-    names = {path.stem for path in written}
-    folder = written[0].parent.as_posix() if written else ""
-    badges = [badge for badge in badges_of(report, label=label) if badge.name in names]
-    place = repository or os.environ.get("GITHUB_REPOSITORY", "username/repo")
-    return markdown_lines(badges, repository=place, branch=branch, folder=folder)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(_USAGE_ERROR, f"{self.prog}: error: {one_line(message, 400)}\n")
 
 
-def _load(source: Path) -> Report:
-    """Return the report of a folder, or the one in a file; a file that cannot be read is a report of an error."""
-    if not source.is_file():
-        check_folder(source)
-        return build_report(source)
-    try:
-        return read_report(source)
-    except DrmError as error:
-        return Report(state=State.ERROR, headline=str(error), created_at="", drm_version="", tests=NO_TESTS)
-
-
-def _aged(report: Report, commit: str, max_age_s: float | None, now: datetime) -> Report:
-    """Return the report, what is passing in it made stale if it is of another commit or too old."""
-    same = commit.startswith(report.commit) or report.commit.startswith(commit)  # either may be shortened
-    other = bool(commit) and (not report.commit or not same)
-    started = [run.summary.started_at for stage in report.sections for run in stage.runs if run.summary.started_at]
-    old = max_age_s is not None and (not started or _age_s(max(started), now) > max_age_s)
-    if not other and not old:
-        return report
-
-    def stale(state: State) -> State:
-        return State.STALE if state is State.PASSING else state
-
-    return replace(
-        report,
-        state=stale(report.state),
-        stages=tuple(replace(stage, state=stale(stage.state)) for stage in report.stages),
-        components=tuple(replace(item, state=stale(item.state)) for item in report.components),
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=prog, description="Write status badges of test results: SVG, and JSON for shields.io.")
+    parser.epilog = _EPILOG
+    reading = parser.add_argument_group("what they tell of").add_mutually_exclusive_group()
+    reading.add_argument(
+        "--input",
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help='report.json, or results.json and other records of runs; also patterns such as "reports/*/results.json"',
     )
-
-
-def _age_s(started_at: str, now: datetime) -> float:
-    try:
-        return (now - datetime.fromisoformat(started_at)).total_seconds()
-    except (ValueError, TypeError):  # no time, or one without a zone: as good as too old
-        return float("inf")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m drm.github_badge_generator", description="Write status badges.")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--input", type=Path, metavar="FILE", help="a report.json that `drm report` wrote")
-    source.add_argument("--input-dir", type=Path, default=Path("reports"), metavar="DIR", help="default: reports")
-    target = parser.add_mutually_exclusive_group()
-    target.add_argument("--output", type=Path, metavar="FILE", help="write only the overall badge: FILE.svg, FILE.json")
-    target.add_argument("--output-dir", type=Path, default=Path(".github/badges"), metavar="DIR")
-    parser.add_argument("--label", default="DRM", help="text on the left of the overall badge")
-    parser.add_argument("--component-badges", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--commit", default="", help="results of another commit are stale")
-    parser.add_argument("--max-age", default="", metavar="TIME", help='older results are stale, such as "24h"')
-    parser.add_argument("--markdown", action="store_true", help="also print the lines for a README")
-    parser.add_argument("--repository", default="", help="owner/name, for --markdown")
-    parser.add_argument("--branch", default="main", help="where the README's badges are read from")
+    reading.add_argument(
+        *("--input-dir", "--reports-dir"), type=Path, metavar="DIR", help=f"of the stages (default: {_REPORTS})"
+    )
+    writing = parser.add_argument_group("what is written")
+    writing.add_argument("--output", type=Path, metavar="FILE", help="the overall badge: FILE.svg and FILE.json")
+    writing.add_argument("--output-dir", type=Path, metavar="DIR", help=f"all others (default: {_BADGES})")
+    writing.add_argument("--label", default="DRM", help="text on the left of the overall badge (default: %(default)s)")
+    writing.add_argument(
+        "--component-badges",
+        action=argparse.BooleanOptionalAction,
+        help="badges of components, stages, coverage and performance too (default: yes, but no with only --output)",
+    )
+    age = parser.add_argument_group("what is stale")
+    age.add_argument("--commit", default="", help="results of another commit are stale")
+    age.add_argument("--max-age", default="", metavar="TIME", help='older results are stale, such as "24h"')
+    shown = parser.add_argument_group("for a README")
+    shown.add_argument("--markdown", action="store_true", help="also print the lines that show the badges")
+    shown.add_argument("--repository", help="owner/name (default: what the CI system says)")
+    shown.add_argument(
+        "--branch", help="where the badges are (default: the default branch by the CI system, else main)"
+    )
+    shown.add_argument("--path", help="folder of the badges on that branch (default: the one they are written to)")
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write badges as the command line says; return the exit code.
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    prog: str = "python -m drm.github_badge_generator",
+    context: Context | None = None,
+) -> int:
+    """Write badges as the command line says; return the exit code, as its help lists them.
 
-    0; 1 when the report could not be read, and the badges say so; 4, as ``drm badges``, when none could be written.
+    ``context``: of the CI job; by default what the environment says.
     """
-    given = _parser().parse_args(arguments)
+    given = _parser(prog).parse_args(arguments)
     try:
-        max_age_s = parse_duration(given.max_age, what="--max-age") if given.max_age else None
-        if given.input is not None and not given.input.exists():
-            raise ConfigError(f"{given.input}: there is no such file", remedy="run `drm report` first")
-        report = _load(given.input if given.input is not None else given.input_dir)
-        choice = {"label": given.label, "commit": given.commit, "max_age_s": max_age_s}
-        folder = given.output.parent if given.output is not None else given.output_dir
-        if given.output is not None:
-            written = _write_one(report, given.output, **choice)
-        else:
-            written = generate_badges(report, folder, component_badges=given.component_badges, **choice)
+        return _run(given, context if context is not None else detect(os.environ))
     except DrmError as error:
-        print(f"drm: {error}", file=sys.stderr)
-        return 4
-    print("\n".join(str(path) for path in written))
+        _complain(str(error))
+        return _USAGE_ERROR
+
+
+def _run(given: argparse.Namespace, context: Context) -> int:
+    now = datetime.now(UTC)
+    max_age_s = parse_duration(given.max_age, what="--max-age") if given.max_age else None
+    if given.output is not None and (not given.output.name or given.output.is_dir()):
+        raise ConfigError(
+            f"--output {str(given.output)!r} names no file", remedy="name the overall badge's, or use --output-dir"
+        )
+    load_pybadges()
+    inputs = read_inputs(given.input, now=now) if given.input else _load(given.input_dir or _REPORTS, now)
+    report = inputs.report
+    old = old_stages(report, given.commit, max_age_s, now)
+    beside = given.output.parent if given.output is not None else _BADGES
+    others = given.component_badges
+    if others is None:
+        others = given.output is None or given.output_dir is not None
+    folder = given.output_dir if given.output_dir is not None else beside
+    placed = _chosen(report, folder, given.output, label=given.label, old=old, component_badges=others)
+    for path in _write(placed, report):
+        _print(str(path))
+    for problem in inputs.problems:
+        _complain(problem)
+    if placed[0].badge.state is not State.PASSING and not inputs.problems:
+        _complain(placed[0].badge.why)
     if given.markdown:
-        where = {"repository": given.repository, "branch": given.branch}
-        print("\n".join(readme_lines(report, written, label=given.label, **where)))
-    unreadable = report.state is State.ERROR and not report.sections
-    if unreadable:
-        print(f"drm: {report.headline}", file=sys.stderr)
-    return int(unreadable)
+        _print_markdown(given, placed, context)
+    return _UNUSABLE if inputs.problems else 0
 
 
-def _write_one(report: Report, output: Path, *, label: str, commit: str, max_age_s: float | None) -> list[Path]:
-    draw = load_pybadges()
-    aged = _aged(report, commit, max_age_s, datetime.now(UTC))
-    badge = replace(badges_of(aged, label=label)[0], name=output.name.removesuffix(".svg").removesuffix(".json"))
-    return list(write_badge(badge, aged, output.parent, draw))
+def _print_markdown(given: argparse.Namespace, placed: Sequence[_Placed], context: Context) -> None:
+    repository = given.repository or context.repository
+    if not repository:
+        _complain(f"the repository is not known, so the lines say {readme.PLACEHOLDER}; use --repository owner/name")
+    for item in placed:
+        folder = given.path if given.path is not None else readme.folder_in_repository(item.folder, Path.cwd())
+        lines = markdown_lines(
+            [item.badge],
+            repository=repository or readme.PLACEHOLDER,
+            branch=given.branch or readme.default_branch(context),
+            folder=folder,
+            raw=readme.raw_files(context),
+        )
+        _print(*lines)
+
+
+def _print(*lines: str) -> None:
+    for line in lines:
+        print(line.encode("utf-8", "replace").decode())  # a path may hold what no stream can show
+
+
+def _complain(text: str) -> None:
+    print(f"drm: {one_line(text, 1000)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import drm
 from drm.model.errors import DrmError
 from drm.model.events import utc_text
-from drm.model.stages import STAGES, Stage
+from drm.model.stages import STAGES
 from drm.reporting import verdict
+from drm.reporting.assembling import OWN_RUN, assemble
 from drm.reporting.codec import decode
 from drm.reporting.files import read_json, stage_folders
 from drm.reporting.measures import read_benchmarks, read_coverage
@@ -22,11 +22,10 @@ from drm.reporting.results import check_version, read_results
 from drm.reporting.text import one_line
 from drm.summary import RunSummary, summarise
 
-__all__ = ["build_report"]
+__all__ = ["RECORDS", "build_report", "read_run"]
 
-_OWN_RUN = Stage(name="run", summary="drm run, outside the stages and their verdict", paths=())
 _STATUS_VERSION = 1
-_RECORDS = ("status.json", "results.json", "events.ndjson")
+RECORDS = ("status.json", "results.json", "events.ndjson")
 
 
 def build_report(reports_dir: Path, *, now: datetime | None = None, links: Sequence[Link] = ()) -> Report:
@@ -35,52 +34,38 @@ def build_report(reports_dir: Path, *, now: datetime | None = None, links: Seque
     ``links``: where in CI it is made.
     """
     root = Path(reports_dir)
-    found = {stage.name: _runs(root, stage.name) for stage in (*STAGES, _OWN_RUN)}
     problems: list[str] = []
-    newest = _newest([run for stage in STAGES for run in found[stage.name]] or found[_OWN_RUN.name])
-    stages = tuple(verdict.judge_stage(stage, found[stage.name], newest.commit) for stage in STAGES)
-    own_runs = found[_OWN_RUN.name]
-    own_run = verdict.judge_stage(_OWN_RUN, own_runs, "") if own_runs else None
-    counted = [stage for stage in stages if stage.runs] or ([own_run] if own_run is not None else [])
-    tests = verdict.cell_of(test for stage in counted for run in stage.runs for test in run.summary.tests)
-    state = verdict.overall(stages, own_run)
-    return Report(
-        state=state,
-        headline=verdict.headline(state, stages, own_run, tests),
+    return assemble(
+        {stage.name: _runs(root, stage.name) for stage in (*STAGES, OWN_RUN)},
         created_at=utc_text(now if now is not None else datetime.now(UTC)),
-        drm_version=drm.__version__,
-        tests=tests,
-        commit=newest.commit,
-        branch=newest.branch,
-        machine=newest.machine,
-        stages=stages,
-        components=verdict.components(stages, frozenset(stage.name for stage in STAGES if stage.by_component)),
-        own_run=own_run,
         coverage=read_coverage(root / "coverage.json", problems),
-        benchmarks=read_benchmarks(root, problems),
+        benchmarks=read_benchmarks(stage_folders(root, "performance"), problems),
         problems=tuple(problem.replace(f"{root}{os.sep}", "") for problem in problems),
         links=tuple(links),
     )
 
 
-def _newest(runs: Sequence[RunReport]) -> RunSummary:
-    return max((run.summary for run in runs), key=lambda summary: summary.started_at, default=RunSummary())
+def read_run(folder: Path, damage: list[str]) -> RunReport | None:
+    """Return the run recorded in one folder, wherever it lies; None when there is no trace of one.
+
+    What cannot be read there goes to ``damage``, a line each.
+    """
+    return _run(folder.parent, folder, folder.name, damage)
 
 
 def _runs(root: Path, stage: str) -> list[RunReport]:
     """Return the stage's runs: its own folder, and one per component where CI split it (``unit-<component>``)."""
-    folders = [root / stage] if stage == _OWN_RUN.name else stage_folders(root, stage)
-    runs = [_run(root, folder, folder.name) for folder in folders]
+    folders = [root / stage] if stage == OWN_RUN.name else stage_folders(root, stage)
+    runs = [_run(root, folder, folder.name, []) for folder in folders]
     return [run for run in runs if run is not None]
 
 
-def _run(root: Path, folder: Path, name: str) -> RunReport | None:
+def _run(root: Path, folder: Path, name: str, damage: list[str]) -> RunReport | None:
     """Return the run recorded in the folder, None when there is no trace of one."""
     inner_folders = sorted(path for path in (folder / "runs").iterdir()) if (folder / "runs").is_dir() else []
-    inner = [_run(root, path, f"{name} / {path.name}") for path in inner_folders]
-    if not any((folder / record).exists() for record in _RECORDS):
+    inner = [_run(root, path, f"{name} / {path.name}", []) for path in inner_folders]
+    if not any((folder / record).exists() for record in RECORDS):
         return None
-    damage: list[str] = []
     notes: list[str] = []
     status = _status(folder / "status.json", damage)
     summary, exit_code = _results(folder / "results.json", damage)
@@ -114,7 +99,7 @@ def _are_mixed(one: RunSummary, other: RunSummary) -> bool:
 
 
 def _files(root: Path, folder: Path) -> tuple[str, ...]:
-    wanted = (*_RECORDS, "junit.xml", "stage.log")
+    wanted = (*RECORDS, "junit.xml", "stage.log")
     return tuple(Path(os.path.relpath(folder / name, root)).as_posix() for name in wanted if (folder / name).exists())
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from drm.model.errors import DrmError
 from drm.reporting.codec import decode
-from drm.reporting.files import read_json, stage_folders
+from drm.reporting.files import read_json
 from drm.reporting.report import Benchmark, Coverage
 
 __all__ = ["read_benchmarks", "read_coverage"]
@@ -19,22 +20,28 @@ def read_coverage(path: Path, problems: list[str]) -> Coverage | None:
         return None
     try:
         totals = read_json(path, remedy="run `nox -s report` again")["totals"]
+        percent = float(totals["percent_covered"])
+        if not 0 <= percent <= 100:
+            raise ValueError(f"percent_covered is {percent}")
         return Coverage(
-            percent=float(totals["percent_covered"]),
+            percent=percent,
             statements=int(totals["num_statements"]),
             missing=int(totals["missing_lines"]),
         )
     except DrmError as error:
         problems.append(str(error))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         problems.append(f"{path}: is no coverage report ({type(error).__name__}: {error}); run `nox -s report` again")
     return None
 
 
-def read_benchmarks(root: Path, problems: list[str]) -> tuple[Benchmark, ...]:
-    """Return what the performance stage measured, beside the stored baselines; pytest-benchmark's own file will do."""
+def read_benchmarks(folders: Iterable[Path], problems: list[str]) -> tuple[Benchmark, ...]:
+    """Return what the performance stage measured, beside the stored baselines; pytest-benchmark's own file will do.
+
+    ``folders``: those of the stage.
+    """
     found: list[Benchmark] = []
-    for path in (folder / "benchmark.json" for folder in stage_folders(root, "performance")):
+    for path in (folder / "benchmark.json" for folder in folders):
         try:
             if path.exists():
                 found += [_benchmark(item) for item in read_json(path)["benchmarks"]]

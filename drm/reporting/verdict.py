@@ -14,7 +14,7 @@ from drm.reporting.report import Cell, ComponentReport, RunReport, StageReport, 
 from drm.reporting.text import counts_text, one_line, plural
 from drm.summary import RunSummary, TestRecord
 
-__all__ = ["cell_of", "components", "headline", "judge_run", "judge_stage", "overall"]
+__all__ = ["cell_of", "components", "headline", "judge_run", "judge_stage", "overall", "worst"]
 
 _SEVERITY = (State.ERROR, State.FAILING, State.PARTIAL, State.STALE, State.PASSING, State.NO_TESTS, State.MISSING)
 _NO_TESTS_EXIT = 5  # pytest's exit code for "no tests collected"

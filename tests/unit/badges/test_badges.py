@@ -340,6 +340,7 @@ def test_command_line_says_in_one_line_what_it_cannot_read(tmp_path: Path, capsy
 def test_drm_badges_prints_the_readme_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_REPOSITORY", "me/mine")
     monkeypatch.chdir(tmp_path)
     passing(tmp_path / "reports")
@@ -366,6 +367,15 @@ def test_a_folder_that_is_not_there_is_one_line_and_no_badge(
     )
     assert shown.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_shows_every_state_as_it_is_drawn() -> None:
+    root = Path(__file__).parents[3]
+    page = (root / "docs" / "badges.md").read_text()
+    for state in STATES:
+        assert f"(badges/{state}.svg)" in page
+        drawn = (root / "tests" / "golden" / f"badge_{state}.svg").read_text()
+        assert (root / "docs" / "badges" / f"{state}.svg").read_text() == drawn
 
 
 def test_badges_are_published_although_git_ignores_their_folder() -> None:

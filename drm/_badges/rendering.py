@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from drm.reporting.files import write_atomic
 from drm.reporting.report import Cell, Report, State
 from drm.reporting.text import one_line
 
-__all__ = ["COLORS", "NO_TESTS", "Badge", "load_pybadges", "markdown_lines", "write_badge"]
+__all__ = ["COLORS", "NO_TESTS", "Badge", "load_pybadges", "write_badge"]
 
 # White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).
 COLORS = {
@@ -30,6 +30,7 @@ COLORS = {
 }
 NO_TESTS = Cell(state=State.NO_TESTS)
 _CACHE_S = 300
+_UNSAFE = re.compile(r"[^\w.-]", re.ASCII)  # in an id, to which url(#id) leads
 # What pybadges writes of the widths, in pixels: of all, of the left half, and where the right half is.
 _WHOLE = r'<svg [^>]*?width="([\d.]+)"'
 _LEFT = r'<rect width="([\d.]+)" height="20" fill="#555"'
@@ -97,7 +98,7 @@ def _meta(badge: Badge, report: Report) -> dict[str, Any]:
         "collected": tests.collected,
         "commit": one_line(report.commit),
         "branch": one_line(report.branch),
-        "created_at": report.created_at,
+        "created_at": one_line(report.created_at, 40),
     }
 
 
@@ -109,7 +110,7 @@ def _svg(badge: Badge, draw: Callable[..., str]) -> str:
         right_text=badge.message,
         right_color=COLORS[badge.state],
         whole_title=said,
-        id_suffix=f"-{badge.name}",
+        id_suffix=f"-{_UNSAFE.sub('-', badge.name)}",
     )
     text = _on_whole_pixels(text)
     return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(said)} ', 1) + "\n"
@@ -124,9 +125,3 @@ def _on_whole_pixels(text: str) -> str:
     text = text.replace(right[0], f'<rect x="{parts[0]}" width="{parts[1]}"')
     text = text.replace(left[0], f'<rect width="{parts[0]}" height="20" fill="#555"')
     return text.replace(f'width="{whole[1]}"', f'width="{sum(parts)}"')
-
-
-def markdown_lines(badges: Sequence[Badge], *, repository: str, branch: str, folder: str) -> list[str]:
-    """Return the README line of each badge, through shields' endpoint."""
-    place = f"https://raw.githubusercontent.com/{repository}/{branch}/{folder.strip('/')}"
-    return [f"![{badge.label}](https://img.shields.io/endpoint?url={place}/{badge.name}.json)" for badge in badges]
