@@ -272,6 +272,13 @@ def badges(session: nox.Session) -> None:
     session.run("python", "-m", "drm", "badges", "--reports-dir", "reports", "--output-dir", ".github/badges")
 
 
+@nox.session(default=False)
+def status(session: nox.Session) -> None:
+    """Tell the CI provider how the run came out (drm ci status); takes its options after --, such as --publish."""
+    install(session, "ci")
+    session.run("python", "-m", "drm", "ci", "status", "--reports-dir", "reports", *session.posargs)
+
+
 @nox.session(name="tests-all-pythons", python=PYTHONS, default=False)
 def tests_all_pythons(session: nox.Session) -> None:
     """Run the unit and integration tests, badges included, on every supported Python found here."""

@@ -18,7 +18,7 @@ from drm.model.errors import DrmError
 
 __all__ = ["main"]
 
-COMMANDS: tuple[str, ...] = ("discover", "analyze", "context", "status")  # in the order of the help
+COMMANDS: tuple[str, ...] = ("discover", "analyze", "context", "status", "render")  # in the order of the help
 
 _USAGE_ERROR = 4  # pytest's
 

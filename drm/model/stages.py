@@ -28,6 +28,8 @@ class Stage:
     ``paths``: what pytest runs. ``extras``: of the distribution, installed for it.
     ``options``: given to ``drm run``. ``shares_machine``: may run beside another session.
     ``after``: stages that CI runs first. ``by_component``: CI splits it over the components.
+    ``timeout_min``: minutes after which CI ends a job of it. ``optional``: a pipeline started by hand
+    may leave it out (input ``run_<name>``).
     """
 
     name: str
@@ -38,6 +40,8 @@ class Stage:
     shares_machine: bool = True
     by_component: bool = False
     after: tuple[str, ...] = ()
+    timeout_min: int = 30
+    optional: bool = False
 
 
 INTEGRATION = Component(slug="drm_integration", title="DRM integration")
@@ -60,6 +64,7 @@ STAGES: tuple[Stage, ...] = (
         summary="each component in isolation",
         paths=("tests/unit",),
         by_component=True,
+        timeout_min=20,
     ),
     Stage(
         name="integration",
@@ -83,6 +88,7 @@ STAGES: tuple[Stage, ...] = (
         paths=("tests/e2e",),
         options=("--drm-executors", "0"),
         after=("integration",),
+        optional=True,
     ),
     Stage(
         name="distributed",

@@ -1,7 +1,8 @@
-"""The CI templates name the stages and components of the table, and call nothing but nox."""
+"""The CI templates are rendered from the table of stages and components, and call nothing but nox."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from drm.cicd_integration.rendering import PROVIDERS, Provider, render
 from drm.model.stages import COMPONENTS, STAGES
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "ci_templates"
@@ -16,6 +18,8 @@ SLUGS = [component.slug for component in COMPONENTS]
 NAMES = {stage.name for stage in STAGES}
 BY_COMPONENT = [stage.name for stage in STAGES if stage.by_component]
 UTILITIES = {"lint", "types", "report", "badges"}
+GITHUB_UTILITIES = {*UTILITIES, "status"}
+PERMISSIONS = {"gate": {}}
 
 
 def github() -> dict[str, Any]:
@@ -37,6 +41,11 @@ def sessions_of(command: str) -> list[str]:
     return found.group(1).split()
 
 
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
+def test_template_is_what_the_table_makes_of_it(provider: Provider) -> None:
+    assert (TEMPLATES / provider.shipped).read_text() == render(provider.name), "run `drm ci render`"
+
+
 def test_github_runs_every_stage_once() -> None:
     called: list[str] = []
     for job in github()["jobs"].values():
@@ -46,14 +55,24 @@ def test_github_runs_every_stage_once() -> None:
                 for session in sessions_of(step["run"]):
                     name = session.strip('"$').lower()
                     called += matrix.get(name, [name])
-    assert sorted(called) == sorted(NAMES | UTILITIES)
+    assert sorted(called) == sorted(NAMES | GITHUB_UTILITIES)
 
 
 def test_github_splits_unit_over_the_components() -> None:
     jobs = github()["jobs"]
     split = [name for name, job in jobs.items() if "component" in job.get("strategy", {}).get("matrix", {})]
     assert split == BY_COMPONENT
-    assert [jobs[name]["strategy"]["matrix"]["component"] for name in split] == [SLUGS]
+    for name in split:
+        chosen = jobs[name]["strategy"]["matrix"]["component"]
+        assert json.dumps(SLUGS) in chosen
+        assert "inputs.component" in chosen
+
+
+def test_github_keeps_the_order_of_the_table() -> None:
+    jobs = github()["jobs"]
+    assert {stage.name: set(stage.after) for stage in STAGES} == {
+        stage.name: set(jobs[stage.name].get("needs", [])) for stage in STAGES
+    }
 
 
 def test_github_is_locked_down() -> None:
@@ -61,9 +80,10 @@ def test_github_is_locked_down() -> None:
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
         assert job["timeout-minutes"] <= 30, name
-        assert job["permissions"] == {"contents": "read"}, name
+        assert job["permissions"] == PERMISSIONS.get(name, {"contents": "read"}), name
         assert job.get("strategy", {}).get("fail-fast", False) is False, name
         for step in job["steps"]:
+            assert "${{" not in step.get("run", ""), f"{name}: an expression in a script"
             if "uses" in step:
                 assert re.search(r"@[0-9a-f]{40}$", step["uses"]), f"{step['uses']} is not pinned by commit"
             if "checkout" in step.get("uses", ""):
@@ -73,7 +93,22 @@ def test_github_is_locked_down() -> None:
 def test_github_reports_whatever_happened() -> None:
     job = github()["jobs"]["report"]
     assert job["if"] == "always()"
-    assert set(job["needs"]) == {"unit", "after-unit", "after-integration"}
+    assert set(job["needs"]) == NAMES
+
+
+def test_github_gate_waits_for_every_check() -> None:
+    jobs = github()["jobs"]
+    assert jobs["gate"]["if"] == "always()"
+    assert set(jobs["gate"]["needs"]) == {*NAMES, "checks", "report"}
+
+
+def test_github_stage_that_is_optional_can_be_left_out() -> None:
+    workflow = github()
+    inputs = workflow[True]["workflow_dispatch"]["inputs"]  # YAML 1.1 takes the word on for a truth value
+    for stage in STAGES:
+        name = f"run_{stage.name}"
+        assert (name in inputs) == stage.optional
+        assert (name in workflow["jobs"][stage.name].get("if", "")) == stage.optional
 
 
 def test_gitlab_runs_every_stage_once() -> None:
