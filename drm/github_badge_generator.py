@@ -167,6 +167,8 @@ def _run(given: argparse.Namespace, context: Context) -> int:
         raise ConfigError(
             f"--output {str(given.output)!r} names no file", remedy="name the overall badge's, or use --output-dir"
         )
+    if not one_line(given.label).strip():
+        raise ConfigError("--label is empty", remedy="give the badge a name")
     load_pybadges()
     inputs = read_inputs(given.input, now=now) if given.input else _load(given.input_dir or _REPORTS, now)
     report = inputs.report

@@ -29,11 +29,12 @@ COLORS = {
     State.MISSING: "#616161",
 }
 NO_TESTS = Cell(state=State.NO_TESTS)
+_LABEL_COLOR = "#333"  # the usual #555 is next to no edge beside the grey of stale and no status
 _CACHE_S = 300
 _UNSAFE = re.compile(r"[^\w.-]", re.ASCII)  # in an id, to which url(#id) leads
 # What pybadges writes of the widths, in pixels: of all, of the left half, and where the right half is.
 _WHOLE = r'<svg [^>]*?width="([\d.]+)"'
-_LEFT = r'<rect width="([\d.]+)" height="20" fill="#555"'
+_LEFT = rf'<rect width="([\d.]+)" height="20" fill="{_LABEL_COLOR}"'
 _RIGHT = r'<rect x="([\d.]+)" width="([\d.]+)"'
 
 
@@ -108,6 +109,7 @@ def _svg(badge: Badge, draw: Callable[..., str]) -> str:
     text = draw(
         left_text=badge.label,
         right_text=badge.message,
+        left_color=_LABEL_COLOR,
         right_color=COLORS[badge.state],
         whole_title=said,
         id_suffix=f"-{_UNSAFE.sub('-', badge.name)}",
@@ -123,5 +125,5 @@ def _on_whole_pixels(text: str) -> str:
         return text
     parts = round(float(left[1])), round(float(right[2]))
     text = text.replace(right[0], f'<rect x="{parts[0]}" width="{parts[1]}"')
-    text = text.replace(left[0], f'<rect width="{parts[0]}" height="20" fill="#555"')
+    text = text.replace(left[0], f'<rect width="{parts[0]}" height="20" fill="{_LABEL_COLOR}"')
     return text.replace(f'width="{whole[1]}"', f'width="{sum(parts)}"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -128,15 +129,16 @@ def test_no_figure_of_coverage_is_believed_that_is_no_percentage(here: Path, per
     (here / "reports" / "coverage.json").write_text(text)
     assert main(["--output-dir", "a"]) == 0
     assert said("a/drm_coverage_status.json") == "error"
+    assert "coverage.json: is no coverage report (" in said("a/drm_coverage_status.meta.json", "why")
 
 
 def test_names_in_a_report_make_no_paths_and_no_markup(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_reports(here / "reports", formats=["json"], report=build_report(here / "reports"))
     path = here / "reports" / "report.json"
     report = json.loads(path.read_text())
-    report["components"][0]["slug"] = "../../evil"
+    report["components"][0]["slug"] = "x/../../evil"
     report["components"][1]["title"] = "]]>\n<script>alert(1)</script>" + "x" * 1_000_000
-    report["stages"][0]["name"] = "unit/../../evil"
+    report["stages"][0]["name"] = "x/../../evil"
     report["headline"] = "\n::set-output name=a::b" + "x" * 1_000_000
     report["branch"] = report["created_at"] = "<b>\n" * 1_000_000
     report["state"] = "failing"
@@ -174,6 +176,7 @@ def test_a_name_of_a_file_stays_in_its_place(here: Path, name: str) -> None:
     root = ET.fromstring(svg.read_text())
     assert set(root.attrib) == {"role", "aria-label", "width", "height"}
     ids = {element.get("id") for element in root.iter() if element.get("id")}
+    assert all(re.fullmatch(r"[\w.-]+", str(each), re.ASCII) for each in ids)
     used = {element.get("clip-path") for element in root.iter() if element.get("clip-path")}
     assert used <= {f"url(#{each})" for each in ids}
 
@@ -187,6 +190,7 @@ def test_a_name_of_a_file_stays_in_its_place(here: Path, name: str) -> None:
         (["--output", ""], "--output '.' names no file; name the overall badge's, or use --output-dir"),
         (["--output", "reports"], "--output 'reports' names no file; name the overall badge's, or use --output-dir"),
         (["--input", "none.json"], "none.json: there is no such file; run `drm report` first"),
+        (["--label", "\n"], "--label is empty; give the badge a name"),
         (["--max-age", "soon"], "--max-age: 'soon' is not a duration"),
     ],
 )
