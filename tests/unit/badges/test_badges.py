@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import errno
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -367,6 +368,14 @@ def test_a_folder_that_is_not_there_is_one_line_and_no_badge(
     )
     assert shown.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_readme_shows_badges_that_there_are(tmp_path: Path) -> None:
+    passing(tmp_path / "reports")
+    names = {path.name for path in paint(tmp_path / "reports", tmp_path / "out")}
+    shown_ones = re.findall(r"/main/\.github/badges/([^)]+)\)", (Path(__file__).parents[3] / "README.md").read_text())
+    assert len(shown_ones) == 3
+    assert set(shown_ones) <= names
 
 
 def test_the_page_shows_every_state_as_it_is_drawn() -> None:
