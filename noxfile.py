@@ -96,7 +96,7 @@ def install(session: nox.Session, *extras: str) -> None:
     """Install this project with extras. One session at a time: the build writes into the checkout."""
     with open(ROOT / "setup.cfg", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        session.install("-e", f".[{','.join(extras)}]", env=pip_settings())
+        session.install("-e", f".[{','.join(extras)}]" if extras else ".", env=pip_settings())
 
 
 def pip_settings() -> dict[str, str]:
@@ -277,6 +277,13 @@ def status(session: nox.Session) -> None:
     """Tell the CI provider how the run came out (drm ci status); takes its options after --, such as --publish."""
     install(session, "ci")
     session.run("python", "-m", "drm", "ci", "status", "--reports-dir", "reports", *session.posargs)
+
+
+@nox.session(default=False)
+def publish(session: nox.Session) -> None:
+    """Push the badges to a branch of their own (drm ci publish); takes its options after --."""
+    install(session)
+    session.run("python", "-m", "drm", "ci", "publish", *session.posargs)
 
 
 @nox.session(name="tests-all-pythons", python=PYTHONS, default=False)

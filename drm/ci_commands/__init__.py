@@ -18,7 +18,8 @@ from drm.model.errors import DrmError
 
 __all__ = ["main"]
 
-COMMANDS: tuple[str, ...] = ("discover", "analyze", "context", "status", "render")  # in the order of the help
+# In the order of the help.
+COMMANDS: tuple[str, ...] = ("init", "run", "discover", "analyze", "context", "status", "publish", "render")
 
 _USAGE_ERROR = 4  # pytest's
 

@@ -6,17 +6,21 @@ A template is jinja2 with delimiters that none of the three languages uses: ``[=
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from drm.cicd_integration.project import REQUIREMENT, Project
 from drm.model.errors import ConfigError
 from drm.model.stages import COMPONENTS, STAGES, Stage
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["OWN", "PROVIDERS", "Pipeline", "Provider", "render"]
+__all__ = ["NOXFILE_MARK", "OWN", "PROVIDERS", "Pipeline", "Provider", "render", "render_noxfile"]
+
+NOXFILE_MARK = "Written by `drm ci init`"  # by which a noxfile is known to be ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,7 @@ OWN = Pipeline(
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(  # noqa: S701 - what is rendered is YAML, Groovy and Python, not HTML
+    environment = Environment(  # noqa: S701 - what is rendered is YAML, Groovy and Python, not HTML
         loader=PackageLoader("drm.cicd_integration"),
         variable_start_string="[=",
         variable_end_string="=]",
@@ -116,6 +120,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["literal"] = partial(json.dumps, ensure_ascii=False)  # of strings and lists: Python's too
+    return environment
 
 
 def render(provider: str, pipeline: Pipeline = OWN) -> str:
@@ -123,3 +129,9 @@ def render(provider: str, pipeline: Pipeline = OWN) -> str:
     if provider not in PROVIDERS:
         raise ConfigError(f"{provider!r} is no CI system known here", remedy=f"choose from {', '.join(PROVIDERS)}")
     return _environment().get_template(PROVIDERS[provider].template).render(pipeline=pipeline)
+
+
+def render_noxfile(project: Project, *, requirement: str = REQUIREMENT) -> str:
+    """Return the noxfile of a project that has none; ``requirement``: how pip names DRM there."""
+    template = _environment().get_template("noxfile.py.j2")
+    return template.render(project=project, requirement=requirement, mark=NOXFILE_MARK)

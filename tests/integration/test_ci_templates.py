@@ -18,8 +18,8 @@ SLUGS = [component.slug for component in COMPONENTS]
 NAMES = {stage.name for stage in STAGES}
 BY_COMPONENT = [stage.name for stage in STAGES if stage.by_component]
 UTILITIES = {"lint", "types", "report", "badges"}
-GITHUB_UTILITIES = {*UTILITIES, "status"}
-PERMISSIONS = {"gate": {}}
+GITHUB_UTILITIES = {*UTILITIES, "status", "publish"}
+PERMISSIONS = {"gate": {}, "publish": {"contents": "write"}}
 
 
 def github() -> dict[str, Any]:

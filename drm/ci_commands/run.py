@@ -1,0 +1,69 @@
+"""``drm ci run``: what the jobs of a pipeline do, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from drm.ci_commands.lines import say
+from drm.model.errors import ConfigError
+from drm.model.stages import STAGES, stage_named
+
+__all__ = ["add_to"]
+
+_LAST = ("report", "badges", "status")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to those of ``drm ci``."""
+    parser = commands.add_parser(
+        "run",
+        help="do here what the jobs of a pipeline do: the stages in their order, then report, badges and status",
+        epilog="exit codes: 0: all passed; 1: a stage or one of the last sessions failed; 4: no noxfile, or no nox",
+    )
+    parser.add_argument("stage", nargs="*", help=f"only these: {', '.join(stage.name for stage in STAGES)}")
+    parser.add_argument("--component", help="only its tests")
+    parser.add_argument("--no-report", action="store_true", help="leave out report, badges and status")
+    parser.set_defaults(call=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    for name in options.stage:
+        if stage_named(name) is None:
+            known = ", ".join(stage.name for stage in STAGES)
+            raise ConfigError(f"{name!r} is no stage", remedy=f"choose from {known}")
+    nox = _nox()
+    states: dict[str, str] = {}
+    for stage in STAGES:
+        if options.stage and stage.name not in options.stage:
+            continue
+        if bad := [name for name in stage.after if states.get(name, "passed") != "passed"]:
+            states[stage.name] = f"not run: {bad[0]} did not pass"
+            continue
+        states[stage.name] = _session(nox, stage.name, *((options.component,) if options.component else ()))
+    for name in () if options.no_report else _LAST:
+        states[name] = _session(nox, name)
+    for name, state in states.items():
+        say(f"{name}: {state}")
+    return int(any(state != "passed" for state in states.values()))
+
+
+def _nox() -> list[str]:
+    if not Path("noxfile.py").is_file():
+        raise ConfigError("there is no noxfile.py here", remedy="go to the project's folder, or run `drm ci init`")
+    if importlib.util.find_spec("nox") is not None:
+        return [sys.executable, "-m", "nox"]
+    if uvx := shutil.which("uvx"):
+        return [uvx, "nox"]
+    raise ConfigError("neither nox nor uvx is installed", remedy="python -m pip install nox uv")
+
+
+def _session(nox: list[str], name: str, *arguments: str) -> str:
+    sys.stdout.flush()
+    code = subprocess.run([*nox, "-s", name, *(("--", *arguments) if arguments else ())], check=False).returncode
+    return "passed" if code == 0 else f"failed ({code})"

@@ -1,0 +1,252 @@
+"""``drm ci init``, ``run`` and ``publish`` in projects of their own, with git and nox for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drm.cli import main
+
+GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main")
+
+
+def git(folder: Path, *words: str) -> str:
+    done = subprocess.run([*GIT, *words], cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a project with unit tests of two components, in which we are."""
+    folder = tmp_path / "project"
+    for slug in ("api", "db"):
+        file = folder / "tests" / "unit" / slug / f"test_{slug}.py"
+        file.parent.mkdir(parents=True)
+        file.write_text("def test_it_works():\n    assert True\n")
+    git(folder, "init", "-q")
+    monkeypatch.chdir(folder)
+    for name in list(os.environ):
+        if name.startswith(("GITHUB_", "GITLAB_", "CI_", "JENKINS_", "DRM_")):
+            monkeypatch.delenv(name)
+    return folder
+
+
+def ci(*arguments: str) -> int:
+    """Return the exit code of ``drm ci ARGUMENTS``."""
+    try:
+        return main(["ci", *arguments])
+    except SystemExit as left:
+        return int(left.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("provider", "files"),
+    [
+        ("github", {".github/workflows/drm_tests.yml"}),
+        ("gitlab", {".gitlab-ci.yml", "ci_templates/drm_gitlab_ci.yml"}),
+        ("jenkins", {"Jenkinsfile"}),
+    ],
+)
+def test_init_writes_what_the_provider_reads_and_a_noxfile(
+    project: Path, provider: str, files: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ci("init", provider) == 0
+    written = {name for name in git(project, "ls-files", "--others").splitlines() if not name.startswith("tests/")}
+    assert written == {*files, "noxfile.py"}
+    assert "components: api, db, other" in capsys.readouterr().out
+    assert ci("init", provider) == 0, "again, with nothing changed"
+
+
+def test_init_writes_over_nothing_unless_forced(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workflow, noxfile = project / ".github/workflows/drm_tests.yml", project / "noxfile.py"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text("mine\n")
+    noxfile.write_text("mine = 1\n")
+    assert ci("init", "github") == 4
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "drm_tests.yml: is there already, and nothing was written; --force writes over it" in said
+    assert workflow.read_text() == "mine\n"
+    assert ci("init", "github", "--force") == 0
+    assert "jobs:" in workflow.read_text()
+    assert noxfile.read_text() == "mine = 1\n", "a noxfile of somebody else is never written over"
+    assert "noxfile.py: is there already and was kept" in capsys.readouterr().out
+
+
+def test_a_noxfile_of_ours_is_kept_until_forced(project: Path) -> None:
+    noxfile = project / "noxfile.py"
+    assert ci("init", "github") == 0
+    first = noxfile.read_text()
+    noxfile.write_text(first.replace("download_python", "# mine"))
+    assert ci("init", "jenkins") == 0
+    assert "# mine" in noxfile.read_text()
+    assert ci("init", "jenkins", "--force") == 0
+    assert noxfile.read_text() == first
+
+
+def test_init_adds_a_line_to_the_gitlab_file_only_when_forced(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project / ".gitlab-ci.yml"
+    file.write_text("build:\n  script: make\n")
+    assert ci("init", "gitlab") == 4
+    assert file.read_text() == "build:\n  script: make\n"
+    assert ci("init", "gitlab", "--force") == 0
+    assert file.read_text() == "build:\n  script: make\n\ninclude:\n  - local: ci_templates/drm_gitlab_ci.yml\n"
+    file.write_text("include: other.yml\n")
+    capsys.readouterr()
+    assert ci("init", "gitlab", "--force") == 4
+    assert "has an include: already; add '- local: ci_templates/drm_gitlab_ci.yml'" in capsys.readouterr().err
+
+
+def test_init_takes_the_default_branch_of_the_repository(project: Path) -> None:
+    git(project, "checkout", "-q", "-b", "trunk")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "first")
+    assert ci("init", "github", "--python", "3.12", "--drm", "drm-testing==9") == 0
+    workflow = (project / ".github/workflows/drm_tests.yml").read_text()
+    assert 'branches: ["trunk"]' in workflow
+    assert 'UV_PYTHON: "3.12"' in workflow
+    assert 'DRM = "drm-testing==9"' in (project / "noxfile.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--branch", "a b"), "--branch: 'a b' cannot be one"),
+        (("--python", "2"), "--python: '2' cannot be one"),
+        (("--components", "$(x)"), "--components: '$(x)' is no name of a component"),
+        (("--folder", "nowhere"), "nowhere: there is no such folder"),
+    ],
+)
+def test_bad_option_is_a_line(
+    project: Path, options: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ci("init", "github", *options) == 4
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+    assert not (project / "noxfile.py").exists()
+
+
+def nox_in_this_environment(project: Path) -> None:
+    """Have the project's noxfile install nothing: all that it would install is in our environment."""
+    noxfile = project / "noxfile.py"
+    noxfile.write_text(noxfile.read_text().replace('"uv|virtualenv"', '"none"').replace("session.install(", "print("))
+
+
+def test_run_does_what_the_jobs_do(project: Path) -> None:
+    failing = project / "tests/integration/test_together.py"
+    failing.parent.mkdir()
+    failing.write_text("def test_it_breaks():\n    assert 1 == 2\n")
+    assert ci("init", "github") == 0
+    nox_in_this_environment(project)
+    env = {**os.environ, "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))}
+    env = {name: value for name, value in env.items() if not name.startswith(("COVERAGE_", "NOX", "PYTEST_"))}
+    command = [sys.executable, "-m", "drm", "ci", "run"]
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("drm: ")]
+    for line in ("unit: passed", "integration: failed (1)", "performance: passed", "report: passed", "badges: passed"):
+        assert f"drm: {line}" in said, done.stdout + done.stderr
+    assert "drm: e2e: not run: integration did not pass" in said
+    assert json.loads((project / "reports/performance/status.json").read_text())["status"] == "skipped"
+    assert "test_it_breaks" in (project / "reports/report.md").read_text()
+    assert json.loads((project / ".github/badges/drm_status.json").read_text())["message"].startswith("failing")
+    one = subprocess.run(
+        [*command, "unit", "--component", "api", "--no-report"],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert one.returncode == 0, one.stdout + one.stderr
+    assert {file.name for file in (project / "reports").glob("unit*")} == {"unit-api"}
+
+
+def test_run_says_what_is_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ci("run") == 4
+    assert "there is no noxfile.py here" in capsys.readouterr().err
+    assert ci("run", "unti") == 4
+    assert "'unti' is no stage; choose from unit" in capsys.readouterr().err
+
+
+@pytest.fixture
+def published(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, Path]]:
+    """Return a function that makes a badge and publishes it to a repository, as a push to main would."""
+    remote = project.parent / "remote.git"
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "first")
+    git(project, "branch", "-M", "main")
+    git(project, "clone", "-q", "--bare", ".", str(remote))
+    git(project, "remote", "add", "origin", str(remote))
+
+    def publish(message: str, *options: str, branch: str = "main") -> tuple[int, Path]:
+        folder = project / ".github" / "badges"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "drm_status.json").write_text(json.dumps({"message": message}))
+        (folder / "drm_status.meta.json").write_text(json.dumps({"at": str(len(list(remote.rglob("*"))))}))
+        monkeypatch.setenv("DRM_CI_DEFAULT_BRANCH", "main")
+        monkeypatch.setenv("DRM_CI_BRANCH", branch)
+        return ci("publish", *options), remote
+
+    return publish
+
+
+def test_badges_are_one_commit_on_a_branch_of_their_own(published: Callable[..., tuple[int, Path]]) -> None:
+    for message in ("passing", "failing"):
+        code, remote = published(message)
+        assert code == 0
+        assert message in git(remote, "show", "badges:.github/badges/drm_status.json")
+        assert git(remote, "rev-list", "--count", "badges") == "1\n"
+    assert git(remote, "ls-tree", "-r", "--name-only", "badges").split() == [
+        ".github/badges/drm_status.json",
+        ".github/badges/drm_status.meta.json",
+    ]
+    assert git(remote, "rev-list", "--count", "main") == "1\n"
+
+
+def test_badges_on_the_default_branch_are_committed_only_when_they_change(
+    published: Callable[..., tuple[int, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, remote = published("passing", "--commit")
+    assert code == 0
+    assert git(remote, "ls-tree", "-r", "--name-only", "main", ".github").split() == [".github/badges/drm_status.json"]
+    assert "[skip ci]" in git(remote, "log", "-1", "--format=%s", "main")
+    monkeypatch.setenv("DRM_COMMIT_BADGES", "true")
+    published("passing")
+    assert git(remote, "rev-list", "--count", "main") == "2\n"
+    published("failing")
+    assert git(remote, "rev-list", "--count", "main") == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "branch", "complaint"),
+    [
+        ((), "topic", "badges are those of the default branch, and this is branch topic"),
+        (("--branch", "main"), "main", "the default branch would lose its history"),
+        (("--badges-dir", "nowhere"), "main", "nowhere: there is no badge"),
+        (("--remote", "nowhere"), "main", "git remote: error: No such remote 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_published_is_a_line(
+    published: Callable[..., tuple[int, Path]],
+    options: tuple[str, ...],
+    branch: str,
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, remote = published("passing", *options, branch=branch)
+    assert code == 4
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+    assert "badges" not in git(remote, "branch", "--format=%(refname:short)")
