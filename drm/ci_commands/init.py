@@ -153,7 +153,7 @@ def _write_noxfile(file: _File, *, force: bool) -> None:
     if not old or (force and NOXFILE_MARK in old) or old == file.text:
         _write(file)
         return
-    why = "--force writes a new one" if NOXFILE_MARK in old else "see docs/ci.md for the sessions that it must have"
+    why = "--force writes a new one" if NOXFILE_MARK in old else "it must have the sessions that the CI file calls"
     say(f"{file.path}: is there already and was kept; {why}")
 
 

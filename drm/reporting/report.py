@@ -53,6 +53,9 @@ class StatusFile:
     """status.json, as the session of a stage writes it, even when it fails.
 
     ``run_id``: the run that it tells the end of; empty: of one that ran no test; None: of whatever was recorded.
+    ``status``: ``passed``, ``failed`` or, where the project has no such tests, ``skipped``. ``components``: those
+    that were tested; ``of_components``: all that the project has, the last for what belongs to no other; None: those
+    of DRM's own table.
     """
 
     status: str
@@ -61,6 +64,7 @@ class StatusFile:
     exit_code: int | None = None
     reason: str = ""
     components: tuple[str, ...] = ()
+    of_components: tuple[str, ...] | None = None
     started_at: str = ""
     finished_at: str = ""
     duration_s: float = 0.0

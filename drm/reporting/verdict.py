@@ -5,10 +5,10 @@ Nothing is passing that did not run to its end, had no test, or could not be rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from drm.model.stages import COMPONENTS, Stage
+from drm.model.stages import COMPONENTS, Component, Stage
 from drm.model.work import Outcome
 from drm.reporting.report import Cell, ComponentReport, RunReport, StageReport, State, StatusFile
 from drm.reporting.text import counts_text, one_line, plural
@@ -17,6 +17,7 @@ from drm.summary import RunSummary, TestRecord
 __all__ = ["cell_of", "components", "headline", "judge_run", "judge_stage", "overall", "worst"]
 
 _SEVERITY = (State.ERROR, State.FAILING, State.PARTIAL, State.STALE, State.PASSING, State.NO_TESTS, State.MISSING)
+_SKIPPED = "skipped"
 _NO_TESTS_EXIT = 5  # pytest's exit code for "no tests collected"
 
 
@@ -33,6 +34,8 @@ def judge_run(
         return State.ERROR, damage
     told = f": {one_line(status.reason)}" if status is not None and status.reason else ""
     if summary is None:
+        if status is not None and status.status == _SKIPPED:
+            return State.NO_TESTS, one_line(status.reason) or "the project has no such tests"
         if status is not None and status.status == "passed":
             return State.NO_TESTS, "the session passed but left no record of a test"
         return State.ERROR, f"the session ended before any test ran{told}"
@@ -109,15 +112,45 @@ def _left_out(runs: Sequence[RunReport]) -> list[str]:
         if run.status is None or not run.status.components:
             return []
         covered.update(run.status.components)
-    return [component.slug for component in COMPONENTS if component.slug not in covered]
+    names = _own_components(runs)
+    slugs = names if names is not None else tuple(component.slug for component in COMPONENTS)
+    return [slug for slug in slugs if slug not in covered]
+
+
+def _own_components(runs: Iterable[RunReport]) -> tuple[str, ...] | None:
+    """Return the components that the project says it has; None where it says nothing: those of DRM's own table."""
+    told = (run.status.of_components for run in runs if run.status is not None)
+    return next((names for names in told if names is not None), None)
+
+
+def _table(stages: Sequence[StageReport]) -> tuple[tuple[Component, ...], Callable[[TestRecord], str]]:
+    """Return the components of a report's rows, and what tells that of a test."""
+    names = _own_components(run for stage in stages for run in stage.runs)
+    if names is None:
+        return COMPONENTS, lambda test: test.component
+    if not names:
+        return (), lambda _: ""
+    *named, rest = names
+    rows = (*(Component(slug=name, title=name, class_name=name) for name in named), Component(slug=rest, title=rest))
+    return rows, lambda test: next((name for name in named if name in _folders(test)), rest)
+
+
+def _folders(test: TestRecord) -> list[str]:
+    return test.task_id.partition("::")[0].split("/")
+
+
+def _is_skipped(stage: StageReport) -> bool:
+    """Tell whether the project has no such tests, and says so: then nothing is missing."""
+    return bool(stage.runs) and all(run.status is not None and run.status.status == _SKIPPED for run in stage.runs)
 
 
 def components(stages: Sequence[StageReport], by_component: frozenset[str]) -> tuple[ComponentReport, ...]:
-    """Return every component of the table across the stages; ``by_component``: the stages that test each alone."""
+    """Return every component across the stages; ``by_component``: the stages that test each alone."""
     reports = []
-    for component in COMPONENTS:
+    rows, component_of = _table(stages)
+    for component in rows:
         tests = {
-            stage.name: [test for run in stage.runs for test in run.summary.tests if test.component == component.slug]
+            stage.name: [t for run in stage.runs for t in run.summary.tests if component_of(t) == component.slug]
             for stage in stages
         }
         required = by_component if component.class_name else frozenset()
@@ -152,7 +185,10 @@ def overall(stages: Sequence[StageReport], own_run: StageReport | None) -> State
     """Return the state of the whole: of the stages if any has run, else of the user's own run."""
     if all(stage.state is State.MISSING for stage in stages):
         return own_run.state if own_run is not None else State.MISSING
-    return worst(State.PARTIAL if stage.state in _NOTHING else stage.state for stage in stages)
+    counted = [stage for stage in stages if not _is_skipped(stage)]
+    if not counted:
+        return State.NO_TESTS
+    return worst(State.PARTIAL if stage.state in _NOTHING else stage.state for stage in counted)
 
 
 def headline(state: State, stages: Sequence[StageReport], own_run: StageReport | None, tests: Cell) -> str:
@@ -161,9 +197,11 @@ def headline(state: State, stages: Sequence[StageReport], own_run: StageReport |
     if not ran:
         return "Nothing has run: there is no result of any stage here."
     passed = f"{tests.passed} of {plural(tests.ran, 'test')} passed"
-    if len(ran) > 1:
-        passed += f" in {plural(len(ran), 'stage')}"
-    absent = [stage.name for stage in stages if stage.state in _NOTHING] if own_run is not ran[0] else []
+    tested = [stage for stage in ran if not _is_skipped(stage)]
+    if len(tested) > 1:
+        passed += f" in {plural(len(tested), 'stage')}"
+    absent = [stage.name for stage in stages if stage.state in _NOTHING and not _is_skipped(stage)]
+    absent = absent if own_run is not ran[0] else []
     culprits = [stage for stage in ran if stage.state is state]
     if state in (State.ERROR, State.FAILING, State.STALE) and culprits:
         reasons = "; ".join(f"{stage.name}: {stage.why}" for stage in culprits[:3])

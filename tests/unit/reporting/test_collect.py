@@ -179,6 +179,64 @@ def test_stage_split_by_component_is_one_stage_and_partial_when_one_is_left_out(
     assert (report.state, stage(report, "unit").why) == (State.PARTIAL, "ran without resource_optimizer")
 
 
+def leave_project(reports: Path, *slugs: str, of: list[str]) -> None:
+    """Leave the unit stage of a project with components of its own, split over them, and no other stage."""
+    for slug in slugs:
+        tape = suite("unit", {f"tests/unit/{slug}/test_it.py::t": Outcome.PASSED})
+        leave(reports / f"unit-{slug}", tape, components=[slug], of_components=of)
+    for name in ("integration", "performance", "e2e", "distributed"):
+        leave_skipped(reports / name, of)
+
+
+def leave_skipped(folder: Path, of: list[str], **fields: object) -> None:
+    known = {"schema_version": 1, "stage": folder.name, "status": "skipped", "reason": "there is no test in x"}
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text(json.dumps(known | {"of_components": of} | fields))
+
+
+def test_a_project_with_components_of_its_own_has_rows_of_its_own(tmp_path: Path) -> None:
+    leave_project(tmp_path, "api", "db", of=["api", "db", "other"])
+    leave_skipped(tmp_path / "unit-other", ["api", "db", "other"], components=["other"])
+    report = build(tmp_path)
+    assert (report.state, report.headline) == (State.PASSING, "Passing: 2 of 2 tests passed.")
+    rows = {item.slug: (item.title, item.state, item.tests.passed) for item in report.components}
+    assert rows == {
+        "api": ("api", State.PASSING, 1),
+        "db": ("db", State.PASSING, 1),
+        "other": ("other", State.NO_TESTS, 0),
+    }
+
+
+def test_a_component_of_the_project_that_did_not_run_is_missed(tmp_path: Path) -> None:
+    leave_project(tmp_path, "api", of=["api", "db", "other"])
+    report = build(tmp_path)
+    assert (report.state, stage(report, "unit").why) == (State.PARTIAL, "ran without db, other")
+    assert {item.slug: item.state for item in report.components}["db"] is State.NO_TESTS
+
+
+def test_a_project_without_components_has_no_rows_of_them(tmp_path: Path) -> None:
+    leave_all(tmp_path)
+    leave(tmp_path / "unit", suite("unit"), of_components=[])
+    report = build(tmp_path)
+    assert (report.state, report.components) == (State.PASSING, ())
+
+
+def test_a_stage_that_the_project_has_not_is_no_missing_one(tmp_path: Path) -> None:
+    leave_all(tmp_path)
+    shutil.rmtree(tmp_path / "e2e")
+    leave_skipped(tmp_path / "e2e", [])
+    report = build(tmp_path)
+    assert report.state is State.PASSING
+    assert (stage(report, "e2e").state, stage(report, "e2e").why) == (State.NO_TESTS, "there is no test in x")
+
+
+def test_nothing_but_skipped_stages_is_never_passing(tmp_path: Path) -> None:
+    for name in ("unit", "integration", "performance", "e2e", "distributed"):
+        leave_skipped(tmp_path / name, [])
+    report = build(tmp_path)
+    assert (report.state, report.headline) == (State.NO_TESTS, "No test ran, so nothing passed.")
+
+
 def test_stage_of_another_commit_than_the_newest_is_stale(tmp_path: Path) -> None:
     later = suite("unit", commit="fff999")
     object.__setattr__(later.events[0], "at", "2026-11-24T00:00:00.000Z")
