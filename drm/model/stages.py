@@ -70,7 +70,7 @@ STAGES: tuple[Stage, ...] = (
         name="integration",
         summary="the components together: plugin, coordinator, engine, history, reports",
         paths=("tests/integration",),
-        extras=("test", "ecosystem"),
+        extras=("test", "ecosystem", "templates"),
         after=("unit",),
     ),
     Stage(
