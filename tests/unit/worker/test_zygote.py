@@ -50,6 +50,7 @@ def act(executor_id: str, sock: socket.socket, stacks: int) -> None:
         write_on_signal(stacks)
         sleep_in_c(sock)
     elif executor_id.startswith("wait"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores it
         try:
             sock.sendall(b"up")
             while not select.select([sock], [], [], 0.1)[0]:
