@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from drm.ci_commands.lines import say
-from drm.model.errors import ConfigError
+from drm.model.errors import ConfigError, DrmError
 from drm.model.stages import STAGES, stage_named
+from drm.reporting.files import read_json
 
 __all__ = ["add_to"]
 
 _LAST = ("report", "badges", "status")
+_PASSED, _SKIPPED = "passed", "skipped"
 
 
 def add_to(commands: Any) -> None:
@@ -27,7 +29,7 @@ def add_to(commands: Any) -> None:
         epilog="exit codes: 0: all passed; 1: a stage or one of the last sessions failed; 4: no noxfile, or no nox",
     )
     parser.add_argument("stage", nargs="*", help=f"only these: {', '.join(stage.name for stage in STAGES)}")
-    parser.add_argument("--component", help="only its tests")
+    parser.add_argument("--component", help="only its tests: of the unit stage, or of the stages named")
     parser.add_argument("--no-report", action="store_true", help="leave out report, badges and status")
     parser.set_defaults(call=_run)
 
@@ -42,15 +44,32 @@ def _run(options: argparse.Namespace) -> int:
     for stage in STAGES:
         if options.stage and stage.name not in options.stage:
             continue
-        if bad := [name for name in stage.after if states.get(name, "passed") != "passed"]:
+        if bad := [name for name in stage.after if not _is_good(states.get(name, _PASSED))]:
             states[stage.name] = f"not run: {bad[0]} did not pass"
             continue
-        states[stage.name] = _session(nox, stage.name, *((options.component,) if options.component else ()))
+        # As in CI, where the input `component` is one of the stages that are split over them.
+        component = options.component if stage.by_component or options.stage else None
+        state = _session(nox, stage.name, *((component,) if component else ()))
+        states[stage.name] = (_skipped(stage.name, component) or state) if state == _PASSED else state
     for name in () if options.no_report else _LAST:
         states[name] = _session(nox, name)
     for name, state in states.items():
         say(f"{name}: {state}")
-    return int(any(state != "passed" for state in states.values()))
+    return int(not all(map(_is_good, states.values())))
+
+
+def _is_good(state: str) -> bool:
+    return state.startswith((_PASSED, _SKIPPED))
+
+
+def _skipped(stage: str, component: str | None) -> str:
+    """Return why a session that ended well ran no test, if the stage says so."""
+    folder = "-".join((stage, component)) if component else stage
+    try:
+        told = read_json(Path("reports") / folder / "status.json")
+    except DrmError:
+        return ""
+    return f"{_SKIPPED}: {told.get('reason') or 'no tests'}" if told.get("status") == _SKIPPED else ""
 
 
 def _nox() -> list[str]:
@@ -66,4 +85,4 @@ def _nox() -> list[str]:
 def _session(nox: list[str], name: str, *arguments: str) -> str:
     sys.stdout.flush()
     code = subprocess.run([*nox, "-s", name, *(("--", *arguments) if arguments else ())], check=False).returncode
-    return "passed" if code == 0 else f"failed ({code})"
+    return _PASSED if code == 0 else f"failed ({code})"
