@@ -91,6 +91,17 @@ class Pipeline:
         """Return the folders under ``reports/`` that the jobs of a stage leave."""
         return tuple(f"{stage.name}-{slug}" for slug in self.components) if self.split(stage) else (stage.name,)
 
+    @property
+    def waves(self) -> tuple[tuple[Stage, ...], ...]:
+        """The stages in groups, for a CI system that runs groups one after the other: each after all its ``after``."""
+        depths: dict[str, int] = {}
+        for stage in self.stages:  # in the table a stage comes after those it waits for
+            depths[stage.name] = 1 + max((depths[name] for name in stage.after if name in depths), default=0)
+        return tuple(
+            tuple(stage for stage in self.stages if depths[stage.name] == depth)
+            for depth in sorted(set(depths.values()))
+        )
+
     def split(self, stage: Stage) -> bool:
         """Tell whether the stage has a job for each component."""
         return stage.by_component and len(self.components) > 1

@@ -29,6 +29,26 @@ def test_github_is_yaml_whatever_the_components(components: tuple[str, ...]) -> 
     assert list(workflow["jobs"]) == [*(stage.name for stage in STAGES), "report", "publish", "gate"]
 
 
+@given(components=SLUGS)
+def test_gitlab_is_yaml_whatever_the_components(components: tuple[str, ...]) -> None:
+    header, jobs = yaml.safe_load_all(render("gitlab", Pipeline(components=components)))
+    split = len(components) > 1
+    assert ("component" in header["spec"]["inputs"]) == split
+    assert ("drm_unit_component" in jobs) == split
+    if split:
+        assert jobs["drm_unit"]["parallel"]["matrix"] == [{"COMPONENT": list(components)}]
+        assert header["spec"]["inputs"]["component"]["options"] == ["all", *components]
+
+
+def test_waves_come_after_what_they_wait_for() -> None:
+    assert [[stage.name for stage in wave] for wave in OWN.waves] == [
+        ["unit"],
+        ["integration", "performance"],
+        ["e2e", "distributed"],
+    ]
+    assert [stage for wave in OWN.waves for stage in wave] == list(STAGES)
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_nothing_of_the_template_is_left(provider: str) -> None:
     text = render(provider)
@@ -41,7 +61,8 @@ def test_nothing_of_the_template_is_left(provider: str) -> None:
 
 def test_a_stage_may_be_gone_from_the_table() -> None:
     stages = tuple(stage for stage in STAGES if stage.name != "distributed")
-    assert "distributed" not in render("github", Pipeline(components=OWN.components, stages=stages))
+    for provider in PROVIDERS:
+        assert "distributed" not in render(provider, Pipeline(components=OWN.components, stages=stages))
 
 
 def test_another_system_is_named_in_a_line() -> None:

@@ -1,0 +1,111 @@
+"""The GitLab template: its schema, and whole pipelines of it, run by gitlab-ci-local in a small project."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ci_sample
+import pytest
+import yaml
+
+from drm.model.stages import COMPONENTS
+
+TEMPLATE = ci_sample.ROOT / "ci_templates" / "drm_gitlab_ci.yml"
+SLUGS = [component.slug for component in COMPONENTS]
+OPTIONS = ("--shell-isolation", "--force-shell-executor", "--no-color", "--concurrency", "2")
+
+
+def documents() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the header with the inputs, and the jobs."""
+    header, jobs = yaml.safe_load_all(TEMPLATE.read_text())
+    return header, jobs
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline that has run: exit code, what was printed, and the artifacts of the job drm_report."""
+
+    code: int
+    out: str
+    folder: Path
+
+    @property
+    def report_job(self) -> Path:
+        return self.folder / ".gitlab-ci-local" / "artifacts" / "drm_report"
+
+    def ended(self, word: str) -> set[str]:
+        """Return the jobs that gitlab-ci-local lists with PASS or FAIL at the end."""
+        lines = (line.split(maxsplit=1) for line in self.out.splitlines() if line.strip())
+        return {words[1].strip() for words in lines if words[0] == word and len(words) == 2}
+
+
+def run_pipeline(tmp: Path, wheel: Path, *, failing: str = "", inputs: str = "") -> Pipeline:
+    command = ci_sample.gitlab_ci_local()
+    folder = ci_sample.make_sample(tmp / "sample", "gitlab", failing=failing, drm=wheel, extra=inputs)
+    env = ci_sample.environment(PATH=ci_sample.python_first(tmp / "python"))
+    code, out = ci_sample.run([*command, *OPTIONS], folder, env, tmp / "pipeline.log")
+    return Pipeline(code, out, folder)
+
+
+def test_schema(tmp_path: Path) -> None:
+    text = TEMPLATE.read_text()
+    head, _, body = text.partition("\n---\n")
+    (tmp_path / "body.yml").write_text(body)
+    check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(tmp_path / "body.yml")]
+    done = subprocess.run([sys.executable, *check], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    assert yaml.safe_load(head)["spec"]["inputs"]["component"]["options"] == ["all", *SLUGS]
+
+
+def test_rules_name_no_variable_of_the_matrix() -> None:
+    """GitLab decides on rules before it makes the jobs of a matrix."""
+    for name, job in documents()[1].items():
+        assert not {"only", "except"} & set(job), name
+        assert "COMPONENT" not in str(job.get("rules", "")), name
+
+
+def test_every_input_is_optional_and_used() -> None:
+    text = TEMPLATE.read_text()
+    for name, entry in documents()[0]["spec"]["inputs"].items():
+        assert "default" in entry, name
+        assert f"$[[ inputs.{name} ]]" in text, name
+
+
+@pytest.mark.ci_templates
+@pytest.mark.drm(serial=True)  # it keeps all cores busy
+def test_passing_pipeline(tmp_path: Path, drm_wheel: Path) -> None:
+    pipeline = run_pipeline(tmp_path, drm_wheel)
+    assert pipeline.code == 0, pipeline.out
+    jobs = {f"drm_unit: [{name}]" for name in ci_sample.COMPONENTS}
+    jobs |= {"drm_integration", "drm_performance", "drm_e2e", "drm_distributed", "drm_report"}
+    assert pipeline.ended("PASS") == jobs, pipeline.out
+    assert pipeline.ended("FAIL") == set()
+    report = ci_sample.read_json(pipeline.report_job / "reports/report.json")
+    assert report["state"] == "passing", report["headline"]
+    badge = ci_sample.read_json(pipeline.report_job / ".github/badges/drm_status.json")
+    assert badge["message"] == "passing (7/7)"
+    for name in ("junit.xml", "metrics.txt", "coverage.xml"):
+        assert (pipeline.report_job / "reports/ci" / name).stat().st_size > 0, name
+    assert 'filename="shop.py"' in (pipeline.report_job / "reports/ci/coverage.xml").read_text()
+
+
+@pytest.mark.ci_templates
+@pytest.mark.drm(serial=True)
+def test_failing_pipeline_of_one_component_without_e2e(tmp_path: Path, drm_wheel: Path) -> None:
+    inputs = "    inputs:\n      component: api\n      run_e2e: false\n"
+    pipeline = run_pipeline(tmp_path, drm_wheel, failing="performance", inputs=inputs)
+    assert pipeline.code != 0, pipeline.out
+    assert pipeline.ended("FAIL") == {"drm_performance"}, pipeline.out
+    passed = {"drm_unit_component", "drm_integration", "drm_distributed", "drm_report"}
+    assert pipeline.ended("PASS") == passed, pipeline.out
+    left = {path.parent.name for path in (pipeline.report_job / "reports").glob("*/results.json")}
+    assert left == {"unit-api", "integration", "performance", "distributed"}
+    report = ci_sample.read_json(pipeline.report_job / "reports/report.json")
+    assert report["state"] == "failing", report["headline"]
+    assert "test_it_breaks" in (pipeline.report_job / "reports/report.md").read_text()
+    badge = ci_sample.read_json(pipeline.report_job / ".github/badges/drm_status.json")
+    assert badge["message"] == "failing (3/4)"
