@@ -88,7 +88,7 @@ def _asked_s(headers: Mapping[str, str], now: datetime) -> float | None:
     if after is not None:
         return after
     for left, reset in (("x-ratelimit-remaining", "x-ratelimit-reset"), ("ratelimit-remaining", "ratelimit-reset")):
-        if headers.get(left) == "0" and headers.get(reset, "").isdigit():
+        if headers.get(left) == "0" and headers.get(reset, "").isdecimal():
             return max(0.0, min(float(headers[reset]), 1e11) - now.timestamp()) + 1.0  # the clocks may differ a little
     return None
 
@@ -97,7 +97,7 @@ def _after_s(text: str | None, now: datetime) -> float | None:
     """Return the seconds of a ``Retry-After``: a number, or a date (RFC 9110, 10.2.3)."""
     if text is None:
         return None
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return min(float(text), 1e9)
     try:
         return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())

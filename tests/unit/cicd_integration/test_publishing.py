@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "summary"))  # recorded.py, the runs made up for tests
@@ -435,6 +435,7 @@ def test_the_wait_is_the_one_asked_for(headers: dict[str, str], waits: float) ->
     assert wait_s(Answer(status=429, headers=headers), attempt=1, now=NOW) == waits
 
 
+@example(status=429, value="\u00b2", attempt=1)  # a digit, and no number
 @given(status=st.integers(100, 599), value=st.text(max_size=30), attempt=st.integers(1, 4))
 def test_no_header_makes_a_wait_that_is_none(status: int, value: str, attempt: int) -> None:
     names = ("retry-after", "x-ratelimit-reset", "ratelimit-reset")
