@@ -19,6 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTIONS = Path(__file__).parent / "act_actions"
+SHIPPED = ROOT / "ci_templates" / "drm_github_workflow.yml"
 WORKFLOW = ".github/workflows/drm_tests.yml"
 TIMEOUT_S = 400
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -80,15 +81,30 @@ def build_wheel(source: Path, version: str) -> Path:
 
 
 def make_sample(folder: Path, requirement: str, *, failing: str = "") -> Path:
-    """Make the project, committed, with ``origin`` beside it; the test file ``failing`` fails."""
-    folder.mkdir(parents=True)
-    for name, text in {**FILES, **({failing: FAILING} if failing else {})}.items():
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+    """Make the project of a user, with the workflow that it is given; the test file ``failing`` fails."""
+    _write(folder, {**FILES, **({failing: FAILING} if failing else {})})
     git(folder, "init", "-q", "-b", "main")
     command = [sys.executable, "-m", "drm", "ci", "init", "github", "--drm", requirement]
     subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True, timeout=60)
+    return _committed(folder)
+
+
+def make_own(folder: Path) -> Path:
+    """Make a project that has nothing but this project's workflow."""
+    _write(folder, {WORKFLOW: SHIPPED.read_text(encoding="utf-8")})
+    git(folder, "init", "-q", "-b", "main")
+    return _committed(folder)
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def _committed(folder: Path) -> Path:
+    """Commit all that is there, and make ``origin`` beside it."""
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "Sample")
     git(folder, "clone", "-q", "--bare", ".", str(remote_of(folder)))

@@ -10,13 +10,13 @@ import uuid
 from pathlib import Path
 
 import pytest
-from act_sample import ROOT, WORKFLOW, Ran, build_wheel, environment, git, make_sample, run_workflow
+from act_sample import WORKFLOW, Ran, build_wheel, environment, git, make_own, make_sample, run_workflow
 
 import drm
+from drm.model.stages import COMPONENTS, STAGES
 
 # One after another on one executor, and with the machine to themselves: a workflow runs two jobs at a time.
 pytestmark = [pytest.mark.ci_templates, pytest.mark.drm(group="act", cpu=2)]
-SHIPPED = ROOT / "ci_templates" / "drm_github_workflow.yml"
 UNIT = ("unit api", "unit db", "unit other")
 
 
@@ -40,9 +40,7 @@ def requirement(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture
 def workflows(tmp_path: Path) -> list[Path]:
     """Return the workflow of this project, and that of a user, where GitHub would find them."""
-    own = tmp_path / "own" / WORKFLOW
-    own.parent.mkdir(parents=True)
-    shutil.copy(SHIPPED, own)
+    own = make_own(tmp_path / "ours" / "own") / WORKFLOW
     return [own, make_sample(tmp_path / "theirs" / "sample", "drm-testing") / WORKFLOW]
 
 
@@ -138,17 +136,38 @@ def test_a_run_with_a_failing_stage(tmp_path: Path, requirement: tuple[str, str]
     assert ran.badge("drm_unit_test_status").startswith("passing")
 
 
-def test_a_run_by_hand_tests_what_it_is_asked_to(tmp_path: Path, requirement: tuple[str, str]) -> None:
-    """Which sessions are run is seen without running them: ``uvx`` only writes down what it is called with."""
-    sample = make_sample(tmp_path / "sample", requirement[0])
+@pytest.fixture
+def recorder(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a folder with a ``uvx`` that runs nothing, and the file to which it writes what it was called with."""
     uvx, calls = tmp_path / "bin" / "uvx", tmp_path / "calls"
     uvx.parent.mkdir()
     uvx.write_text(f'#!/bin/sh\necho "$*" >> {calls}\nmkdir -p reports\n')
     uvx.chmod(0o755)
-    ran = run_workflow(sample, "workflow_dispatch", inputs={"component": "db", "run_e2e": False}, uv=uvx.parent)
+    return uvx.parent, calls
+
+
+def test_a_run_by_hand_tests_what_it_is_asked_to(
+    tmp_path: Path, requirement: tuple[str, str], recorder: tuple[Path, Path]
+) -> None:
+    sample = make_sample(tmp_path / "sample", requirement[0])
+    uvx, calls = recorder
+    ran = run_workflow(sample, "workflow_dispatch", inputs={"component": "db", "run_e2e": False}, uv=uvx)
     assert ran.code == 0, ran.log
     stages = ("integration", "performance", "distributed")
     assert ran.jobs == dict.fromkeys(("unit db", *stages, "report", "gate"), "success"), ran.log
     sessions = ["unit -- db", *stages, "report", "badges", "status"]
     assert sorted(calls.read_text().splitlines()) == sorted(f"nox -s {name}" for name in sessions)
     assert "badges" not in git(ran.remote, "branch", "--list", "badges")
+
+
+def test_this_project_runs_all_of_its_sessions(tmp_path: Path, recorder: tuple[Path, Path]) -> None:
+    tool("act")
+    uvx, calls = recorder
+    ran = run_workflow(make_own(tmp_path / "own"), uv=uvx)
+    assert ran.code == 0, ran.log
+    sessions = ["lint", "types", *(f"unit -- {component.slug}" for component in COMPONENTS)]
+    sessions += [
+        *(stage.name for stage in STAGES if not stage.by_component),
+        *("report", "badges", "status", "publish"),
+    ]
+    assert sorted(calls.read_text().splitlines()) == sorted(f"nox -s {name}" for name in sessions)
