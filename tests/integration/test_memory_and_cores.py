@@ -91,10 +91,18 @@ def test_a_test_has_as_many_threads_as_cores(project: Project, mode: str) -> Non
 def test_executors_come_with_the_work_and_go_without(project: Project) -> None:
     project.file(
         "test_a.py",
-        "import pytest, time\n"
+        "import os, pytest, time\n"
+        "def executors():\n"
+        "    zygote = os.getppid()\n"
+        "    return len(open(f'/proc/{zygote}/task/{zygote}/children').read().split())\n"
+        "def wait_for(count):\n"
+        "    deadline = time.monotonic() + 60\n"
+        "    while executors() != count: assert time.monotonic() < deadline; time.sleep(0.05)\n"
         "@pytest.mark.parametrize('n', range(12))\n"
         "def test_short(n): time.sleep(0.2)\n"
-        "def test_long(): time.sleep(6)\n",
+        "def test_long():\n"
+        "    wait_for(3)\n"
+        "    wait_for(1)\n",
     )
     ran = project.run("--drm-executors", "1..3", "--drm-report-dir", str(project.report_dir))
     assert ran.code == 0, ran.out
