@@ -23,7 +23,7 @@ from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.engines.embedded import EmbeddedEngine
 from drm.history import MemoryHistory, open_history
 from drm.model import events
-from drm.model.cluster import WorkerState, WorkerType, WorkerView
+from drm.model.cluster import WorkerType, WorkerView
 from drm.model.errors import ConfigError, DrmError
 from drm.model.resources import Resources
 from drm.model.work import Task
@@ -194,26 +194,15 @@ class Run:
         """Return the workers as they will be when the pool is at its largest: what a plan may count on."""
         types = self._options.worker_types
         if not types:
-            return [_view(LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=self._options.capacity))]
+            return [WorkerView.planned(LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=self._options.capacity))]
         most = max(self._options.workers[1], len(types))
-        return [_view(f"{types[n % len(types)].name}#{n}", types[n % len(types)]) for n in range(most)]
+        return [WorkerView.planned(f"{types[n % len(types)].name}#{n}", types[n % len(types)]) for n in range(most)]
 
     def _largest(self) -> Resources:
         largest = Resources()
         for view in self._planned_workers():
             largest = largest.at_least(view.capacity)
         return largest
-
-
-def _view(worker_id: str, worker_type: WorkerType) -> WorkerView:
-    return WorkerView(
-        worker_id=worker_id,
-        worker_type=worker_type.name,
-        state=WorkerState.READY,
-        capacity=worker_type.capacity,
-        allocatable=worker_type.capacity,
-        labels=worker_type.labels,
-    )
 
 
 def capacity_of(cpus: float | None, memory_bytes: int | None, gpus: int) -> Resources:

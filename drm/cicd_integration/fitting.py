@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from drm.cicd_integration.analysis import Need
-from drm.model.cluster import WorkerState, WorkerType, WorkerView
+from drm.model.cluster import WorkerType, WorkerView
 from drm.model.resources import Requirements, Resources
 from drm.model.work import Task
 from drm.resource_optimizer import ResourceOptimizer, placement_problem
@@ -50,7 +50,7 @@ def fit_on(needs: Sequence[Need], workers: Sequence[tuple[WorkerType, int]], cou
     largest worker's. So is one that only seems to need a gpu.
     """
     types = [worker_type for worker_type, _ in workers]
-    views = [_view(f"{kind.name}#{number}", kind) for kind, count in workers for number in range(count)]
+    views = [WorkerView.planned(f"{kind.name}#{number}", kind) for kind, count in workers for number in range(count)]
     most = max((kind.capacity.memory_bytes for kind in types), default=0)
     misfits, tasks = [], []
     known: dict[int, tuple[str | None, Requirements]] = {}
@@ -116,15 +116,3 @@ def _lacks(asked: Requirements, types: Sequence[WorkerType]) -> tuple[str, ...]:
         ("gpu", amounts.gpus, max(room.gpus for room in rooms)),
     )
     return tuple(name for name, wanted, most in dimensions if wanted > most) or ("together",)
-
-
-def _view(worker_id: str, kind: WorkerType) -> WorkerView:
-    return WorkerView(
-        worker_id=worker_id,
-        worker_type=kind.name,
-        state=WorkerState.READY,
-        capacity=kind.capacity,
-        allocatable=kind.capacity,
-        reserved=Resources(),
-        labels=kind.labels,
-    )

@@ -50,6 +50,18 @@ class WorkerView:
     idle_since_s: float | None = None
     ready_at_s: float | None = None
 
+    @classmethod
+    def planned(cls, worker_id: str, worker_type: WorkerType) -> WorkerView:
+        """Return a worker of that type as it would be with nothing on it: for plans of what is not there."""
+        return cls(
+            worker_id=worker_id,
+            worker_type=worker_type.name,
+            state=WorkerState.READY,
+            capacity=worker_type.capacity,
+            allocatable=worker_type.capacity,
+            labels=worker_type.labels,
+        )
+
     @property
     def free(self) -> Resources:
         return self.allocatable - self.reserved

@@ -10,18 +10,18 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+import ci_sample
+from ci_sample import FAILING, ROOT
+
 ACTIONS = Path(__file__).parent / "act_actions"
 SHIPPED = ROOT / "ci_templates" / "drm_github_workflow.yml"
 WORKFLOW = ".github/workflows/drm_tests.yml"
-TIMEOUT_S = 400
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 TEST = "from sample.{0} import double\n\n\ndef test_{0}():\n    assert double(2) == 4\n"
 FILES = {
@@ -35,7 +35,6 @@ FILES = {
     "tests/e2e/test_whole.py": TEST.format("db"),
     "tests/distributed/test_workers.py": TEST.format("db"),
 }
-FAILING = "def test_it_breaks():\n    assert 1 == 2\n"
 GIT = ("git", "-c", "user.name=sample", "-c", "user.email=sample@example.com")
 
 
@@ -64,20 +63,6 @@ class Ran:
 
 def git(folder: Path, *words: str) -> str:
     return subprocess.run([*GIT, *words], cwd=folder, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def build_wheel(source: Path, version: str) -> Path:
-    """Build DRM's wheel from a copy of its files, of a version that no cache can have; return its folder."""
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    shutil.copytree(ROOT / "drm", source / "drm", ignore=shutil.ignore_patterns("__pycache__"))
-    package = source / "drm" / "__init__.py"
-    text, changed = re.subn(r'^__version__ = ".*"$', f'__version__ = "{version}"', package.read_text(), flags=re.M)
-    assert changed == 1
-    package.write_text(text)
-    program = "import setuptools.build_meta as backend; backend.build_wheel('.')"
-    subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True, timeout=120)
-    return source
 
 
 def make_sample(folder: Path, requirement: str, *, failing: str = "") -> Path:
@@ -116,9 +101,9 @@ def remote_of(project: Path) -> Path:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return ours, less what says of another CI job or of the run that this test is part of."""
-    theirs = ("CI", "GITHUB_", "ACTIONS_", "RUNNER_", "COVERAGE_", "NOX", "PYTEST_", "DRM_", "VIRTUAL_ENV", "PYTHON")
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    """Return ours, less what says of another CI job or of the run that this test is part of; ``drm`` is this one."""
+    theirs = ("ACTIONS_", "RUNNER_", "PYTHON")
+    ours = {name: value for name, value in ci_sample.environment().items() if not name.startswith(theirs)}
     return {**ours, **_pip_in_words_of_uv(), "PYTHONPATH": str(ROOT), **extra}
 
 
@@ -170,29 +155,9 @@ def run_workflow(
         command += ["--local-repository", f"{action}={folder}"]
     for name, value in {**stubs, **{name: base[name] for name in base if name.startswith(("UV_", "SSL_"))}}.items():
         command += ["--env", f"{name}={value}"]
-    code, log = _run(command, project, base, here / "act.log")
+    code, log = ci_sample.run(command, project, base, here / "act.log")
     jobs, text = _read(log)
     return Ran(code=code, jobs=jobs, log=text, artifacts=artifacts, remote=remote_of(project))
-
-
-def _run(command: list[str], folder: Path, env: dict[str, str], log: Path) -> tuple[int, str]:
-    """Run the command; end it, and all that it started, when it takes too long."""
-    with log.open("wb") as output:
-        started = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = started.wait(TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            code = started.wait()
-    return code, log.read_text(encoding="utf-8", errors="replace")
 
 
 def _read(log: str) -> tuple[dict[str, str], str]:

@@ -6,13 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
-from act_sample import WORKFLOW, Ran, build_wheel, environment, git, make_own, make_sample, run_workflow
+from act_sample import WORKFLOW, Ran, environment, git, make_own, make_sample, run_workflow
 
-import drm
 from drm.model.stages import COMPONENTS, STAGES
 
 # One after another on one executor, and with the machine to themselves: a workflow runs two jobs at a time.
@@ -28,13 +26,12 @@ def tool(name: str) -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def requirement(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Return how a job names DRM, and the folder that has its wheel."""
+@pytest.fixture
+def requirement(drm_wheel: Path) -> str:
+    """Return how a job names DRM as it is here."""
     tool("act")
     pytest.importorskip("uv", reason="uv is not installed: pip install '.[templates]'")
-    version = f"{drm.__version__}+test.{uuid.uuid4().hex[:12]}"
-    return f"drm-testing[badges,ci]=={version}", str(build_wheel(tmp_path_factory.mktemp("wheel"), version))
+    return f"drm-testing[badges,ci] @ {drm_wheel.as_uri()}"
 
 
 @pytest.fixture
@@ -77,12 +74,11 @@ def test_workflow_pleases_actionlint(workflows: list[Path], tmp_path: Path) -> N
         assert "All workflow files passed" in said
 
 
-def run_sample(tmp_path: Path, requirement: tuple[str, str], *, failing: str = "") -> Ran:
-    name, wheels = requirement
-    return run_workflow(make_sample(tmp_path / "sample", name, failing=failing), UV_FIND_LINKS=wheels)
+def run_sample(tmp_path: Path, requirement: str, *, failing: str = "") -> Ran:
+    return run_workflow(make_sample(tmp_path / "sample", requirement, failing=failing))
 
 
-def test_a_run_that_passes(tmp_path: Path, requirement: tuple[str, str]) -> None:
+def test_a_run_that_passes(tmp_path: Path, requirement: str) -> None:
     ran = run_sample(tmp_path, requirement)
     assert ran.code == 0, ran.log
     jobs = (*UNIT, "integration", "performance", "e2e", "distributed", "report", "gate", "publish")
@@ -113,7 +109,7 @@ def test_a_run_that_passes(tmp_path: Path, requirement: tuple[str, str]) -> None
     assert git(ran.remote, "rev-list", "--count", "main") == "1\n", "nothing is committed to main unless asked for"
 
 
-def test_a_run_with_a_failing_stage(tmp_path: Path, requirement: tuple[str, str]) -> None:
+def test_a_run_with_a_failing_stage(tmp_path: Path, requirement: str) -> None:
     ran = run_sample(tmp_path, requirement, failing="tests/integration/test_together.py")
     assert ran.code != 0, ran.log
     assert ran.jobs == {
@@ -146,10 +142,8 @@ def recorder(tmp_path: Path) -> tuple[Path, Path]:
     return uvx.parent, calls
 
 
-def test_a_run_by_hand_tests_what_it_is_asked_to(
-    tmp_path: Path, requirement: tuple[str, str], recorder: tuple[Path, Path]
-) -> None:
-    sample = make_sample(tmp_path / "sample", requirement[0])
+def test_a_run_by_hand_tests_what_it_is_asked_to(tmp_path: Path, requirement: str, recorder: tuple[Path, Path]) -> None:
+    sample = make_sample(tmp_path / "sample", requirement)
     uvx, calls = recorder
     ran = run_workflow(sample, "workflow_dispatch", inputs={"component": "db", "run_e2e": False}, uv=uvx)
     assert ran.code == 0, ran.log

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -27,15 +26,8 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Build the wheel from a copy of what it is made of."""
-    source = tmp_path_factory.mktemp("source")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    shutil.copytree(ROOT / "drm", source / "drm", ignore=shutil.ignore_patterns("__pycache__"))
-    program = "import setuptools.build_meta as backend; backend.build_wheel('.')"
-    subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True)
-    return zipfile.ZipFile(next(source.glob("*.whl")))
+def wheel(drm_wheel: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(drm_wheel)
 
 
 @pytest.fixture(scope="module")
