@@ -122,7 +122,8 @@ def test_the_first_failure_ends_the_batch(folder: Path) -> None:
     )
     drm_run(folder, "--drm-no-report")  # the second run knows that the tests are short, and sends many at once
     (folder / "begun").unlink()
-    options = ("-x", "--drm-executors", "1", "-p", "no:randomly")  # that plugin is there where those of others are
+    # pytest-randomly is there where the tests of the ecosystem are; the failure may have been the longest before
+    options = ("-x", "--drm-executors", "1", "--drm-order", "file", "-p", "no:randomly")
     ran = drm_run(folder, *options, "--drm-no-report")
     assert ran.returncode == 1
     assert "drm: 50 tests = 3 passed + 1 failed + 46 not run" in ran.stdout
