@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from drm.dynamic_resource_manager.manager import DynamicResourceManager
-from drm.dynamic_resource_manager.settings import ScalingSettings
+from drm.dynamic_resource_manager.scaling import ScalingCase, evaluate_scaling
+from drm.dynamic_resource_manager.settings import ScalingSettings, parse_scaling
 from drm.dynamic_resource_manager.utilization import Utilization
 
-__all__ = ["DynamicResourceManager", "ScalingSettings", "Utilization"]
+__all__ = [
+    "DynamicResourceManager",
+    "ScalingCase",
+    "ScalingSettings",
+    "Utilization",
+    "evaluate_scaling",
+    "parse_scaling",
+]

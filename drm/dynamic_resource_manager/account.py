@@ -89,6 +89,8 @@ class Account:
     def take(self, reservation_id: str, amounts: Resources, now_s: float) -> None:
         """Reserve; CapacityError (state unchanged) when the worker is not ready or has too little left."""
         cpu, memory, gpu = checked(amounts, f"reservation {reservation_id!r}")
+        if not (cpu or memory or gpu):
+            raise ConfigError(f"reservation {reservation_id!r} asks for nothing", remedy="ask for cpu, memory or a gpu")
         if self._state is not WorkerState.READY:
             raise CapacityError(f"worker {self.worker_id} is {self._state.value}", remedy="reserve on a ready worker")
         cpu_left, memory_left, gpu_left = self.left
@@ -139,6 +141,33 @@ class Account:
             self._devices[device] -= milli
         self.devices[reservation_id] = taken
         self._last_devices[reservation_id] = tuple(device for device, _ in taken)
+
+    def resize(self, allocatable: Resources, now_s: float) -> None:
+        """Change what may be reserved; CapacityError (state unchanged) where that is less than what is.
+
+        Devices keep their numbers, so the number of gpus can change only while none is reserved.
+        """
+        what = f"allocatable of worker {self.worker_id}"
+        amounts = checked(allocatable, what)
+        if not allocatable.fits_in(self._capacity):
+            raise ConfigError(f"{what} passes its capacity: {', '.join(allocatable.lacking(self._capacity))}")
+        reserved = tuple(whole - left for whole, left in zip(self.allocated, self.left, strict=True))
+        if any(held > whole for held, whole in zip(reserved, amounts, strict=True)):
+            raise CapacityError(
+                f"worker {self.worker_id} cannot shrink below what is reserved: "
+                f"{', '.join(inexact((reserved[0], reserved[1], reserved[2])).lacking(allocatable))}",
+                remedy="release reservations first, or deregister it",
+            )
+        if amounts[2] != self.allocated[2]:
+            if reserved[2]:
+                raise CapacityError(
+                    f"worker {self.worker_id} cannot change its gpus while some are reserved",
+                    remedy="release them first",
+                )
+            self._devices = gpus.devices_of(allocatable.gpus)
+        self.allocatable, self.allocated = allocatable, amounts
+        left = (amounts[0] - reserved[0], amounts[1] - reserved[1], amounts[2] - reserved[2])
+        self._now_left(left, now_s)
 
     def use(self, used: Resources, now_s: float) -> None:
         """Note what the worker's processes use at present."""

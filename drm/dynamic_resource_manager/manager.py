@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from drm.dynamic_resource_manager.account import Account, checked
-from drm.dynamic_resource_manager.scaling import ScalingCase, decide
+from drm.dynamic_resource_manager.scaling import ScalingCase, evaluate_scaling
 from drm.dynamic_resource_manager.settings import ScalingSettings
-from drm.dynamic_resource_manager.utilization import Utilization, utilization_of
-from drm.model.cluster import ClusterSnapshot, QueueView, WorkerState, WorkerType
+from drm.dynamic_resource_manager.utilization import UNUSED, Utilization, utilization_of
+from drm.model.cluster import ClusterSnapshot, QueueView, WorkerState, WorkerType, WorkerView
 from drm.model.errors import ConfigError, DuplicateError, UnknownTaskError, UnknownWorkerError
 from drm.model.plan import ScalingAction, ScalingDecision
 from drm.model.resources import Resources
@@ -68,9 +70,21 @@ class DynamicResourceManager:
         )
         self._see(now_s)
 
-    def update_worker_resources(self, worker_id: str, used: Resources, *, now_s: float) -> None:
-        """Note what the worker's processes use at present (it may pass what is reserved)."""
-        self._account(worker_id).use(used, now_s)
+    def update_worker_resources(
+        self, worker_id: str, used: Resources | None = None, *, now_s: float, allocatable: Resources | None = None
+    ) -> None:
+        """Note what the worker's processes use at present (it may pass what is reserved), and, where given, that tests
+        may have another part of the worker from now on.
+
+        CapacityError where less would be left than is reserved, ConfigError for more than its capacity.
+        """
+        account = self._account(worker_id)
+        if used is not None:
+            checked(used, f"use of worker {worker_id}")
+        if allocatable is not None:
+            account.resize(allocatable, now_s)
+        if used is not None:
+            account.use(used, now_s)
         self._see(now_s)
 
     def deregister_worker(self, worker_id: str) -> tuple[str, ...]:
@@ -123,8 +137,12 @@ class DynamicResourceManager:
         Averaged over the last ``window_s`` seconds up to the latest time any call has told.
         """
         accounts = list(self._accounts.values()) if worker_id is None else [self._account(worker_id)]
+        return self._utilization(accounts, self._now_s)
+
+    @staticmethod
+    def _utilization(accounts: Sequence[Account], now_s: float) -> Utilization:
         for account in accounts:
-            account.meter.advance(self._now_s)
+            account.meter.advance(now_s)
         return utilization_of((account.allocated, account.meter) for account in accounts)
 
     def set_worker_state(self, worker_id: str, state: WorkerState, *, now_s: float) -> None:
@@ -135,6 +153,11 @@ class DynamicResourceManager:
     def free(self, worker_id: str) -> Resources:
         """Return what one reservation could still have of a worker, whatever its state."""
         return self._account(worker_id).free()
+
+    def view(self, worker_id: str) -> WorkerView | None:
+        """Return one worker's view, None if it is not registered."""
+        account = self._accounts.get(worker_id)
+        return account.view() if account is not None else None
 
     def snapshot(self, now_s: float) -> ClusterSnapshot:
         """Return every worker's view, in order of registration; only changed ones are made anew."""
@@ -157,14 +180,14 @@ class DynamicResourceManager:
         for and not registered yet. ``minimum``, ``maximum`` and ``total_workers`` (pending
         ones included) are of the whole pool. A decision up or down starts its cooldown.
         """
-        decision = decide(
+        mine = [account for account in self._accounts.values() if account.worker_type == worker_type.name]
+        decision = evaluate_scaling(
             self._settings,
             ScalingCase(
                 worker_type=worker_type,
                 queue=queue,
-                workers=tuple(
-                    account.view() for account in self._accounts.values() if account.worker_type == worker_type.name
-                ),
+                workers=tuple(account.view() for account in mine),
+                utilization=self._utilization(mine, now_s) if self._settings.policy == "utilization" else UNUSED,
                 pending=pending,
                 minimum=minimum,
                 maximum=maximum,

@@ -1,98 +1,35 @@
-"""The scaling policy: how many workers of a type the waiting work calls for. Pure."""
+"""The scaling decision: what a policy wants, within limits and cooldowns, with its reason. Pure."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
+from drm.dynamic_resource_manager.needs import Need, ScalingCase, need_of
 from drm.dynamic_resource_manager.settings import ScalingSettings
-from drm.model.cluster import QueueView, WorkerState, WorkerType, WorkerView
-from drm.model.errors import ConfigError
+from drm.model.cluster import WorkerState, WorkerView
 from drm.model.plan import ScalingAction, ScalingDecision, Trigger
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScalingCase:
-    """All that one decision rests on. ``last_up_s`` and ``last_down_s`` are -inf where there was none."""
-
-    worker_type: WorkerType
-    queue: QueueView
-    workers: tuple[WorkerView, ...]
-    pending: int
-    minimum: int
-    maximum: int
-    total_workers: int
-    now_s: float
-    last_up_s: float
-    last_down_s: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.minimum <= self.maximum:
-            raise ConfigError(f"workers: {self.minimum}..{self.maximum} is no range", remedy='write it like "1..4"')
-        if self.pending < 0 or self.total_workers < 0:
-            raise ConfigError(f"workers: {self.pending} pending of {self.total_workers} is no count")
-
-    @property
-    def present(self) -> int:
-        """Workers of this type that run or are on their way; those that drain no longer count."""
-        live = (WorkerState.STARTING, WorkerState.READY)
-        return self.pending + sum(worker.state in live for worker in self.workers)
+__all__ = ["ScalingCase", "evaluate_scaling"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Need:
-    """What the work calls for: ``by_time`` to meet the target, at most ``by_tests``, at least ``busy``."""
+def evaluate_scaling(settings: ScalingSettings, case: ScalingCase) -> ScalingDecision:
+    """Return the decision for one worker type: the same case always gives the same one.
 
-    waiting_s: float
-    slots: float
-    by_time: int
-    by_tests: int
-    busy: int
-
-    @property
-    def wanted(self) -> int:
-        return max(self.busy, min(self.by_time, self.by_tests))
-
-
-def decide(settings: ScalingSettings, case: ScalingCase) -> ScalingDecision:
-    """Return the decision for one worker type.
-
-    Wanted = enough workers that the waiting seconds, spread over the tests that they
-    run at once, are cleared within the target; never more than the runnable tests can
-    occupy, never fewer than are busy; the pool's minimum on top. Workers go only when
-    idle for long enough and not wanted.
+    What the policy wants, and the pool's minimum on top. Workers go only when idle for long enough and not wanted.
     """
-    need = _need(settings, case)
+    need = need_of(settings, case)
     floor = case.present + max(0, case.minimum - case.total_workers)
     if max(need.wanted, floor) > case.present:
         return _grow(settings, case, need, floor)
     return _shrink(settings, case, need)
 
 
-def _need(settings: ScalingSettings, case: ScalingCase) -> _Need:
-    queue = case.queue
-    slots = queue.per_worker if queue.per_worker > 0 else max(1.0, float(int(case.worker_type.capacity.cpu_cores)))
-    waiting_s = queue.waiting_s if queue.waiting_s > 0 else queue.waiting * settings.default_task_s
-    busy = sum(worker.reservations > 0 and worker.state is WorkerState.READY for worker in case.workers)
-    runnable = queue.runnable
-    return _Need(
-        waiting_s=waiting_s,
-        slots=slots,
-        by_time=math.ceil(waiting_s / (slots * settings.target_queue_s)) if runnable else 0,
-        by_tests=math.ceil((runnable + queue.running) / slots),
-        busy=busy,
-    )
-
-
-def _grow(settings: ScalingSettings, case: ScalingCase, need: _Need, floor: int) -> ScalingDecision:
+def _grow(settings: ScalingSettings, case: ScalingCase, need: Need, floor: int) -> ScalingDecision:
     wanted = max(need.wanted, floor)
     name, present = case.worker_type.name, case.present
     granted = min(wanted, present + max(0, case.maximum - case.total_workers))
-    trigger = _pressure(settings, case, need) if need.wanted >= floor else _below_minimum(case)
+    trigger = need.trigger if need.wanted >= floor else _below_minimum(case)
     why = (
-        f"{case.queue.runnable} runnable tests hold {need.waiting_s:.1f} s of work, "
-        f"{trigger.value:.1f} s per running slot against a target of {settings.target_queue_s:g} s"
-        if trigger.code == "queue_pressure"
+        need.why
+        if trigger is need.trigger
         else f"{case.total_workers} workers are fewer than the minimum of {case.minimum}"
     )
     since_s = case.now_s - case.last_up_s
@@ -113,12 +50,12 @@ def _grow(settings: ScalingSettings, case: ScalingCase, need: _Need, floor: int)
     return _decision(case, need, ScalingAction.UP, trigger, reason, wanted=wanted, granted=granted, limits=limits)
 
 
-def _shrink(settings: ScalingSettings, case: ScalingCase, need: _Need) -> ScalingDecision:
+def _shrink(settings: ScalingSettings, case: ScalingCase, need: Need) -> ScalingDecision:
     name, present = case.worker_type.name, case.present
     idle = _idle(settings, case)
     surplus = present - need.wanted
     if not idle or surplus <= 0:
-        return _steady(settings, case, need)
+        return _steady(case, need)
     removable = idle[: min(surplus, case.total_workers - case.minimum)]
     idle_s = case.now_s - (idle[0].idle_since_s or 0.0)
     trigger = Trigger(code="idle", metric="idle_s", value=idle_s, threshold=settings.idle_s)
@@ -138,7 +75,7 @@ def _shrink(settings: ScalingSettings, case: ScalingCase, need: _Need) -> Scalin
         )
         return _decision(case, need, ScalingAction.HOLD, wait, reason, wanted=need.wanted, limits=("cooldown",))
     names = tuple(worker.worker_id for worker in removable)
-    reason = f"{why} and no runnable test needs it: remove {', '.join(names)}"
+    reason = f"{why} and is not needed: remove {', '.join(names)}"
     limits = ("minimum",) if len(removable) < min(surplus, len(idle)) else ()
     granted = present - len(removable)
     return _decision(
@@ -167,21 +104,10 @@ def _idle(settings: ScalingSettings, case: ScalingCase) -> list[WorkerView]:
     return [worker for _, _, worker in sorted(idle, key=lambda row: row[:2])]
 
 
-def _steady(settings: ScalingSettings, case: ScalingCase, need: _Need) -> ScalingDecision:
-    trigger = _pressure(settings, case, need)
+def _steady(case: ScalingCase, need: Need) -> ScalingDecision:
+    trigger = need.trigger
     steady = Trigger(code="steady", metric=trigger.metric, value=trigger.value, threshold=trigger.threshold)
-    reason = (
-        f"{case.present} {case.worker_type.name} workers are enough for {case.queue.runnable} runnable tests "
-        f"with {need.waiting_s:.1f} s of work, and none is idle for longer than {settings.idle_s:g} s without need"
-    )
-    return _decision(case, need, ScalingAction.HOLD, steady, reason, wanted=need.wanted)
-
-
-def _pressure(settings: ScalingSettings, case: ScalingCase, need: _Need) -> Trigger:
-    per_slot_s = need.waiting_s / (need.slots * max(1, case.present))
-    return Trigger(
-        code="queue_pressure", metric="queue_s_per_slot", value=per_slot_s, threshold=settings.target_queue_s
-    )
+    return _decision(case, need, ScalingAction.HOLD, steady, need.steady, wanted=need.wanted)
 
 
 def _below_minimum(case: ScalingCase) -> Trigger:
@@ -196,7 +122,7 @@ def _cooldown(metric: str, since_s: float, threshold: float) -> Trigger:
 
 def _decision(
     case: ScalingCase,
-    need: _Need,
+    need: Need,
     action: ScalingAction,
     trigger: Trigger,
     reason: str,
@@ -217,7 +143,6 @@ def _decision(
         "minimum": case.minimum,
         "maximum": case.maximum,
     }
-    options = (("by_time", need.by_time), ("by_runnable_tests", need.by_tests), ("busy", need.busy))
     return ScalingDecision(
         action=action,
         worker_type=case.worker_type.name,
@@ -228,6 +153,6 @@ def _decision(
         reason=reason,
         remove=remove,
         inputs=tuple((name, float(value)) for name, value in inputs.items()),
-        alternatives=tuple(f"{name}: {count} workers" for name, count in options if count != wanted),
+        alternatives=tuple(f"{name}: {count} workers" for name, count in need.options if count != wanted),
         limits_hit=limits,
     )

@@ -2,36 +2,106 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from drm.model.errors import ConfigError
+from drm.model.units import parse_duration, shown
+
+# What a policy starts from where nothing else is said.
+_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "makespan": {},
+    "utilization": {"window_s": 300.0, "up_cooldown_s": 300.0, "down_cooldown_s": 600.0},
+}
+_SHARES = ("target", "up_above", "down_below")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSettings:
-    """The scaling policy's numbers, all in seconds.
+    """The scaling policy and its numbers, in seconds and shares.
 
-    ``target_queue_s``: waiting work should be cleared in this time.
+    ``policy``: "makespan" (waiting work should be cleared in ``target_queue_s``) or "utilization" (the fullest
+    resource should be reserved to ``target``; decisions above ``up_above`` and below ``down_below``).
     ``idle_s``: a worker without a reservation for longer may go.
     ``up_cooldown_s`` / ``down_cooldown_s``: the least time between two decisions of
     the same direction for one worker type. ``default_task_s``: counted for a waiting
     test of unknown duration. ``window_s``: utilization is averaged over it.
     """
 
+    policy: str = "makespan"
     target_queue_s: float = 5.0
     idle_s: float = 3.0
     up_cooldown_s: float = 1.0
     down_cooldown_s: float = 1.0
     default_task_s: float = 0.1
     window_s: float = 60.0
+    target: float = 0.7
+    up_above: float = 0.8
+    down_below: float = 0.3
 
     def __post_init__(self) -> None:
+        if self.policy not in _DEFAULTS:
+            raise ConfigError(
+                f"policy: {shown(self.policy)} is no scaling policy", remedy=f"write {' or '.join(_DEFAULTS)}"
+            )
         for field in fields(self):
             value = getattr(self, field.name)
+            if not field.name.endswith("_s"):
+                continue
             least_is_zero = field.name in ("idle_s", "up_cooldown_s", "down_cooldown_s")
             if not math.isfinite(value) or value < 0 or (value == 0 and not least_is_zero):
                 raise ConfigError(
                     f"{field.name}: {value!r} is not a {'duration' if least_is_zero else 'positive duration'}",
                     remedy="give seconds, for example 5",
                 )
+        if not 0 <= self.down_below < self.target < self.up_above <= 1:
+            raise ConfigError(
+                f"scaling: not down_below < target < up_above: {self.down_below!r}, {self.target!r}, {self.up_above!r}",
+                remedy="give shares from 0 to 1, such as 0.3, 0.7 and 0.8",
+            )
+
+    @classmethod
+    def of_policy(cls, policy: str, **numbers: float) -> ScalingSettings:
+        """Return the policy with its own defaults: utilization looks over 300 s and waits 300 s (up), 600 s (down)."""
+        return cls(policy=policy, **{**_DEFAULTS.get(policy, {}), **numbers})
+
+
+def parse_scaling(value: Any, *, where: str) -> ScalingSettings:
+    """Return the settings that ``"utilization"`` or ``"utilization,target=0.6,idle=30s"`` asks for, or a mapping of
+    the same; ``_s`` is left out of names. ConfigError names ``where``."""
+    if isinstance(value, Mapping):
+        pairs = {str(key): each for key, each in value.items()}
+    else:
+        words = [word.strip() for word in str(value).split(",")]
+        pairs = {"policy": words[0]}
+        for word in words[1:]:
+            name, equals, number = word.partition("=")
+            if not equals or name.strip() in pairs:
+                raise ConfigError(
+                    f"{where}: {shown(word)} is not NAME=NUMBER, once", remedy='write "utilization,target=0.6"'
+                )
+            pairs[name.strip()] = number.strip()
+    policy = str(pairs.pop("policy", "makespan"))
+    if policy not in _DEFAULTS:
+        raise ConfigError(f"{where}: {shown(policy)} is no scaling policy", remedy=f"write {' or '.join(_DEFAULTS)}")
+    known = {field.name.removesuffix("_s"): field.name for field in fields(ScalingSettings) if field.name != "policy"}
+    numbers: dict[str, float] = {}
+    for name, each in pairs.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"the keys are {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key {name!r}", remedy=remedy)
+        numbers[known[name]] = _number(each, f"{where}: {name}", share=name in _SHARES)
+    return ScalingSettings.of_policy(policy, **numbers)
+
+
+def _number(value: Any, what: str, *, share: bool) -> float:
+    if not share:
+        return parse_duration(value, what=what)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{what}: {shown(value)} is not a share", remedy="give a number such as 0.7") from None

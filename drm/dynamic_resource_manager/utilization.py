@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
 _MARKS_PER_WINDOW = 12
 
@@ -27,6 +28,15 @@ class Utilization:
     memory_used: float = 0.0
     gpu_used: float = 0.0
     window_s: float = 0.0
+
+    @property
+    def fullest(self) -> tuple[str, float]:
+        """Return the resource of which most is reserved, and how much: the one that limits."""
+        rows = (("cpu", self.cpu_reserved), ("memory", self.memory_reserved), ("gpu", self.gpu_reserved))
+        return max(rows, key=itemgetter(1))
+
+
+UNUSED = Utilization()
 
 
 class Meter:

@@ -159,7 +159,12 @@ def test_bad_calls_leave_the_state_as_it_was(manager: DynamicResourceManager) ->
     bad_calls = [
         (DuplicateError, lambda: manager.register_worker("w1", worker_type="t", capacity=CAPACITY, now_s=3.0)),
         (ConfigError, lambda: manager.reserve_resources("w1", "n", cpu(-1), now_s=3.0)),
+        (ConfigError, lambda: manager.reserve_resources("w1", "n", ZERO, now_s=3.0)),
         (ConfigError, lambda: manager.update_worker_resources("w1", cpu(-1), now_s=3.0)),
+        (ConfigError, lambda: manager.update_worker_resources("w1", cpu(-1), now_s=3.0, allocatable=cpu(2))),
+        (ConfigError, lambda: manager.update_worker_resources("w1", cpu(1), now_s=3.0, allocatable=cpu(5))),
+        (CapacityError, lambda: manager.update_worker_resources("w1", cpu(1), now_s=3.0, allocatable=cpu(0.5))),
+        (CapacityError, lambda: manager.reserve_resources("w1", "n", Resources(gpus=2), now_s=3.0)),
         (ConfigError, lambda: manager.check_resource_availability(cpu(-1))),
         (UnknownWorkerError, lambda: manager.reserve_resources("w9", "n", cpu(1), now_s=3.0)),
         (UnknownWorkerError, lambda: manager.deregister_worker("w9")),
@@ -173,3 +178,28 @@ def test_bad_calls_leave_the_state_as_it_was(manager: DynamicResourceManager) ->
         assert isinstance(caught.value, DrmError)
         assert "\n" not in str(caught.value)
     assert manager.snapshot(5.0) == before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_an_amount_that_is_no_number_is_refused_before_it_reaches_the_ledger(value: float) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        cpu(value)
+
+
+def test_a_worker_shrinks_to_what_is_reserved_and_no_further(manager: DynamicResourceManager) -> None:
+    manager.reserve_resources("w1", "r", cpu(3), now_s=2.0)
+    with pytest.raises(CapacityError, match="below what is reserved: 3 cpu of 2"):
+        manager.update_worker_resources("w1", now_s=2.0, allocatable=cpu(2))
+    manager.update_worker_resources("w1", now_s=2.0, allocatable=Resources(cpu_cores=3, gpus=1))
+    assert manager.free("w1").cpu_cores == 0
+    manager.release_resources("r", now_s=3.0)
+    assert manager.free("w1") == Resources(cpu_cores=3, gpus=1)
+
+
+def test_gpus_are_not_taken_away_under_a_reservation(manager: DynamicResourceManager) -> None:
+    manager.reserve_resources("w1", "r", Resources(cpu_cores=1, gpus=0.5), now_s=2.0)
+    with pytest.raises(CapacityError):
+        manager.update_worker_resources("w1", now_s=2.0, allocatable=cpu(4))
+    manager.release_resources("r", now_s=2.0)
+    manager.update_worker_resources("w1", now_s=2.0, allocatable=cpu(4))
+    assert manager.check_resource_availability(Resources(gpus=0.5)) == ()

@@ -11,8 +11,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.model.cluster import WorkerState
-from drm.model.errors import CapacityError, UnknownWorkerError
-from drm.model.resources import Resources, total
+from drm.model.errors import CapacityError, ConfigError, UnknownWorkerError
+from drm.model.resources import ZERO, Resources, total
 
 AMOUNTS = st.builds(
     Resources,
@@ -39,6 +39,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.manager = DynamicResourceManager()
         self.held: dict[str, tuple[str, Resources]] = {}
         self.states: dict[str, WorkerState] = {}
+        self.capacities: dict[str, Resources] = {}
         self.count = 0
         self.now_s = 0.0
 
@@ -48,6 +49,7 @@ class LedgerMachine(RuleBasedStateMachine):
         worker_id = f"w{self.count}"
         self.manager.register_worker(worker_id, worker_type="t", capacity=capacity, now_s=self.now_s)
         self.states[worker_id] = WorkerState.READY
+        self.capacities[worker_id] = capacity
         return worker_id
 
     @rule(target=reservations, worker_id=workers, amounts=AMOUNTS)
@@ -57,6 +59,10 @@ class LedgerMachine(RuleBasedStateMachine):
         fits = self.states.get(
             worker_id
         ) is WorkerState.READY and worker_id in self.manager.check_resource_availability(amounts)
+        if amounts == ZERO and worker_id in self.states:
+            with pytest.raises(ConfigError, match="asks for nothing"):
+                self.manager.reserve_resources(worker_id, reservation_id, amounts, now_s=self.now_s)
+            return multiple()
         if not fits:
             with pytest.raises(CapacityError if worker_id in self.states else UnknownWorkerError):
                 self.manager.reserve_resources(worker_id, reservation_id, amounts, now_s=self.now_s)
@@ -81,6 +87,28 @@ class LedgerMachine(RuleBasedStateMachine):
         del self.states[worker_id]
         for reservation_id in mine:
             del self.held[reservation_id]
+
+    @rule(worker_id=workers, share=st.floats(0, 1.2))
+    def resize(self, worker_id: str, share: float) -> None:
+        if worker_id not in self.states:
+            return
+        before = self.manager.view(worker_id)
+        assert before is not None
+        whole = self.capacities[worker_id]
+        wanted = Resources(
+            cpu_cores=whole.cpu_cores * share,
+            memory_bytes=int(whole.memory_bytes * share),
+            gpus=before.allocatable.gpus,
+        )
+        if before.reserved.fits_in(wanted) and wanted.fits_in(whole):
+            self.manager.update_worker_resources(worker_id, now_s=self.now_s, allocatable=wanted)
+            after = self.manager.view(worker_id)
+            assert after is not None
+            assert (after.allocatable, after.reserved) == (wanted, before.reserved)
+        else:
+            with pytest.raises((CapacityError, ConfigError)):
+                self.manager.update_worker_resources(worker_id, before.used, now_s=self.now_s, allocatable=wanted)
+            assert self.manager.view(worker_id) == before
 
     @rule(worker_id=workers, state=st.sampled_from([WorkerState.READY, WorkerState.DRAINING, WorkerState.STARTING]))
     def change_state(self, worker_id: str, state: WorkerState) -> None:

@@ -171,6 +171,13 @@ def test_draining_workers_do_not_count_as_there_but_fill_the_pool() -> None:
     assert (decision.workers, decision.granted) == (1, 2)
 
 
+def test_no_more_workers_than_end_with_the_longest_test() -> None:
+    """60 s of work beside a test of 60 s: two workers end in 60 s, and twenty-four would end no sooner."""
+    view = QueueView(waiting=61, runnable=61, waiting_s=120.0, longest_s=60.0, per_worker=1.0)
+    assert evaluate(pool(), view, maximum=50).wanted == 2
+    assert evaluate(pool(3, busy=3), view, maximum=50).wanted == 5, "those that are busy are not free for it"
+
+
 @pytest.mark.parametrize(("minimum", "maximum"), [(-1, 2), (3, 2)])
 def test_a_range_that_is_none_is_refused(minimum: int, maximum: int) -> None:
     with pytest.raises(ConfigError, match="no range"):

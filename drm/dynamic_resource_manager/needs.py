@@ -1,0 +1,168 @@
+"""How many workers of a type there should be: one function per policy, a case in, a need out. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from drm.dynamic_resource_manager.settings import ScalingSettings
+from drm.dynamic_resource_manager.utilization import UNUSED, Utilization
+from drm.model.cluster import QueueView, WorkerState, WorkerType, WorkerView
+from drm.model.errors import ConfigError
+from drm.model.plan import Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingCase:
+    """All that one decision rests on. ``last_up_s`` and ``last_down_s`` are -inf where there was none.
+
+    ``utilization``: of the workers of this type, over the window of the settings.
+    """
+
+    worker_type: WorkerType
+    queue: QueueView
+    workers: tuple[WorkerView, ...]
+    pending: int
+    minimum: int
+    maximum: int
+    total_workers: int
+    now_s: float
+    last_up_s: float
+    last_down_s: float
+    utilization: Utilization = UNUSED
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minimum <= self.maximum:
+            raise ConfigError(f"workers: {self.minimum}..{self.maximum} is no range", remedy='write it like "1..4"')
+        if self.pending < 0 or self.total_workers < 0:
+            raise ConfigError(f"workers: {self.pending} pending of {self.total_workers} is no count")
+
+    @property
+    def present(self) -> int:
+        """Workers of this type that run or are on their way; those that drain no longer count."""
+        live = (WorkerState.STARTING, WorkerState.READY)
+        return self.pending + sum(worker.state in live for worker in self.workers)
+
+    @property
+    def busy(self) -> int:
+        return sum(worker.reservations > 0 and worker.state is WorkerState.READY for worker in self.workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a policy makes of a case: ``wanted`` workers, before limits.
+
+    ``trigger`` and ``why`` speak of growing. ``steady``: why there is nothing to do. ``options``: what was weighed.
+    """
+
+    wanted: int
+    trigger: Trigger
+    why: str
+    steady: str
+    waiting_s: float
+    slots: float
+    options: tuple[tuple[str, int], ...]
+
+
+def need_of(settings: ScalingSettings, case: ScalingCase) -> Need:
+    """Return what the policy of the settings says."""
+    return POLICIES[settings.policy](settings, case)
+
+
+def _for_makespan(settings: ScalingSettings, case: ScalingCase) -> Need:
+    """Enough workers that the waiting seconds, spread over the tests that they run at once, are cleared in the target.
+
+    Never more than the runnable tests can occupy, nor than finish in the time that the longest of them takes anyway
+    (more would cost, and end no sooner); never fewer than are busy.
+    """
+    queue, slots, waiting_s = case.queue, _slots(case), _waiting_s(settings, case)
+    runnable = queue.runnable
+    by_time = math.ceil(waiting_s / (slots * settings.target_queue_s)) if runnable else 0
+    by_tests = math.ceil((runnable + queue.running) / slots)
+    by_longest = math.ceil(waiting_s / (slots * queue.longest_s)) if runnable and queue.longest_s > 0 else by_time
+    busy = case.busy
+    return Need(
+        wanted=max(busy, min(by_time, by_tests, busy + by_longest)),
+        trigger=_pressure(settings, case, slots, waiting_s),
+        why=f"{runnable} runnable tests hold {waiting_s:.1f} s of work, "
+        f"{waiting_s / (slots * max(1, case.present)):.1f} s per running slot against a target of "
+        f"{settings.target_queue_s:g} s",
+        steady=f"{case.present} {case.worker_type.name} workers are enough for {runnable} runnable tests "
+        f"with {waiting_s:.1f} s of work, and none is idle for longer than {settings.idle_s:g} s without need",
+        waiting_s=waiting_s,
+        slots=slots,
+        options=(
+            ("by_time", by_time),
+            ("by_runnable_tests", by_tests),
+            ("by_longest_test", busy + by_longest),
+            ("busy", busy),
+        ),
+    )
+
+
+def _by_utilization(settings: ScalingSettings, case: ScalingCase) -> Need:
+    """As many workers as would bring the fullest resource to its target, once it has left the band between
+    ``down_below`` and ``up_above``: present x utilization / target, the rule of Kubernetes' HorizontalPodAutoscaler.
+
+    Where there is no worker yet there is nothing to measure: one, if anything waits.
+    """
+    queue, slots, waiting_s, present = case.queue, _slots(case), _waiting_s(settings, case), case.present
+    name, value = case.utilization.fullest
+    metric = f"{name}_utilization"
+    to_target = math.ceil(round(present * value / settings.target, 9))
+    busy, name_of = case.busy, case.worker_type.name
+    over = f"{name} is {value:.0%} reserved over {case.utilization.window_s:.0f} s"
+    if not present:
+        wanted, threshold = int(queue.runnable > 0), settings.up_above
+        why = f"{queue.runnable} runnable tests wait and there is no {name_of} worker"
+    elif value > settings.up_above:
+        wanted, threshold = max(present, to_target), settings.up_above
+        why = f"{over}, above {settings.up_above:.0%}"
+    elif value < settings.down_below:
+        wanted, threshold = min(present, to_target), settings.down_below
+        why = f"{over}, below {settings.down_below:.0%}"
+    else:
+        wanted, threshold = present, settings.up_above
+        why = over
+    if queue.runnable and wanted < present:  # what waits will use them
+        wanted = min(present, max(wanted, math.ceil((queue.runnable + queue.running) / slots)))
+    return Need(
+        wanted=max(busy, wanted),
+        trigger=Trigger(code="utilization", metric=metric, value=value, threshold=threshold),
+        why=why,
+        steady=f"{present} {name_of} workers stay: {over}, between {settings.down_below:.0%} and "
+        f"{settings.up_above:.0%} or not idle for longer than {settings.idle_s:g} s",
+        waiting_s=waiting_s,
+        slots=slots,
+        options=(("to_target", to_target), ("busy", busy)),
+    )
+
+
+POLICIES: Mapping[str, Callable[[ScalingSettings, ScalingCase], Need]] = {
+    "makespan": _for_makespan,
+    "utilization": _by_utilization,
+}
+
+
+def _slots(case: ScalingCase) -> float:
+    """Return how many waiting tests one worker runs at once."""
+    return (
+        case.queue.per_worker
+        if case.queue.per_worker > 0
+        else max(1.0, float(int(case.worker_type.capacity.cpu_cores)))
+    )
+
+
+def _waiting_s(settings: ScalingSettings, case: ScalingCase) -> float:
+    queue = case.queue
+    return queue.waiting_s if queue.waiting_s > 0 else queue.waiting * settings.default_task_s
+
+
+def _pressure(settings: ScalingSettings, case: ScalingCase, slots: float, waiting_s: float) -> Trigger:
+    return Trigger(
+        code="queue_pressure",
+        metric="queue_s_per_slot",
+        value=waiting_s / (slots * max(1, case.present)),
+        threshold=settings.target_queue_s,
+    )
