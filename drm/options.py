@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from drm.coordinator.retries import RetryPolicy
+from drm.dynamic_resource_manager import ScalingSettings, parse_scaling
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import parse_worker_type, some_bytes
@@ -57,6 +58,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         raise ConfigError(f"{order_from}: {order!r} is no order of tests", remedy="write longest or file")
     retries, retries_from = option("retries")
     factor, factor_from = option("timeout_factor")
+    scaling, scaling_from = option("scaling")
     report_dir = config.getoption("drm_report_dir")
     history = config.rootpath / ".drm" / "history.db"
     return RunOptions(
@@ -69,6 +71,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         file_order=order == "file",
         retries=_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
         timeout_factor=_factor(factor, factor_from) if factor is not None else None,
+        scaling=parse_scaling(scaling, where=scaling_from) if scaling is not None else ScalingSettings(),
         max_failures=config.getoption("maxfail") or 0,
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
         history_path=history,

@@ -94,6 +94,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="end a test that takes more than K times as long as when it was slow before (default: off)",
     )
+    add(
+        "--drm-scaling",
+        metavar="POLICY[,NAME=NUMBER...]",
+        default=None,
+        help="when separate workers come and go: makespan (default) or utilization, such as utilization,target=0.7",
+    )
     add("--drm-live", action="store_true", default=False, help="show each line that a test prints while it runs")
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
 

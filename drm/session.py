@@ -19,7 +19,7 @@ from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
 from drm.coordinator import Coordinator, Parts, Recorder, RunSettings
 from drm.coordinator.pool import WorkerPool
 from drm.coordinator.retries import RetryPolicy
-from drm.dynamic_resource_manager import DynamicResourceManager
+from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
 from drm.engines.embedded import EmbeddedEngine
 from drm.history import MemoryHistory, open_history
 from drm.model import events
@@ -59,6 +59,7 @@ class RunOptions:
     file_order: bool = False
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_factor: float | None = None
+    scaling: ScalingSettings = field(default_factory=ScalingSettings)
     max_failures: int = 0
     report_dir: Path | None = None
     history_path: Path | None = None
@@ -137,7 +138,7 @@ class Run:
         self._options = options
         self.journal = journal
         clock = SystemClock()
-        self.manager = DynamicResourceManager()
+        self.manager = DynamicResourceManager(options.scaling)
         self.predictor = ResourcePerformancePredictor()
         self.optimizer = ResourceOptimizer(self.predictor, counted=options.counted)
         self.engine = EmbeddedEngine(

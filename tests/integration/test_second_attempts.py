@@ -77,6 +77,7 @@ def test_without_retries_nothing_is_tried_again(project: Project) -> None:
     [
         (("--drm-retries", "often"), "--drm-retries: 'often' does not say how often to try again; write 1, or"),
         (("--drm-retries", "crash=-1"), "--drm-retries: 'crash=-1' does not say"),
+        (("--drm-scaling", "utilisation"), "--drm-scaling: 'utilisation' is no scaling policy; write makespan or"),
         (("--drm-timeout-factor", "0.5"), "--drm-timeout-factor: '0.5' is not a factor"),
     ],
 )
