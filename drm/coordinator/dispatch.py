@@ -126,6 +126,7 @@ class Dispatcher:
                 worker_id=executor.worker_id,
                 executor_id=executor.executor_id,
                 reserved=executor.amounts,
+                expected_s=_forecast_s(task),
             )
         may_hold_more = not self._accounts.mishaps(task_id) and not self.memory.held(executor.worker_id)
         if executor.batches == 1 and not self.closed and may_hold_more:
@@ -216,3 +217,9 @@ class Dispatcher:
         for executor in self.crew:
             executor.stopping = True
             self._engine.kill(executor.worker_id, executor.executor_id, DeathKind.STOPPED, reason)
+
+
+def _forecast_s(task: Task) -> float | None:
+    """Return the seconds that were forecast from measurements; None where there were none to go by."""
+    forecast = task.forecast
+    return None if forecast is None or forecast.method == "default" else round(forecast.wall_s, 6)

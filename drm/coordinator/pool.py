@@ -107,17 +107,20 @@ class WorkerPool:
                 total_workers=self.workers,
             )
             outcome = ""
+            requested: list[str] = []
             if decision.action is ScalingAction.UP:
-                outcome = self._grow(worker_type, decision.granted - decision.workers)
+                requested, outcome = self._grow(worker_type, decision.granted - decision.workers)
             elif decision.action is ScalingAction.DOWN:
                 drain += decision.remove
                 outcome = f"draining {', '.join(decision.remove)}"
             if self._note.is_news(decision):
-                self._recorder.record(events.ScalingDecided, decision=decision, outcome=outcome)
+                self._recorder.record(
+                    events.ScalingDecided, decision=decision, outcome=outcome, requested=tuple(requested)
+                )
         return tuple(drain)
 
-    def _grow(self, worker_type: WorkerType, count: int) -> str:
-        """Ask for workers; return what came of it. A provider's refusal is an outcome, not an error."""
+    def _grow(self, worker_type: WorkerType, count: int) -> tuple[list[str], str]:
+        """Ask for workers; return their ids and what came of it. A provider's refusal is an outcome, not an error."""
         asked: list[str] = []
         refusal = ""
         for _ in range(count):
@@ -146,7 +149,7 @@ class WorkerPool:
                 usd_per_hour=worker_type.usd_per_hour,
             )
             asked.append(worker_id)
-        return "; ".join(filter(None, (f"requested {', '.join(asked)}" if asked else "", refusal)))
+        return asked, "; ".join(filter(None, (f"requested {', '.join(asked)}" if asked else "", refusal)))
 
     def joined(self, worker_id: str) -> None:
         member = self._members.get(worker_id)

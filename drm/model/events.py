@@ -71,8 +71,11 @@ class PlanMade(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingDecided(Event):
+    """``outcome``: what came of it at once, in words. ``requested``: the workers that were asked for."""
+
     decision: ScalingDecision
     outcome: str = ""
+    requested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +110,14 @@ class InstanceReleased(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady(Event):
+    """``gpu_memory_bytes``: of all its gpus together; 0 where it has none."""
+
     worker_id: str
     worker_type: str
     capacity: Resources
     labels: tuple[str, ...] = ()
     pid: int = 0
+    gpu_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,20 +129,26 @@ class WorkerLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UtilizationSampled(Event):
+    """What a worker has given out and what is used. ``gpu_memory_bytes``: used on all its gpus together."""
+
     worker_id: str
     reserved: Resources
     used: Resources
     executors: int
     running: int
+    gpu_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
+    """``expected_s``: the seconds that were forecast for it; None where nothing was known of the test."""
+
     task_id: str
     attempt: int
     worker_id: str
     executor_id: str
     reserved: Resources
+    expected_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import drm
 from drm.model.stages import STAGES, Stage
 from drm.reporting import verdict
-from drm.reporting.report import Benchmark, Coverage, Link, Report, RunReport
+from drm.reporting.report import Benchmark, Coverage, Link, Report, ReportContext, RunReport, Trends
 from drm.summary import RunSummary
 
-__all__ = ["OWN_RUN", "assemble"]
+__all__ = ["NO_TRENDS", "OWN_RUN", "assemble"]
+
+NO_TRENDS = Trends()
 
 OWN_RUN = Stage(name="run", summary="drm run, outside the stages and their verdict", paths=())
 
@@ -23,6 +25,8 @@ def assemble(
     benchmarks: tuple[Benchmark, ...] = (),
     problems: tuple[str, ...] = (),
     links: tuple[Link, ...] = (),
+    ci: str = "",
+    trends: Trends = NO_TRENDS,
 ) -> Report:
     """Return the report of the runs, by the name of their stage; ``OWN_RUN`` names those of no stage."""
     runs = {stage.name: found.get(stage.name, ()) for stage in (*STAGES, OWN_RUN)}
@@ -38,16 +42,22 @@ def assemble(
         created_at=created_at,
         drm_version=drm.__version__,
         tests=tests,
-        commit=newest.commit,
-        branch=newest.branch,
-        machine=newest.machine,
+        context=ReportContext(
+            commit=newest.commit,
+            branch=newest.branch,
+            machine=newest.machine,
+            platform=newest.platform,
+            python=newest.python,
+            ci=ci,
+            links=links,
+        ),
         stages=stages,
         components=verdict.components(stages, frozenset(stage.name for stage in STAGES if stage.by_component)),
         own_run=own_run,
         coverage=coverage,
         benchmarks=benchmarks,
         problems=problems,
-        links=links,
+        trends=trends,
     )
 
 

@@ -9,6 +9,7 @@ from drm.model.plan import ScalingAction
 from drm.model.work import Outcome
 from drm.reporting.report import Attention, Report, RunReport, StageReport, State
 from drm.reporting.text import plural
+from drm.summary import ScalingRecord, TestRecord
 
 __all__ = ["attention"]
 
@@ -41,19 +42,21 @@ def _of_stage(stage: StageReport) -> Iterator[Attention]:
 
 def _failures(run: RunReport) -> Iterator[Attention]:
     """Group failures by the line that explains them: one broken thing often fails many tests."""
-    causes: dict[str, list[str]] = defaultdict(list)
+    causes: dict[str, list[TestRecord]] = defaultdict(list)
     killed = {(event.task_id, event.cause) for event in run.summary.interruptions}  # listed as such
     for test in run.summary.tests:
         if (test.task_id, test.message) in killed:
             continue
         if test.outcome.is_bad:
-            causes[test.message].append(test.task_id)
+            causes[test.message].append(test)
         elif test.flaky:
             why = f"passed on attempt {test.attempts}"
-            yield Attention(kind="flaky", stage=run.name, what=test.task_id, why=why)
-    for message, task_ids in causes.items():
-        others = f" and {len(task_ids) - 1} more" if len(task_ids) > 1 else ""
-        yield Attention(kind="failed", stage=run.name, what=task_ids[0] + others, why=message)
+            yield Attention(kind="flaky", stage=run.name, what=test.task_id, why=why, at_s=test.started_s)
+    for message, tests in causes.items():
+        others = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+        first_s = min((test.started_s for test in tests if test.started_s is not None), default=None)
+        what = tests[0].task_id + others
+        yield Attention(kind="failed", stage=run.name, what=what, why=message, at_s=first_s, times=len(tests))
 
 
 def _resources(run: RunReport) -> Iterator[Attention]:
@@ -61,16 +64,18 @@ def _resources(run: RunReport) -> Iterator[Attention]:
     for event in run.summary.interruptions:
         end = outcomes.get(event.task_id, Outcome.NOT_RUN).value.replace("_", " ")
         why = f"attempt {event.attempt}: {event.describe()}; in the end: {end}"
-        yield Attention(kind="killed", stage=run.name, what=event.task_id, why=why)
+        yield Attention(kind="killed", stage=run.name, what=event.task_id, why=why, at_s=event.at_s)
     for refusal in run.summary.allocations.refusals:
-        yield Attention(kind="refused", stage=run.name, what=refusal.task_id, why=refusal.reason)
+        yield Attention(kind="refused", stage=run.name, what=refusal.task_id, why=refusal.reason, at_s=refusal.at_s)
     for worker in run.summary.workers:
         if worker.requeued:
             why = f"{worker.lost_reason}; {plural(worker.requeued, 'test')} went back to the queue"
-            yield Attention(kind="lost", stage=run.name, what=worker.worker_id, why=why)
-    denials: dict[str, int] = defaultdict(int)
+            yield Attention(kind="lost", stage=run.name, what=worker.worker_id, why=why, at_s=worker.lost_s)
+    denials: dict[str, list[ScalingRecord]] = defaultdict(list)
     for record in run.summary.scaling:
         if record.decision.action is ScalingAction.DENIED:
-            denials[record.decision.reason] += 1
-    for reason, times in denials.items():
-        yield Attention(kind="denied", stage=run.name, what=f"scaling, {plural(times, 'time')}", why=reason)
+            denials[record.decision.reason].append(record)
+    for reason, records in denials.items():
+        times, at_s = len(records), records[0].elapsed_s
+        what = f"scaling, {plural(times, 'time')}"
+        yield Attention(kind="denied", stage=run.name, what=what, why=reason, at_s=at_s, times=times)

@@ -2,7 +2,8 @@
 
 Annotations are the schema: a value of the wrong type raises ConfigError that
 names its place (``tests[3].wall_s``). Unknown fields are ignored; missing ones
-take their default.
+take their default. A tuple of values whose class has ``AS_COLUMNS`` is one list per
+field: a third of the size, and what charts and data frames want.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import types
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from drm.model.errors import ConfigError, DrmError
 
-__all__ = ["decode", "encode"]
+__all__ = ["columns_of", "decode", "encode"]
 
 _Decoder = Callable[[Any, str], Any]
 _Value = TypeVar("_Value")
@@ -36,7 +38,30 @@ def encode(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
     kind: Any = type(value)
-    return {name: encode(getattr(value, name)) for name in _names(kind)}
+    return {
+        name: encode(getattr(value, name)) if cls is None else _columns(cls, getattr(value, name))
+        for name, cls in _fields(kind)
+    }
+
+
+def _columns(cls: type, values: Any) -> dict[str, Any]:
+    return {name: list(map(encode, map(attrgetter(name), values))) for name in _names(cls)}
+
+
+@cache
+def _fields(cls: type) -> tuple[tuple[str, type | None], ...]:
+    """Return the names of the fields, each with the class of what it holds as columns, if it does."""
+    hints = get_type_hints(cls)
+    return tuple((name, columns_of(hints[name])) for name in _names(cls))
+
+
+def columns_of(kind: Any) -> type | None:
+    """Return the class of a tuple's values where they are written as columns, else None."""
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple and Ellipsis in arguments and getattr(arguments[0], "AS_COLUMNS", False):
+        cls: type = arguments[0]
+        return cls
+    return None
 
 
 @cache
@@ -59,6 +84,9 @@ def _decoder(kind: Any) -> _Decoder:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return _optional(_decoder(next(item for item in arguments if item is not types.NoneType)))
+    columnar = columns_of(kind)
+    if columnar is not None:
+        return _many_in_columns(columnar)
     if origin is tuple:
         return _row(arguments) if Ellipsis not in arguments else _many(_decoder(arguments[0]))
     if kind is float:
@@ -104,6 +132,34 @@ def _many(inner: _Decoder) -> _Decoder:
         return tuple([inner(item, f"{where}[{place}]") for place, item in enumerate(value)])
 
     return decoder
+
+
+def _many_in_columns(cls: type) -> _Decoder:
+    hints = get_type_hints(cls)
+    inners = {name: _decoder(hints[name]) for name in _names(cls)}
+
+    def decoder(value: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, dict):
+            raise _wrong(where, "an object of columns", value)
+        for name in inners:
+            if not isinstance(value.get(name), list):
+                raise _wrong(f"{where}.{name}", "a list", value.get(name))
+            if len(value[name]) != len(value[next(iter(inners))]):
+                raise ConfigError(f"{where}.{name} is not as long as the columns beside it")
+        columns = [_column(inner, value[name], f"{where}.{name}") for name, inner in inners.items()]
+        names = tuple(inners)
+        return tuple([cls(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)])
+
+    return decoder
+
+
+def _column(inner: _Decoder, values: list[Any], where: str) -> list[Any]:
+    try:
+        return [inner(item, where) for item in values]
+    except ConfigError:
+        for place, item in enumerate(values):  # again, for the place
+            inner(item, f"{where}[{place}]")
+        raise
 
 
 def _row(kinds: tuple[Any, ...]) -> _Decoder:

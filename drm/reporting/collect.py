@@ -12,12 +12,12 @@ from drm.model.errors import DrmError
 from drm.model.events import utc_text
 from drm.model.stages import STAGES
 from drm.reporting import verdict
-from drm.reporting.assembling import OWN_RUN, assemble
+from drm.reporting.assembling import NO_TRENDS, OWN_RUN, assemble
 from drm.reporting.codec import decode
 from drm.reporting.files import read_json, stage_folders
 from drm.reporting.measures import read_benchmarks, read_coverage
 from drm.reporting.ndjson import read_events
-from drm.reporting.report import Link, Report, RunReport, State, StatusFile
+from drm.reporting.report import Link, Report, RunReport, State, StatusFile, Trends
 from drm.reporting.results import check_version, read_results
 from drm.reporting.text import one_line
 from drm.summary import RunSummary, summarise
@@ -28,20 +28,30 @@ _STATUS_VERSION = 1
 RECORDS = ("status.json", "results.json", "events.ndjson")
 
 
-def build_report(reports_dir: Path, *, now: datetime | None = None, links: Sequence[Link] = ()) -> Report:
+def build_report(
+    reports_dir: Path,
+    *,
+    now: datetime | None = None,
+    links: Sequence[Link] = (),
+    ci: str = "",
+    trends: Trends = NO_TRENDS,
+    stages: Sequence[str] = (),
+) -> Report:
     """Return the report of everything under the folder; a folder that is empty or absent gives an empty report.
 
-    ``links``: where in CI it is made.
+    ``links`` and ``ci``: where in CI it is made. ``stages``: those to report on; all if none is named.
     """
     root = Path(reports_dir)
     problems: list[str] = []
     return assemble(
-        {stage.name: _runs(root, stage.name) for stage in (*STAGES, OWN_RUN)},
+        {stage.name: _runs(root, stage.name) for stage in (*STAGES, OWN_RUN) if not stages or stage.name in stages},
         created_at=utc_text(now if now is not None else datetime.now(UTC)),
         coverage=read_coverage(root / "coverage.json", problems),
         benchmarks=read_benchmarks(stage_folders(root, "performance"), problems),
         problems=tuple(problem.replace(f"{root}{os.sep}", "") for problem in problems),
         links=tuple(links),
+        ci=ci,
+        trends=trends,
     )
 
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 import enum
 import json
 import types
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from drm.model.errors import ConfigError, DrmError
-from drm.reporting.codec import decode, encode
+from drm.reporting import view
+from drm.reporting.analysis import analyse, numbers_of
+from drm.reporting.attention import attention
+from drm.reporting.codec import columns_of, decode, encode
 from drm.reporting.files import read_json
-from drm.reporting.report import Report
+from drm.reporting.findings import Numbers, RunAnalysis
+from drm.reporting.report import Attention, Report
 from drm.reporting.results import check_version
 
-__all__ = ["SCHEMA_VERSION", "json_schema", "read_report", "render_json"]
+__all__ = ["SCHEMA_VERSION", "document", "json_schema", "read_report", "render_json"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCALARS: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
     bool: {"type": "boolean"},
@@ -29,18 +33,35 @@ _SCALARS: dict[Any, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What follows from the facts of a report, and stands beside them. ``analyses``: one per run, in order."""
+
+    numbers: Numbers
+    attention: tuple[Attention, ...]
+    analyses: tuple[RunAnalysis, ...]
+
+
 def render_json(report: Report) -> str:
     """Return the text of report.json."""
-    return (
-        json.dumps({"schema_version": SCHEMA_VERSION, **encode(report)}, separators=(",", ":"), allow_nan=False) + "\n"
+    return json.dumps(document(report), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Return what report.json holds: the facts, and what follows from them. Charts are drawn from it."""
+    findings = Findings(
+        numbers=numbers_of(report),
+        attention=tuple(attention(report)),
+        analyses=tuple(analyse(run.name, run.summary) for run in view.all_runs(report)),
     )
+    return {"schema_version": SCHEMA_VERSION, **encode(report), **encode(findings)}
 
 
 def read_report(path: Path) -> Report:
     """Return the report that ``render_json`` gave; ConfigError in one line for damage or a newer format."""
     remedy = "run `drm report` again"
     data = read_json(Path(path), remedy=remedy)
-    check_version(data.get("schema_version"), SCHEMA_VERSION, path)
+    check_version(data.get("schema_version"), SCHEMA_VERSION, path, oldest=SCHEMA_VERSION)
     try:
         return decode(Report, data)
     except DrmError as error:
@@ -51,13 +72,18 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of report.json."""
     definitions: dict[str, Any] = {}
     _schema(Report, definitions)
-    top = definitions.pop("Report")
+    _schema(Findings, definitions)
+    top, findings = definitions.pop("Report"), definitions.pop("Findings")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "DRM report",
         "type": "object",
-        "required": ["schema_version", *top["required"]],
-        "properties": {"schema_version": {"const": SCHEMA_VERSION}, **top["properties"]},
+        "required": ["schema_version", *top["required"], *findings["required"]],
+        "properties": {
+            "schema_version": {"const": SCHEMA_VERSION},
+            **top["properties"],
+            **findings["properties"],
+        },
         "$defs": dict(sorted(definitions.items())),
     }
 
@@ -67,6 +93,11 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if origin in (Union, types.UnionType):
         inner = next(item for item in arguments if item is not types.NoneType)
         return {"anyOf": [_schema(inner, definitions), {"type": "null"}]}
+    columnar = columns_of(kind)
+    if columnar is not None:
+        hints = get_type_hints(columnar)
+        columns = {f.name: {"type": "array", "items": _schema(hints[f.name], definitions)} for f in fields(columnar)}
+        return _define(f"{columnar.__name__}Columns", columns, definitions)
     if origin is tuple and Ellipsis in arguments:
         return {"type": "array", "items": _schema(arguments[0], definitions)}
     if origin is tuple:
@@ -81,8 +112,12 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         definitions[name] = {}  # claimed first: runs hold runs
         hints = get_type_hints(kind)
         keys = [field.name for field in fields(kind)]
-        properties = {key: _schema(hints[key], definitions) for key in keys}
-        definitions[name] = {"type": "object", "required": keys, "properties": properties}
+        _define(name, {key: _schema(hints[key], definitions) for key in keys}, definitions)
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _define(name: str, properties: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    definitions[name] = {"type": "object", "required": list(properties), "properties": properties}
     return {"$ref": f"#/$defs/{name}"}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from drm.model.errors import ConfigError
 from drm.summary import RunSummary
@@ -18,12 +19,16 @@ __all__ = [
     "Cell",
     "ComponentReport",
     "Coverage",
+    "FlakyTest",
     "Link",
+    "PastRun",
     "Report",
+    "ReportContext",
     "RunReport",
     "StageReport",
     "State",
     "StatusFile",
+    "Trends",
 ]
 
 
@@ -135,7 +140,9 @@ class Coverage:
 class Benchmark:
     """One benchmark. ``baseline_s`` is what its least time is compared with, None where nothing is stored.
 
-    ``change``: 0.1 is 10 % slower; above ``limit`` it is more than chance. ``figures``: its measures of quality.
+    ``change``: 0.1 is 10 % slower; above ``limit``, the smallest effect that can be told from chance, it is one.
+    ``low`` and ``high``: the change with the noise of the baseline on either side. ``past_s``: the least times of the
+    last runs on this machine, oldest first. ``figures``: its measures of quality.
     """
 
     name: str
@@ -145,19 +152,27 @@ class Benchmark:
     component: str = ""
     baseline_s: float | None = None
     change: float | None = None
+    low: float | None = None
+    high: float | None = None
     limit: float | None = None
+    past_s: tuple[float, ...] = ()
     verdict: str = ""
     figures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
-    """Something that needs a person: what kind of thing, where, and why."""
+    """Something that needs a person: what kind of thing, in which run, and why.
+
+    ``at_s``: when in that run it was first seen; None where it has no moment. ``times``: how often.
+    """
 
     kind: str
     stage: str
     what: str
     why: str
+    at_s: float | None = None
+    times: int = 1
 
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9/:@!$&*+,;=~%?#\[\]._-]{1,4096}")
@@ -180,27 +195,90 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Everything that the stages left behind. ``headline`` is the verdict in one sentence.
+class ReportContext:
+    """Of what the newest run was, and where. ``machine``: its class; times of two classes are not compared.
 
-    ``links``: where in CI it was made; none on a machine that is no CI's.
+    ``ci``: the provider, empty on a machine that is no CI's. ``links``: where in CI the report was made.
     """
+
+    commit: str = ""
+    branch: str = ""
+    machine: str = ""
+    platform: str = ""
+    python: str = ""
+    ci: str = ""
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run as the history remembers it. ``suite``: what kind of run (the name of its folder). ``at``: UTC."""
+
+    AS_COLUMNS: ClassVar[bool] = True
+    run_id: str
+    suite: str
+    at: str
+    commit: str
+    wall_s: float
+    tests: int
+    bad: int
+    flaky: int
+    slots_busy: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlakyTest:
+    """A test that failed and passed in one run. ``runs``: of those known, how many had it; ``rate``: flaky / runs."""
+
+    task_id: str
+    runs: int
+    flaky: int
+    rate: float
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """The last runs of a branch, oldest first, and the tests that were flaky in them, the worst first."""
+
+    branch: str = ""
+    runs: tuple[PastRun, ...] = ()
+    flaky: tuple[FlakyTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that the stages left behind. ``headline`` is the verdict in one sentence."""
 
     state: State
     headline: str
     created_at: str
     drm_version: str
     tests: Cell
-    commit: str = ""
-    branch: str = ""
-    machine: str = ""
+    context: ReportContext = field(default_factory=ReportContext)
     stages: tuple[StageReport, ...] = ()
     components: tuple[ComponentReport, ...] = ()
     own_run: StageReport | None = None
     coverage: Coverage | None = None
     benchmarks: tuple[Benchmark, ...] = ()
     problems: tuple[str, ...] = ()
-    links: tuple[Link, ...] = ()
+    trends: Trends = field(default_factory=Trends)
+
+    @property
+    def commit(self) -> str:
+        return self.context.commit
+
+    @property
+    def branch(self) -> str:
+        return self.context.branch
+
+    @property
+    def machine(self) -> str:
+        return self.context.machine
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return self.context.links
 
     @property
     def sections(self) -> tuple[StageReport, ...]:

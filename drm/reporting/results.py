@@ -13,7 +13,7 @@ from drm.summary import RunSummary
 
 __all__ = ["SCHEMA_VERSION", "Results", "check_version", "read_results", "write_results"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def write_results(summary: RunSummary, path: Path, *, exit_code: int | None = No
 def read_results(path: Path) -> Results:
     """Return what ``write_results`` wrote; ConfigError for damage, a newer format, or sums that do not fit."""
     data = read_json(Path(path))
-    check_version(data.get("schema_version"), SCHEMA_VERSION, path)
+    check_version(data.get("schema_version"), SCHEMA_VERSION, path, oldest=SCHEMA_VERSION)
     try:
         results = decode(Results, data)
     except DrmError as error:
@@ -48,11 +48,15 @@ def read_results(path: Path) -> Results:
     return results
 
 
-def check_version(version: object, known: int, path: Path) -> None:
+def check_version(version: object, known: int, path: Path, *, oldest: int = 1) -> None:
     """Raise ConfigError unless ``version`` is one that this drm reads."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigError(f"{path}: is damaged (schema_version is {version!r})", remedy="run the stage again")
     if version > known:
         raise ConfigError(
             f"{path}: has schema_version {version}, this drm reads up to {known}", remedy="use a newer drm"
+        )
+    if version < oldest:
+        raise ConfigError(
+            f"{path}: has schema_version {version}, this drm reads from {oldest} on", remedy="run the stage again"
         )

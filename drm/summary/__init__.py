@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from drm.summary.fold import Summarizer, summarise
 from drm.summary.values import (
+    AllocationRecord,
     Allocations,
     InstanceRecord,
     Interruption,
+    RefusalRecord,
     RunSummary,
     ScalingRecord,
     TestRecord,
@@ -15,9 +17,11 @@ from drm.summary.values import (
 )
 
 __all__ = [
+    "AllocationRecord",
     "Allocations",
     "InstanceRecord",
     "Interruption",
+    "RefusalRecord",
     "RunSummary",
     "ScalingRecord",
     "Summarizer",

@@ -32,11 +32,11 @@ from drm.model.events import (
     WorkerLost,
     WorkerReady,
 )
-from drm.model.plan import Refusal
 from drm.model.work import Outcome
 from drm.summary.audit import doubts
+from drm.summary.granting import AllocationsSoFar, scaling_outcome, scaling_record
 from drm.summary.sofar import ExecutorsSoFar, TestSoFar, record_of, series_of
-from drm.summary.values import Allocations, InstanceRecord, Interruption, RunSummary, ScalingRecord, WorkerRecord
+from drm.summary.values import InstanceRecord, Interruption, RunSummary, ScalingRecord, WorkerRecord
 
 __all__ = ["Summarizer", "summarise"]
 
@@ -60,11 +60,8 @@ class Summarizer:
         self._told: RunFinished | None = None
         self._twice: list[str] = []
         self._tests: dict[str, TestSoFar] = {}
-        self._sums = [0.0, 0.0, 0.0, 0.0]  # reserved cpu, used cpu, reserved bytes, used bytes; all times seconds
-        self._reserved: dict[tuple[str, int], tuple[float, int]] = {}
+        self._allocations = AllocationsSoFar()
         self._executors = ExecutorsSoFar()
-        self._waits: list[float] = []
-        self._refusals: dict[str, Refusal] = {}
         self._interruptions: list[Interruption] = []
         self._scaling: list[ScalingRecord] = []
         self._workers: dict[str, WorkerRecord] = {}
@@ -100,7 +97,7 @@ class Summarizer:
     def _test(self, event: AttemptStarted | AttemptFinished | TestFinished | TeardownFailed) -> TestSoFar:
         test = self._tests.get(event.task_id)
         if test is None:
-            test = self._tests[event.task_id] = TestSoFar(event.elapsed_s)
+            test = self._tests[event.task_id] = TestSoFar(len(self._tests), event.elapsed_s)
         return test
 
     def _run_started(self, event: RunStarted) -> None:
@@ -108,7 +105,8 @@ class Summarizer:
 
     def _tests_discovered(self, event: TestsDiscovered) -> None:
         for task_id in event.task_ids:
-            self._tests.setdefault(task_id, TestSoFar(event.elapsed_s))
+            if task_id not in self._tests:
+                self._tests[task_id] = TestSoFar(len(self._tests), event.elapsed_s)
 
     def _forecast_made(self, event: ForecastMade) -> None:
         self._facts["forecast_methods"] = event.methods
@@ -116,11 +114,11 @@ class Summarizer:
     def _plan_made(self, event: PlanMade) -> None:
         if event.allocated and "planned_s" not in self._facts:  # later plans cover only what is left
             self._facts.update(planned_s=event.makespan_s, lower_bound_s=event.lower_bound_s)
-        self._refusals.update((refusal.task_id, refusal) for refusal in event.refusals)
+        if event.refusals:
+            self._allocations.refused(event, {name: test.discovered_s for name, test in self._tests.items()})
 
     def _scaling_decided(self, event: ScalingDecided) -> None:
-        record = ScalingRecord(elapsed_s=event.elapsed_s, decision=event.decision, outcome=event.outcome)
-        self._scaling.append(record)
+        self._scaling.append(scaling_record(event))
 
     def _instance(self, worker_id: str, **changes: Any) -> None:
         before = self._instances.get(worker_id) or InstanceRecord(worker_id=worker_id)
@@ -149,6 +147,8 @@ class Summarizer:
             held_s=event.held_s,
             cost_usd=event.cost_usd,
         )
+        if event.worker_id in self._workers:
+            self._worker(event.worker_id, gone_s=event.elapsed_s)
 
     def _worker(self, worker_id: str, **changes: Any) -> None:
         before = self._workers.get(worker_id) or WorkerRecord(worker_id=worker_id)
@@ -160,12 +160,14 @@ class Summarizer:
             worker_type=event.worker_type,
             capacity=event.capacity,
             labels=event.labels,
+            gpu_memory_bytes=event.gpu_memory_bytes,
             ready_s=event.elapsed_s,
         )
 
     def _worker_lost(self, event: WorkerLost) -> None:
         self._executors.lost(event)
-        self._worker(event.worker_id, lost_s=event.elapsed_s, lost_reason=event.reason, requeued=event.requeued)
+        at_s = event.elapsed_s
+        self._worker(event.worker_id, lost_s=at_s, gone_s=at_s, lost_reason=event.reason, requeued=event.requeued)
 
     def _utilization_sampled(self, event: UtilizationSampled) -> None:
         self._samples.setdefault(event.worker_id, []).append(event)
@@ -174,21 +176,15 @@ class Summarizer:
         test = self._test(event)
         if test.started_s is None:
             test.started_s = event.elapsed_s
-            self._waits.append(event.elapsed_s - test.discovered_s)
         test.attempts = event.attempt
         self._executors.started(event)
-        self._reserved[event.task_id, event.attempt] = (event.reserved.cpu_cores, event.reserved.memory_bytes)
+        self._allocations.started(test, event)
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
-        self._test(event).last = event
+        test, usage = self._test(event), event.usage
+        test.last, test.queued_s = event, event.elapsed_s
         self._executors.finished(event)
-        usage = event.usage
-        cpu_cores, memory_bytes = self._reserved.pop((event.task_id, event.attempt), (0.0, 0))
-        sums = self._sums
-        sums[0] += cpu_cores * usage.wall_s
-        sums[1] += usage.cpu_s
-        sums[2] += memory_bytes * usage.wall_s
-        sums[3] += usage.peak_rss_bytes * usage.wall_s
+        self._allocations.finished(event)
         work = self._work.setdefault(event.worker_id, [0, 0.0])
         work[0] += 1
         work[1] += usage.wall_s
@@ -234,28 +230,14 @@ class Summarizer:
             doubts=doubts(tally, self._told, twice=tuple(self._twice), reason=self._facts.get("reason", "")),
             executors=self._executors.most(self._samples.values()),
             interruptions=tuple(self._interruptions),
-            allocations=self._allocations(),
-            scaling=tuple(self._scaling),
+            allocations=self._allocations.result(
+                {task_id for task_id, test in self._tests.items() if test.started_s is not None}
+            ),
+            scaling=tuple(scaling_outcome(record, self._workers, self._instances) for record in self._scaling),
             workers=tuple(
                 replace(worker, attempts=int(self._work.get(key, [0, 0])[0]), busy_s=self._work.get(key, [0, 0.0])[1])
                 for key, worker in self._workers.items()
             ),
             instances=tuple(self._instances.values()),
             utilization=tuple(series_of(worker_id, samples) for worker_id, samples in self._samples.items()),
-        )
-
-    def _allocations(self) -> Allocations:
-        reserved_cpu_s, used_cpu_s, reserved_byte_s, used_byte_s = self._sums
-        return Allocations(
-            placed=len(self._waits),
-            waits_s=tuple(self._waits),
-            refusals=tuple(
-                refusal
-                for task_id, refusal in self._refusals.items()
-                if task_id not in self._tests or self._tests[task_id].started_s is None
-            ),
-            reserved_cpu_s=reserved_cpu_s,
-            used_cpu_s=used_cpu_s,
-            reserved_byte_s=reserved_byte_s,
-            used_byte_s=used_byte_s,
         )

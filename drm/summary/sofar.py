@@ -16,10 +16,21 @@ __all__ = ["ExecutorsSoFar", "TestSoFar", "record_of", "series_of"]
 class TestSoFar:
     """One test so far: the few facts that its record needs, so that events need not be kept."""
 
-    __slots__ = ("attempts", "discovered_s", "finished", "finished_s", "last", "started_s", "teardown")
+    __slots__ = (
+        "attempts",
+        "discovered_s",
+        "finished",
+        "finished_s",
+        "last",
+        "place",
+        "queued_s",
+        "started_s",
+        "teardown",
+    )
 
-    def __init__(self, discovered_s: float) -> None:
-        self.discovered_s = discovered_s
+    def __init__(self, place: int, discovered_s: float) -> None:
+        self.place = place
+        self.discovered_s = self.queued_s = discovered_s  # queued again when an attempt ends
         self.started_s: float | None = None
         self.finished_s: float | None = None
         self.last: AttemptFinished | None = None
@@ -91,6 +102,8 @@ def record_of(task_id: str, test: TestSoFar) -> TestRecord:
 
 def series_of(worker_id: str, samples: Sequence[UtilizationSampled]) -> UtilizationSeries:
     """Return a worker's samples as columns."""
+    has_gpus = any(sample.reserved.gpus or sample.used.gpus or sample.gpu_memory_bytes for sample in samples)
+    of_gpus = samples if has_gpus else ()
     return UtilizationSeries(
         worker_id=worker_id,
         elapsed_s=tuple(sample.elapsed_s for sample in samples),
@@ -98,8 +111,9 @@ def series_of(worker_id: str, samples: Sequence[UtilizationSampled]) -> Utilizat
         used_cpu_cores=tuple(sample.used.cpu_cores for sample in samples),
         reserved_memory_bytes=tuple(sample.reserved.memory_bytes for sample in samples),
         used_memory_bytes=tuple(sample.used.memory_bytes for sample in samples),
-        reserved_gpus=tuple(sample.reserved.gpus for sample in samples),
-        used_gpus=tuple(sample.used.gpus for sample in samples),
+        reserved_gpus=tuple(sample.reserved.gpus for sample in of_gpus),
+        used_gpus=tuple(sample.used.gpus for sample in of_gpus),
+        used_gpu_memory_bytes=tuple(sample.gpu_memory_bytes for sample in of_gpus),
         executors=tuple(sample.executors for sample in samples),
         running=tuple(sample.running for sample in samples),
     )

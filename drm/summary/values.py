@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from drm.model.death import DeathKind
-from drm.model.plan import Refusal, ScalingDecision
+from drm.model.plan import ScalingDecision
 from drm.model.resources import ZERO, Resources
 from drm.model.units import format_bytes
 from drm.model.work import Outcome
@@ -20,6 +20,7 @@ class TestRecord:
     """One collected test. ``wall_s``, ``cpu_s`` and ``peak_rss_bytes`` are its last attempt's."""
 
     __test__: ClassVar[bool] = False  # the name begins with "Test": this is no test class
+    AS_COLUMNS: ClassVar[bool] = True  # many of them are written as one list per field
     task_id: str
     outcome: Outcome
     component: str
@@ -58,21 +59,65 @@ class Interruption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationRecord:
+    """One attempt that got its resources, and what came of it.
+
+    ``test``: its place in the run's tests. ``at_s``: when it got them and started; ``waited_s``: from discovery, or
+    from the end of the attempt before. ``finished_s`` and ``outcome`` are None for one that runs, and ``outcome`` for
+    one that ended without. ``expected_s``: the forecast seconds, None where nothing was known of the test.
+    """
+
+    AS_COLUMNS: ClassVar[bool] = True
+    test: int
+    attempt: int
+    worker_id: str
+    executor_id: str
+    at_s: float
+    waited_s: float
+    finished_s: float | None = None
+    outcome: Outcome | None = None
+    reserved_cpu_cores: float = 0.0
+    reserved_memory_bytes: int = 0
+    reserved_gpus: float = 0.0
+    expected_s: float | None = None
+    wall_s: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalRecord:
+    """A test that fitted no worker to the end: when that was found, after what wait, and why."""
+
+    task_id: str
+    reason: str
+    at_s: float = 0.0
+    waited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allocations:
     """How tests got their resources.
 
-    ``waits_s``: per test that started, from discovery to its first start, in
-    order of starting. ``refusals``: the tests that fitted no worker to the end.
+    ``granted``: attempts in order of starting. ``refusals``: the tests that fitted no worker to the end.
     ``reserved_*`` and ``used_*`` are sums over attempts of amount times seconds.
     """
 
-    placed: int = 0
-    waits_s: tuple[float, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
+    granted: tuple[AllocationRecord, ...] = ()
+    refusals: tuple[RefusalRecord, ...] = ()
     reserved_cpu_s: float = 0.0
     used_cpu_s: float = 0.0
     reserved_byte_s: float = 0.0
     used_byte_s: float = 0.0
+
+    @property
+    def waits_s(self) -> tuple[float, ...]:
+        """Return per test that started its wait from discovery to its first start, in order of starting."""
+        return tuple(record.waited_s for record in self.granted if record.attempt == 1)
+
+    @property
+    def placed(self) -> int:
+        """Return how many tests were started."""
+        return len({record.test for record in self.granted})
 
     def wait_s(self, quantile: float) -> float:
         """Return the waiting time that this share of the placed tests did not exceed (nearest rank)."""
@@ -88,20 +133,34 @@ class Allocations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingRecord:
+    """A decision and what came of it.
+
+    ``changed``: the workers it asked for or let go. ``done``: how many of them came, or went. ``latency_s``: from the
+    decision until the last of them had; None while one has not. ``cost_usd``: of the workers it asked for, so far;
+    None for a decision that asked for none.
+    """
+
     elapsed_s: float
     decision: ScalingDecision
     outcome: str = ""
+    changed: tuple[str, ...] = ()
+    done: int = 0
+    latency_s: float | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
-    """``busy_s``: sum of the wall times of the attempts that ran on it."""
+    """``busy_s``: sum of the wall times of the attempts that ran on it. ``lost_s``: when it went unasked;
+    ``gone_s``: when it went, asked or not. ``gpu_memory_bytes``: of all its gpus."""
 
     worker_id: str
     worker_type: str = ""
     capacity: Resources = ZERO
     labels: tuple[str, ...] = ()
+    gpu_memory_bytes: int = 0
     ready_s: float | None = None
+    gone_s: float | None = None
     lost_s: float | None = None
     lost_reason: str = ""
     requeued: int = 0
@@ -126,7 +185,7 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UtilizationSeries:
-    """One worker over time, in columns of equal length."""
+    """One worker over time, in columns of equal length; those of gpus are empty where nothing of a gpu was seen."""
 
     worker_id: str
     elapsed_s: tuple[float, ...] = ()
@@ -136,6 +195,7 @@ class UtilizationSeries:
     used_memory_bytes: tuple[int, ...] = ()
     reserved_gpus: tuple[float, ...] = ()
     used_gpus: tuple[float, ...] = ()
+    used_gpu_memory_bytes: tuple[int, ...] = ()
     executors: tuple[int, ...] = ()
     running: tuple[int, ...] = ()
 

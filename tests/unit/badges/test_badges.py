@@ -329,7 +329,7 @@ def test_command_line_says_in_one_line_what_it_cannot_read(tmp_path: Path, capsy
     damaged.write_text('{"schema_version": 9}')
     assert main(["--input", str(damaged), "--output-dir", str(out)]) == 1
     assert capsys.readouterr().err == (
-        f"drm: {damaged}: has schema_version 9, this drm reads up to 1; use a newer drm\n"
+        f"drm: {damaged}: has schema_version 9, this drm reads up to 2; use a newer drm\n"
     )
     assert shown(out)["message"] == "error"
     assert main(["--input", str(tmp_path / "none.json"), "--output-dir", str(out)]) == 4

@@ -42,6 +42,7 @@ VALUES: dict[str, Any] = {
     "Outcome": Outcome.PASSED,
     "DeathKind | None": DeathKind.MEMORY,
     "Outcome | None": Outcome.FAILED,
+    "float | None": 1.5,
     "ScalingDecision": DECISION,
     "tuple[Refusal, ...]": (Refusal(task_id="a", reason="too large"),),
 }

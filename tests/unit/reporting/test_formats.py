@@ -109,7 +109,11 @@ def test_report_json_is_read_back_equal(tmp_path: Path) -> None:
 def test_report_json_newer_or_damaged_is_refused_in_one_line(tmp_path: Path) -> None:
     path = write_reports(tmp_path, formats=["json"])["json"]
     good = json.loads(path.read_text())
-    for change, said in (({"schema_version": 2}, "use a newer drm"), ({"stages": 3}, "stages should be a list")):
+    for change, said in (
+        ({"schema_version": 3}, "use a newer drm"),
+        ({"schema_version": 1}, "reads from 2 on"),
+        ({"stages": 3}, "stages should be a list"),
+    ):
         path.write_text(json.dumps(good | change))
         with pytest.raises(ConfigError, match=said):
             read_report(path)
@@ -125,13 +129,15 @@ def test_a_link_in_report_json_that_leads_elsewhere_is_refused_in_one_line(tmp_p
         "https://a\nb",
         "//a.example",
     ):
-        path.write_text(json.dumps(good | {"links": [{"title": "run", "url": url}]}))
+        path.write_text(json.dumps(good | {"context": {"links": [{"title": "run", "url": url}]}}))
         with pytest.raises(
             ConfigError, match=r"links\[0\]: the link 'run' leads to .* no plain http\(s\) address"
         ) as caught:
             read_report(path)
         assert "\n" not in str(caught.value)
-    path.write_text(json.dumps(good | {"links": [{"title": "run", "url": "https://a.example/r/1?a=b&c=d#x"}]}))
+    path.write_text(
+        json.dumps(good | {"context": {"links": [{"title": "run", "url": "https://a.example/r/1?a=b&c=d#x"}]}})
+    )
     assert read_report(path).links[0].title == "run"
 
 

@@ -89,7 +89,7 @@ def check_json(report: Report, name: str, reports: Path) -> None:
     assert text.isascii()
     assert len(text.splitlines()) == 1
     run = json.loads(text)["stages"][0]["runs"][0]
-    assert run["summary"]["tests"][0]["task_id"].partition("::")[2] == name, "nothing that is recorded is lost"
+    assert run["summary"]["tests"]["task_id"][0].partition("::")[2] == name, "nothing that is recorded is lost"
 
 
 def check_terminal(report: Report, name: str, reports: Path) -> None:

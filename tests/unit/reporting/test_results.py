@@ -26,13 +26,14 @@ def test_what_is_written_is_read_back_equal(tmp_path: Path) -> None:
     results = read_results(path)
     assert (results.summary, results.collected, results.exit_code) == (summary(), 4, 1)
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
-    assert json.loads(path.read_text())["schema_version"] == 1
+    assert json.loads(path.read_text())["schema_version"] == 2
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 2}, "schema_version 2, this drm reads up to 1; use a newer drm"),
+        ({"schema_version": 3}, "schema_version 3, this drm reads up to 2; use a newer drm"),
+        ({"schema_version": 1}, "schema_version 1, this drm reads from 2 on; run the stage again"),
         ({"schema_version": None}, "schema_version is None"),
         ({"schema_version": True}, "schema_version is True"),
         ({"collected": 3}, "3 tests collected, 4 counted"),
@@ -65,9 +66,9 @@ def test_wrong_value_deep_inside_is_named(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results(summary(), path)
     data = json.loads(path.read_text())
-    data["summary"]["tests"][2]["outcome"] = "splendid"
+    data["summary"]["tests"]["outcome"][2] = "splendid"
     path.write_text(json.dumps(data))
-    with pytest.raises(ConfigError, match=r"summary\.tests\[2\]\.outcome should be one of passed, .*'splendid'"):
+    with pytest.raises(ConfigError, match=r"summary\.tests\.outcome\[2\] should be one of passed, .*'splendid'"):
         read_results(path)
 
 

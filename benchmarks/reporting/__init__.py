@@ -1,0 +1,1 @@
+"""How fast and how small reports are, on runs that are made up."""
