@@ -26,9 +26,7 @@ from drm._badges.states import absent_badges, badges_of, old_stages
 from drm.cicd_integration.context import Context, detect
 from drm.model.errors import ConfigError, DrmError
 from drm.model.units import parse_duration
-from drm.reporting.collect import build_report
-from drm.reporting.files import check_folder
-from drm.reporting.inputs import Inputs, read_inputs
+from drm.reporting.inputs import Inputs, read_folder, read_inputs
 from drm.reporting.report import Report, State
 from drm.reporting.text import one_line
 
@@ -37,8 +35,8 @@ __all__ = ["COLORS", "Badge", "badges_of", "generate_badges", "main", "markdown_
 _REPORTS, _BADGES = Path("reports"), Path(".github/badges")
 _UNUSABLE, _USAGE_ERROR = 1, 4
 _EPILOG = """\
-exit codes: 0: the badges are written, whatever they say; 1: they are, but something that --input names could not be
-read (they say "error") or no file matched (at best "partial"); 4: wrong usage, or nothing could be written
+exit codes: 0: the badges are written, whatever they say; 1: they are, but a record or file could not be read (they
+say "error") or no file matched a pattern (at best "partial"); 4: wrong usage, or nothing could be written
 """
 
 
@@ -77,8 +75,7 @@ def generate_badges(
 def _load(source: Path, now: datetime) -> Inputs:
     if source.is_file():
         return read_inputs([str(source)], now=now)
-    check_folder(source)
-    return Inputs(report=build_report(source, now=now))
+    return read_folder(source, now=now)
 
 
 def _chosen(

@@ -118,7 +118,7 @@ def _stage_label(name: str) -> str:
 
 def _coverage(report: Report, is_old: bool) -> Badge:
     if report.coverage is None:
-        problem = next((problem for problem in report.problems if problem.startswith("coverage.json")), "")
+        problem = next((problem for problem in report.problems if "coverage.json" in problem.partition(":")[0]), "")
         state = State.ERROR if problem else State.MISSING
         return _badge(COVERAGE, "Coverage", state, NO_TESTS, problem or "no coverage was measured")
     if not 0 <= report.coverage.percent <= 100:

@@ -36,15 +36,22 @@ def build_report(
     ci: str = "",
     trends: Trends = NO_TRENDS,
     stages: Sequence[str] = (),
+    damage: list[str] | None = None,
 ) -> Report:
     """Return the report of everything under the folder; a folder that is empty or absent gives an empty report.
 
-    ``links`` and ``ci``: where in CI it is made. ``stages``: those to report on; all if none is named.
+    ``links`` and ``ci``: where in CI it is made. ``stages``: those to report on; all if none is named. What cannot be
+    read of the runs' records goes to ``damage``, a line each.
     """
     root = Path(reports_dir)
     problems: list[str] = []
+    damage = damage if damage is not None else []
     return assemble(
-        {stage.name: _runs(root, stage.name) for stage in (*STAGES, OWN_RUN) if not stages or stage.name in stages},
+        {
+            stage.name: _runs(root, stage.name, damage)
+            for stage in (*STAGES, OWN_RUN)
+            if not stages or stage.name in stages
+        },
         created_at=utc_text(now if now is not None else datetime.now(UTC)),
         coverage=read_coverage(root / "coverage.json", problems),
         benchmarks=read_benchmarks(stage_folders(root, "performance"), problems),
@@ -63,11 +70,15 @@ def read_run(folder: Path, damage: list[str]) -> RunReport | None:
     return _run(folder.parent, folder, folder.name, damage)
 
 
-def _runs(root: Path, stage: str) -> list[RunReport]:
+def _runs(root: Path, stage: str, damage: list[str]) -> list[RunReport]:
     """Return the stage's runs: its own folder, and one per component where CI split it (``unit-<component>``)."""
-    folders = [root / stage] if stage == OWN_RUN.name else stage_folders(root, stage)
-    runs = [_run(root, folder, folder.name, []) for folder in folders]
-    return [run for run in runs if run is not None]
+    runs = []
+    for folder in [root / stage] if stage == OWN_RUN.name else stage_folders(root, stage):
+        its_damage: list[str] = []  # of this run alone: the state of a run tells of its own
+        run = _run(root, folder, folder.name, its_damage)
+        damage += its_damage
+        runs += [run] if run is not None else []
+    return runs
 
 
 def _run(root: Path, folder: Path, name: str, damage: list[str]) -> RunReport | None:

@@ -1,4 +1,4 @@
-"""A report of files that a person names, by patterns: of report.json files and of what runs left, wherever it lies.
+"""A report, and what of it could not be read: of the folder of the stages, or of files named by patterns.
 
 What cannot be used is said in a line, and the state tells of it: nothing is passing that was read in part.
 """
@@ -18,15 +18,15 @@ from drm.model.events import utc_text
 from drm.model.stages import STAGES
 from drm.reporting import verdict
 from drm.reporting.assembling import OWN_RUN, assemble
-from drm.reporting.collect import RECORDS, read_run
-from drm.reporting.files import read_json
+from drm.reporting.collect import RECORDS, build_report, read_run
+from drm.reporting.files import check_folder, read_json
 from drm.reporting.json_report import read_report
 from drm.reporting.measures import read_benchmarks, read_coverage
 from drm.reporting.report import Benchmark, Cell, Coverage, Report, RunReport, State
 from drm.reporting.results import read_results
 from drm.reporting.text import one_line
 
-__all__ = ["Inputs", "read_inputs"]
+__all__ = ["Inputs", "read_folder", "read_inputs"]
 
 _OF_A_RUN = (*RECORDS, "benchmark.json", "junit.xml")  # a file of these names stands for the folder it lies in
 _MOST_CHARACTERS = 400  # of a line about an input
@@ -50,6 +50,7 @@ class _Pool:
     benchmarks: list[Benchmark] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # in the record of a run, whose state tells of it
+    unmeasured: list[str] = field(default_factory=list)  # coverage and benchmarks, whose badges tell of it
     errors: list[str] = field(default_factory=list)  # of what nothing else tells
     known: set[tuple[str, str, str]] = field(default_factory=set)
 
@@ -68,6 +69,17 @@ class _Pool:
         self.coverage = report.coverage or self.coverage
         self.benchmarks += report.benchmarks
         self.problems += report.problems
+
+
+def read_folder(folder: Path, *, now: datetime | None = None) -> Inputs:
+    """Return the report of a folder of stages, and what in it could not be read; ConfigError where there is none."""
+    check_folder(folder)
+    damage: list[str] = []
+    report = build_report(folder, now=now, damage=damage)
+    return Inputs(
+        report=report,
+        problems=tuple(one_line(problem, _MOST_CHARACTERS) for problem in (*damage, *report.problems)),
+    )
 
 
 def read_inputs(patterns: Sequence[str], *, now: datetime | None = None) -> Inputs:
@@ -111,7 +123,9 @@ def _expand(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def _read_folder(pool: _Pool, folder: Path) -> None:
-    run = read_run(folder, pool.damage)
+    damage: list[str] = []  # of this run alone: the state of a run tells of its own
+    run = read_run(folder, damage)
+    pool.damage += damage
     if run is None:
         remedy = "name a run's folder or file; the folder of all stages goes to --input-dir"
         pool.errors.append(f"{_shown(str(folder))}: has no record of a run ({', '.join(RECORDS)}); {remedy}")
@@ -119,14 +133,14 @@ def _read_folder(pool: _Pool, folder: Path) -> None:
     stage = _stage_of(folder.resolve().name)
     pool.add_run(stage, run)
     if stage == "performance":
-        pool.benchmarks += read_benchmarks([folder], pool.problems)
+        pool.benchmarks += read_benchmarks([folder], pool.unmeasured)
 
 
 def _read_file(pool: _Pool, path: Path) -> None:
     """Read a file by what is in it, for it may have been renamed."""
     try:
         if path.name == "coverage.json":
-            pool.coverage = read_coverage(path, pool.problems) or pool.coverage
+            pool.coverage = read_coverage(path, pool.unmeasured) or pool.coverage
             return
         data = read_json(path, remedy="run `drm report` again")
         if "collected" in data and "summary" in data:
@@ -152,7 +166,8 @@ def _stage_of(name: str) -> str:
 
 
 def _judged(pool: _Pool, unmatched: Sequence[str], *, is_one: bool, created_at: str) -> Inputs:
-    problems = tuple(one_line(problem, _MOST_CHARACTERS) for problem in (*pool.errors, *pool.damage, *unmatched))
+    unread = (*pool.errors, *pool.damage, *pool.unmeasured, *unmatched)
+    problems = tuple(one_line(problem, _MOST_CHARACTERS) for problem in unread)
     if is_one and pool.reports and not problems:
         return Inputs(report=pool.reports[0])
     if not pool.runs and not pool.reports:

@@ -46,6 +46,9 @@ def read_benchmarks(folders: Iterable[Path], problems: list[str]) -> tuple[Bench
             if path.exists():
                 found += [_benchmark(item) for item in read_json(path)["benchmarks"]]
         except (DrmError, KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, DrmError) and str(path) in str(error):
+                problems.append(str(error))  # it could not be read, and says so
+                continue
             problems.append(f"{path}: is no benchmark report ({type(error).__name__}: {error}); run the stage again")
     return tuple(found)
 

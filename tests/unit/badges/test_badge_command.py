@@ -78,26 +78,37 @@ def test_drawing_a_red_badge_is_success(here: Path, capsys: pytest.CaptureFixtur
 def test_a_truncated_record_is_an_error_and_a_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = here / "reports" / "unit" / "results.json"
     path.write_text(path.read_text()[:200])
-    assert drm_main(["badges", "--output", "a/x"]) == 0
-    assert said("a/x.json") == "error"
-    err = capsys.readouterr().err
-    assert err.startswith("drm: Error: 20 of 20 tests passed in 5 stages; unit: unit/results.json: is damaged (")
-    assert err.count("\n") == 1
-    assert main(["--input", "reports/*/results.json", "--output", "a/x"]) == 1  # it was asked for by name
-    assert said("a/x.json") == "error"
+    for options in [], ["--input", "reports/*/results.json"], ["--input-dir", "reports"]:
+        assert drm_main(["badges", *options, "--output", "a/x", "--output-dir", "b"]) == 1
+        assert (said("a/x.json"), said("b/drm_unit_test_status.json")) == ("error", "error")
+        assert said("b/drm_e2e_test_status.json") == "passing (4/4)", "only what is damaged is an error"
+        err = capsys.readouterr().err
+        assert err.startswith("drm: reports/unit/results.json: is damaged (")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["coverage.json", "performance/benchmark.json"])
+def test_a_measure_that_cannot_be_read_is_a_line_and_1(
+    here: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "reports" / name).write_text("{")
+    for options in [], ["--input", "reports/*/results.json", f"reports/{name}"]:
+        assert main([*options, "--output-dir", "b"]) == 1
+        assert re.match(rf"drm: (reports/)?{name}: is damaged \(.*; run [^;]* again\n$", capsys.readouterr().err)
+        assert said("b/drm_coverage_status.json" if "cov" in name else "b/drm_performance_status.json") == "error"
 
 
 def test_two_runs_in_one_folder_are_an_error_and_a_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave_all(here / "other", unit=suite("unit", run_id="r2"))
     results, events = (here / "reports" / "unit" / name for name in ("results.json", "events.ndjson"))
     (here / "other" / "unit" / "results.json").replace(results)
-    assert drm_main(["badges", "--output-dir", "a"]) == 0
+    assert drm_main(["badges", "--output-dir", "a"]) == 1
     assert (said("a/drm_status.json"), said("a/drm_unit_test_status.json")) == ("error", "error")
     assert said("a/drm_e2e_test_status.json") == "passing (4/4)"
     assert "two runs are mixed here (events.ndjson is of run r1, results.json of r2)" in capsys.readouterr().err
     results.unlink()
     events.write_bytes(events.read_bytes() + (here / "other" / "unit" / "events.ndjson").read_bytes())
-    assert drm_main(["badges", "--output-dir", "a"]) == 0
+    assert drm_main(["badges", "--output-dir", "a"]) == 1
     assert said("a/drm_unit_test_status.json") == "error"
 
 
@@ -127,7 +138,7 @@ def test_an_old_coverage_is_stale_too(here: Path) -> None:
 def test_no_figure_of_coverage_is_believed_that_is_no_percentage(here: Path, percent: str) -> None:
     text = f'{{"totals": {{"percent_covered": {percent}, "num_statements": 1, "missing_lines": 1}}}}'
     (here / "reports" / "coverage.json").write_text(text)
-    assert main(["--output-dir", "a"]) == 0
+    assert main(["--output-dir", "a"]) == 1
     assert said("a/drm_coverage_status.json") == "error"
     assert "coverage.json: is no coverage report (" in said("a/drm_coverage_status.meta.json", "why")
 
