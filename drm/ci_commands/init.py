@@ -12,7 +12,8 @@ from typing import Any
 
 from drm.ci_commands import git
 from drm.ci_commands.lines import say
-from drm.cicd_integration.project import REQUIREMENT, Project, component_names, project_of
+from drm.ci_commands.requirement import is_of_this_machine, requirement_of_this_drm
+from drm.cicd_integration.project import Project, component_names, project_of
 from drm.cicd_integration.rendering import NOXFILE_MARK, PROVIDERS, Pipeline, Provider, render, render_noxfile
 from drm.model.errors import ConfigError
 from drm.reporting.files import write_atomic
@@ -44,7 +45,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--components", metavar="A,B", help="that the unit stage is split over (default: its folders)")
     parser.add_argument("--branch", help="the default branch (default: as git knows it)")
     parser.add_argument("--python", default=f"3.{sys.version_info.minor}", help="that jobs run (default: this one)")
-    parser.add_argument("--drm", default=REQUIREMENT, metavar="REQUIREMENT", help=f"for pip (default: {REQUIREMENT})")
+    parser.add_argument("--drm", metavar="REQUIREMENT", help="for pip (default: from where this one was installed)")
     parser.set_defaults(call=_init)
 
 
@@ -66,10 +67,12 @@ def _init(options: argparse.Namespace) -> int:
     if kept and not options.force:
         names = ", ".join(str(file.path) for file in kept)
         raise ConfigError(f"{names}: is there already, and nothing was written", remedy="--force writes over it")
-    noxfile = _File(path=folder / "noxfile.py", text=render_noxfile(project, requirement=options.drm))
+    requirement = options.drm or requirement_of_this_drm()
+    noxfile = _File(path=folder / "noxfile.py", text=render_noxfile(project, requirement=requirement))
     for file in files:
         _write(file)
-    _write_noxfile(noxfile, force=options.force)
+    if _write_noxfile(noxfile, force=options.force) and is_of_this_machine(requirement):
+        say(f"noxfile.py has DRM from {requirement}: no other machine can install that; before you push, give --drm")
     _explain(project, folder)
     return 0
 
@@ -144,17 +147,18 @@ def _write(file: _File) -> None:
     say(f"{file.path}: written")
 
 
-def _write_noxfile(file: _File, *, force: bool) -> None:
-    """Write the noxfile where there is none. One that somebody else wrote is never written over."""
+def _write_noxfile(file: _File, *, force: bool) -> bool:
+    """Write the noxfile where there is none; tell whether. One that somebody else wrote is never written over."""
     try:
         old = file.path.read_text(encoding="utf-8", errors="replace") if file.path.exists() else ""
     except OSError as error:
         raise ConfigError(f"{file.path}: cannot be read ({error})", remedy="see to its permissions") from error
     if not old or (force and NOXFILE_MARK in old) or old == file.text:
         _write(file)
-        return
+        return True
     why = "--force writes a new one" if NOXFILE_MARK in old else "it must have the sessions that the CI file calls"
     say(f"{file.path}: is there already and was kept; {why}")
+    return False
 
 
 def _explain(project: Project, folder: Path) -> None:

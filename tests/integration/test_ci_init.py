@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from drm.ci_commands.requirement import is_of_this_machine, requirement_of
 from drm.cli import main
 
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main")
@@ -114,6 +116,35 @@ def test_init_takes_the_default_branch_of_the_repository(project: Path) -> None:
     assert 'branches: ["trunk"]' in workflow
     assert 'UV_PYTHON: "3.12"' in workflow
     assert 'DRM = "drm-testing==9"' in (project / "noxfile.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("origin", "requirement"),
+    [
+        ({}, "drm-testing[badges,ci]"),
+        (
+            {"url": "https://example.com/drm.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            "drm-testing[badges,ci] @ git+https://example.com/drm.git@c0ffee",
+        ),
+        (
+            {"url": "https://example.com/d.whl", "archive_info": {}},
+            "drm-testing[badges,ci] @ https://example.com/d.whl",
+        ),
+        ({"url": "file:///home/me/drm", "dir_info": {}}, "drm-testing[badges,ci] @ file:///home/me/drm"),
+        ({"url": 7}, "drm-testing[badges,ci]"),
+    ],
+)
+def test_jobs_install_drm_from_where_this_one_came(origin: dict[str, Any], requirement: str) -> None:
+    assert requirement_of(origin) == requirement
+    assert is_of_this_machine(requirement) == ("file:" in requirement)
+
+
+def test_init_says_when_only_this_machine_can_install_drm(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "noxfile.py has DRM from drm-testing[badges,ci] @ file:///here/drm: no other machine can install that"
+    assert ci("init", "github", "--drm", "drm-testing[badges,ci] @ file:///here/drm") == 0
+    assert said in capsys.readouterr().out
+    assert ci("init", "github", "--drm", "drm-testing==9", "--force") == 0
+    assert "no other machine" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
