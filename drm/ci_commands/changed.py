@@ -8,6 +8,7 @@ from pathlib import Path
 
 from drm.ci_commands import git
 from drm.cicd_integration.changes import Reason, reach_of
+from drm.cicd_integration.configuration import is_shared, matters
 from drm.cicd_integration.discovery import FoundTest, Suite
 from drm.cicd_integration.python_imports import Facts, facts_of
 from drm.model.errors import ConfigError
@@ -48,7 +49,11 @@ def changed_since(revision: str, suite: Suite) -> Changed:
     changed |= _paths(top, "ls-files", "--others", "--exclude-standard", *own, "-z")
     places = {path: _relative(path, top) for path in {test.path for test in suite.tests}}
     reach = reach_of(
-        changed, (file for file in places.values() if file), _facts(top) if changed else {}, _roots(suite, top)
+        changed,
+        (file for file in places.values() if file),
+        _facts(top) if changed else {},
+        _roots(suite, top),
+        harmless={file for file in changed if _is_harmless(top, base, file)},
     )
     reasons = {
         test.task_id: reach.reasons[file]
@@ -88,6 +93,18 @@ def _base(top: Path, revision: str) -> str:
 
 def _paths(top: Path, *arguments: str) -> set[str]:
     return set(filter(None, git.answer(top, *arguments, what=_OPTION).split("\0")))
+
+
+def _is_harmless(top: Path, base: str, file: str) -> bool:
+    """Tell whether it is a file of configuration in which nothing has changed that tests are run with."""
+    name = file.rpartition("/")[2]
+    if not is_shared(name):
+        return False
+    try:
+        after: str | None = (top / file).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        after = None
+    return not matters(name, git.ask(top, "show", f"{base}:{file}"), after)
 
 
 def _facts(top: Path) -> dict[str, Facts]:

@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
+from drm.cicd_integration.configuration import is_configuration
 from drm.cicd_integration.import_graph import ImportGraph, folders_above
 from drm.cicd_integration.python_imports import Facts
 
 __all__ = ["Reach", "Reason", "reach_of"]
 
-_CONFIGURATION = (
-    *("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "setup.cfg", "setup.py", "tox.ini"),
-    *("requirements*.txt", "constraints*.txt", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile", "Pipfile.lock"),
-)
 _EVERYWHERE = frozenset({"__init__.py", "__main__.py", "conftest.py"})  # a text with such a name means no one file
 
 
@@ -45,11 +41,19 @@ class Reach:
     without: tuple[str, ...] = ()
 
 
-def reach_of(changed: Collection[str], tests: Iterable[str], facts: Mapping[str, Facts], roots: Iterable[str]) -> Reach:
+def reach_of(
+    changed: Collection[str],
+    tests: Iterable[str],
+    facts: Mapping[str, Facts],
+    roots: Iterable[str],
+    *,
+    harmless: Collection[str] = (),
+) -> Reach:
     """Return which of the test files ``tests`` the ``changed`` files may reach.
 
     ``facts``: of all Python files of the repository; changed ones that are gone need not be there. ``roots``: folders
-    in which Python looks for modules. A reason is the shortest chain; of equal ones the first by name.
+    in which Python looks for modules. ``harmless``: changed files of configuration in which nothing that tests are run
+    with has changed. A reason is the shortest chain; of equal ones the first by name.
     """
     test_files = sorted(set(tests))
     known = {**{file: Facts() for file in changed if file.endswith(".py")}, **facts}
@@ -64,7 +68,11 @@ def reach_of(changed: Collection[str], tests: Iterable[str], facts: Mapping[str,
             if conftest in known and conftest != file:
                 steps.add(file, conftest, "is below")
     for file in sorted(changed):
-        _add_other_steps(steps, file, test_files, known, graph)
+        if file not in harmless and is_configuration(file.rpartition("/")[2]):
+            for test in _below(file.rpartition("/")[0], test_files):
+                steps.add(test, file, "is configured by")
+        else:
+            _add_other_steps(steps, file, test_files, known, graph)
     reasons, used = steps.walk(sorted(changed), frozenset(test_files))
     return Reach(reasons=reasons, without=tuple(sorted(set(changed) - used)))
 
@@ -114,17 +122,13 @@ def _chain(file: str, towards: Mapping[str, tuple[str, str]]) -> tuple[str, ...]
 def _add_other_steps(
     steps: _Steps, file: str, tests: Sequence[str], facts: Mapping[str, Facts], graph: ImportGraph
 ) -> None:
-    """Add who depends on a changed file other than by importing it.
+    """Add who depends on a changed file other than by importing it, and not by being configured by it.
 
-    Configuration: every test below its folder. A file that some text names: that text's file. Another file than
-    Python: the package that holds it; else the tests below its folder, or the nearest above (not the top).
+    A file that some text names: that text's file. Another file than Python: the package that holds it; else the tests
+    below its folder, or the nearest above (not the top).
     """
     *above, folder = folders_above(file)
     name = file.rpartition("/")[2]
-    if any(fnmatchcase(name, pattern) for pattern in _CONFIGURATION):
-        for test in _below(folder, tests):
-            steps.add(test, file, "is configured by")
-        return
     if name not in _EVERYWHERE:
         for other, its in facts.items():
             if name in its.files and other != file:

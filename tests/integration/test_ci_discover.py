@@ -125,6 +125,23 @@ def test_a_change_reaches_those_that_import_it_and_each_says_why(folder: Path) -
     assert "tests/unit/core/test_core.py  imports app/core.py, which changed" in text
 
 
+def test_a_change_of_the_configuration_reaches_all_only_if_tests_are_run_with_it(folder: Path) -> None:
+    (folder / "setup.cfg").write_text("[flake8]\nmax-line-length = 80\n[metadata]\nname = app\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "settings")
+    (folder / "setup.cfg").write_text("[flake8]\nmax-line-length = 100\n[metadata]\nname = app\n")
+    (folder / "tests/test_top.py").write_text("NAMED = 'setup.cfg'\ndef test_4(): pass\n")
+    git(folder, "commit", "-qm", "a test that reads it", "tests/test_top.py")
+    told = found(drm_ci(folder, "discover", "--changed-since", "HEAD", "--json"))
+    assert {test["id"]: test["why"] for test in told["tests"]} == {
+        "tests/test_top.py::test_4": "names setup.cfg, which changed"
+    }
+    (folder / "setup.cfg").write_text("[flake8]\nmax-line-length = 100\n[metadata]\nname = apple\n")
+    told = found(drm_ci(folder, "discover", "--changed-since", "HEAD", "--json"))
+    assert {test["why"] for test in told["tests"]} == {"is configured by setup.cfg, which changed"}
+    assert len(told["tests"]) == 4
+
+
 def test_what_has_changed_on_the_other_branch_since_does_not_count(folder: Path) -> None:
     git(folder, "checkout", "-qb", "work")
     (folder / "app/alone.py").unlink()
