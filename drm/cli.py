@@ -188,9 +188,17 @@ def _show_reports(folder: Path) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    import os
+
     from drm.ci_commands.links import current_links
     from drm.reporting import write_reports
+    from drm.reporting.collect import build_report
+    from drm.reporting.files import check_folder
+    from drm.reporting.left_out import record_left_out
 
+    check_folder(options.reports_dir)
+    for name in record_left_out(build_report(options.reports_dir), options.reports_dir, os.environ):
+        print(f"drm: {name}: left out, as it was asked for")
     for name, path in write_reports(options.reports_dir, out_dir=options.output_dir, links=current_links()).items():
         print(f"{name}: {path}")
     return 0

@@ -66,6 +66,8 @@ def old_stages(report: Report, commit: str, max_age_s: float | None, now: dateti
 
 
 def _is_old(run: RunReport, commit: str, max_age_s: float | None, now: datetime) -> bool:
+    if run.state is State.NO_TESTS and not run.summary.started_at:  # skipped or left out: it has no result to be old
+        return False
     ours = run.summary.commit
     if commit and not (ours and (commit.startswith(ours) or ours.startswith(commit))):
         return True

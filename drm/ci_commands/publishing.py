@@ -15,6 +15,7 @@ from drm.reporting.annotations import command
 from drm.reporting.comment import comment_marker, render_comment
 from drm.reporting.report import Report, State
 from drm.reporting.text import one_line
+from drm.reporting.verdict import names_left_out
 from drm.session import SystemClock
 
 __all__ = ["notice_of", "publish_report"]
@@ -64,10 +65,15 @@ def publish_report(
 
 
 def notice_of(report: Report, context: Context, name: str) -> Notice:
-    """Return what is told of the report. Only passing is a success: what is missing was not tested."""
+    """Return what is told of the report. Only passing is a success: what is missing was not tested.
+
+    The status of a run that was asked to leave something out has that in its name: it takes no other's place, so
+    nothing that failed becomes good by leaving it out.
+    """
+    without = ", ".join(names_left_out(report.stages))
     state = "success" if report.state is State.PASSING else "failure" if report.state in _FAILURES else "error"
     return Notice(
-        name=one_line(name, 100),
+        name=one_line(f"{name} (without {without})" if without else name, 100),
         state=state,
         description=one_line(report.headline, 140),
         comment=render_comment(report, name=name, commit=context.sha or ""),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +53,10 @@ def _run(options: argparse.Namespace) -> int:
         component = options.component if stage.by_component or options.stage else None
         state = _session(nox, stage.name, *((component,) if component else ()))
         states[stage.name] = (_skipped(stage.name, component) or state) if state == _PASSED else state
+    # The last sessions know what was asked for, as in CI: other components are left out, not missing.
+    asked = {"DRM_COMPONENT": options.component} if options.component else {}
     for name in () if options.no_report else _LAST:
-        states[name] = _session(nox, name)
+        states[name] = _session(nox, name, environ=asked)
     for name, state in states.items():
         say(f"{name}: {state}")
     return int(not all(map(_is_good, states.values())))
@@ -82,7 +86,8 @@ def _nox() -> list[str]:
     raise ConfigError("neither nox nor uvx is installed", remedy="python -m pip install nox uv")
 
 
-def _session(nox: list[str], name: str, *arguments: str) -> str:
+def _session(nox: list[str], name: str, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
     sys.stdout.flush()
-    code = subprocess.run([*nox, "-s", name, *(("--", *arguments) if arguments else ())], check=False).returncode
+    command = [*nox, "-s", name, *(("--", *arguments) if arguments else ())]
+    code = subprocess.run(command, env={**os.environ, **(environ or {})}, check=False).returncode
     return _PASSED if code == 0 else f"failed ({code})"

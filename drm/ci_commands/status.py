@@ -49,6 +49,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--check", action="store_true", help="end with 1 unless the state is passing")
     web = parser.add_argument_group("publishing", "with GITHUB_TOKEN; of GitLab, DRM_GITLAB_TOKEN or GITLAB_TOKEN")
     web.add_argument("--publish", action="store_true", help="set the commit status, comment on the request")
+    web.add_argument("--publish-only", action="store_true", help="publish, and write no file, summary or annotation")
     web.add_argument("--strict", action="store_true", help="end with 6 where something could not be published")
     parser.set_defaults(call=_status)
 
@@ -59,12 +60,14 @@ def _status(options: argparse.Namespace) -> int:
     report = build_report(options.reports_dir, links=links_of(context))
     report = of_this_commit(report, _commits(context, os.environ))
     say(report.headline)
-    lines = _write_files(options, report, context)
-    if context.provider == "github":
-        for line in annotation_lines(report, lines=lines, folder=_within_repository(os.environ)):
-            print(line, flush=True)
-        _append_summary(report, os.environ)
-    is_published = not options.publish or publish_report(report, context, os.environ, name=options.name)
+    if not options.publish_only:
+        lines = _write_files(options, report, context)
+        if context.provider == "github":
+            for line in annotation_lines(report, lines=lines, folder=_within_repository(os.environ)):
+                print(line, flush=True)
+            _append_summary(report, os.environ)
+    is_asked = options.publish or options.publish_only
+    is_published = not is_asked or publish_report(report, context, os.environ, name=options.name)
     if options.check and report.state is not State.PASSING:
         return _NOT_PASSING
     return _NOT_PUBLISHED if options.strict and not is_published else 0

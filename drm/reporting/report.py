@@ -14,6 +14,7 @@ from drm.model.errors import ConfigError
 from drm.summary import RunSummary
 
 __all__ = [
+    "LEFT_OUT",
     "Attention",
     "Benchmark",
     "Cell",
@@ -30,6 +31,9 @@ __all__ = [
     "StatusFile",
     "Trends",
 ]
+
+
+LEFT_OUT = "left_out"  # a status
 
 
 class State(str, enum.Enum):
@@ -58,7 +62,8 @@ class StatusFile:
     """status.json, as the session of a stage writes it, even when it fails.
 
     ``run_id``: the run that it tells the end of; empty: of one that ran no test; None: of whatever was recorded.
-    ``status``: ``passed``, ``failed`` or, where the project has no such tests, ``skipped``. ``components``: those
+    ``status``: ``passed``, ``failed``, ``skipped`` where the project has no such tests, or ``left_out`` where the run
+    was asked to do without. ``components``: those
     that were tested; ``of_components``: all that the project has, the last for what belongs to no other; None: those
     of DRM's own table.
     """

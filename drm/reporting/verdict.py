@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from drm.model.stages import COMPONENTS, Component, Stage
 from drm.model.work import Outcome
-from drm.reporting.report import Cell, ComponentReport, RunReport, StageReport, State, StatusFile
+from drm.reporting.report import LEFT_OUT, Cell, ComponentReport, RunReport, StageReport, State, StatusFile
 from drm.reporting.text import counts_text, one_line, plural
 from drm.summary import RunSummary, TestRecord
 
-__all__ = ["cell_of", "components", "headline", "judge_run", "judge_stage", "overall", "worst"]
+__all__ = ["cell_of", "components", "headline", "judge_run", "judge_stage", "names_left_out", "overall", "worst"]
 
 _SEVERITY = (State.ERROR, State.FAILING, State.PARTIAL, State.STALE, State.PASSING, State.NO_TESTS, State.MISSING)
-_SKIPPED = "skipped"
+_SKIPPED = ("skipped", LEFT_OUT)
 _NO_TESTS_EXIT = 5  # pytest's exit code for "no tests collected"
 
 
@@ -34,7 +34,7 @@ def judge_run(
         return State.ERROR, damage
     told = f": {one_line(status.reason)}" if status is not None and status.reason else ""
     if summary is None:
-        if status is not None and status.status == _SKIPPED:
+        if status is not None and status.status in _SKIPPED:
             return State.NO_TESTS, one_line(status.reason) or "the project has no such tests"
         if status is not None and status.status == "passed":
             return State.NO_TESTS, "the session passed but left no record of a test"
@@ -140,8 +140,14 @@ def _folders(test: TestRecord) -> list[str]:
 
 
 def _is_skipped(stage: StageReport) -> bool:
-    """Tell whether the project has no such tests, and says so: then nothing is missing."""
-    return bool(stage.runs) and all(run.status is not None and run.status.status == _SKIPPED for run in stage.runs)
+    """Tell whether the project has no such tests, or was asked to leave them out, and says so: nothing is missing."""
+    return bool(stage.runs) and all(run.status is not None and run.status.status in _SKIPPED for run in stage.runs)
+
+
+def names_left_out(stages: Iterable[StageReport]) -> tuple[str, ...]:
+    """Return the runs that were left out because somebody asked for it: stages, and parts such as ``unit-api``."""
+    runs = (run for stage in stages for run in stage.runs)
+    return tuple(run.name for run in runs if run.status is not None and run.status.status == LEFT_OUT)
 
 
 def components(stages: Sequence[StageReport], by_component: frozenset[str]) -> tuple[ComponentReport, ...]:
@@ -212,5 +218,6 @@ def headline(state: State, stages: Sequence[StageReport], own_run: StageReport |
         return f"Partial: {passed}; {'; '.join(parts)}."
     if state is State.PASSING:
         skipped = f", {tests.skipped} skipped" if tests.skipped else ""
-        return f"Passing: {passed}{skipped}."
+        without = ", ".join(names_left_out(stages))
+        return f"Passing: {passed}{skipped}{f'; left out: {without}' if without else ''}."
     return "No test ran, so nothing passed."

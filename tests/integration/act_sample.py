@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,9 +127,15 @@ def uv_folder() -> Path:
 
 
 def run_workflow(
-    project: Path, event: str = "push", *, inputs: dict[str, Any] | None = None, uv: Path | None = None, **env: str
+    project: Path,
+    event: str = "push",
+    *,
+    inputs: dict[str, Any] | None = None,
+    uv: Path | None = None,
+    variables: Sequence[str] = (),
 ) -> Ran:
-    """Run the project's workflow with act. ``uv``: the folder whose ``uvx`` the jobs call."""
+    """Run the project's workflow with act. ``uv``: the folder whose ``uvx`` the jobs call. ``variables``: of the
+    repository, ``NAME=VALUE``."""
     here = project.parent
     artifacts, cache = here / "artifacts", here / "cache"
     artifacts.mkdir()
@@ -142,7 +149,7 @@ def run_workflow(
     cached = subprocess.run(
         [uv_folder() / "uv", "cache", "dir"], capture_output=True, text=True, check=True, timeout=60
     )
-    base = environment(XDG_CACHE_HOME=str(cache), UV_CACHE_DIR=cached.stdout.strip(), **env)
+    base = environment(XDG_CACHE_HOME=str(cache), UV_CACHE_DIR=cached.stdout.strip())
     base.pop("PYTHONPATH")  # what the jobs use is what they install
     command = [str(shutil.which("act", path=f"{Path(sys.executable).parent}{os.pathsep}{base.get('PATH', '')}")), event]
     command += ["--workflows", WORKFLOW, "--eventpath", str(here / "event.json"), "--json", "--action-offline-mode"]
@@ -150,6 +157,8 @@ def run_workflow(
     command += ["--no-skip-checkout"]
     for name, value in (inputs or {}).items():
         command += ["--input", f"{name}={json.dumps(value) if isinstance(value, bool) else value}"]
+    for variable in variables:
+        command += ["--var", variable]
     for action in sorted(set(re.findall(r"uses: (\S+@\w+)", (project / WORKFLOW).read_text()))):
         folder = ACTIONS / action.partition("@")[0].partition("/")[2]
         command += ["--local-repository", f"{action}={folder}"]

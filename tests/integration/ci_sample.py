@@ -122,6 +122,12 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def left_out(reports: Path) -> set[str]:
+    """Return the folders that say that they were left out because somebody asked for it."""
+    told = {path.parent.name: read_json(path)["status"] for path in reports.glob("*/status.json")}
+    return {name for name, status in told.items() if status == "left_out"}
+
+
 def _try(*command: str, cwd: Path | None = None) -> str:
     """Run an installing command; return what went wrong, or nothing."""
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -198,14 +204,3 @@ def groovy() -> tuple[str, dict[str, str]]:
     java = shutil.which("java")
     assert java is not None
     return "groovy", {"JAVA_HOME": str(Path(java).resolve().parents[1])}
-
-
-def python_first(folder: Path) -> str:
-    """Return a PATH whose ``python`` is an environment of its own, as in the image that a job runs in.
-
-    Here jobs share it: what they install is in it before, so that no two write it at the same time.
-    """
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
-    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "nox", "uv"]
-    subprocess.run(install, check=True, timeout=INSTALL_TIMEOUT_S, capture_output=True)
-    return os.pathsep.join((str(folder / "bin"), os.environ.get("PATH", "")))

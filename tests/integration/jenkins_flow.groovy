@@ -1,4 +1,5 @@
 /* Runs a declarative Jenkinsfile on this machine: groovy jenkins_flow.groovy JENKINSFILE PROJECT OUTPUT [NAME=VALUE ...]
+ * `env.NAME=VALUE` is a variable of the build, any other a parameter.
  *
  * A stand-in for Jenkins that knows the part of the language that our Jenkinsfile uses, and refuses all else. It reads
  * the whole pipeline before it runs any of it; then stages, post sections and steps do what Jenkins documents: `sh` runs
@@ -212,6 +213,23 @@ class Steps {
 
     void timeout(Map given, Closure body) { run(body) }
 
+    void withEnv(List<String> given, Closure body) {
+        def before = variables
+        variables = variables + given.collectEntries { it.toString().split('=', 2) as List }
+        try {
+            run(body)
+        } finally {
+            variables = before
+        }
+    }
+
+    Map string(Map given) { given }
+
+    /** A secret is what the id says. */
+    void withCredentials(List<Map> given, Closure body) {
+        withEnv(given.collect { "${it.variable}=${it.credentialsId}".toString() }, body)
+    }
+
     void catchError(Map given, Closure body) {
         try {
             run(body)
@@ -354,9 +372,10 @@ abstract class PipelineScript extends Script {
 }
 
 def (jenkinsfile, project, output) = args[0..2].collect { new File(it).canonicalFile }
-def given = args.drop(3).collectEntries { it.split('=', 2) as List }
+def (set, given) = args.drop(3).collect { it.split('=', 2) as List }.split { it[0].startsWith('env.') }*.collectEntries { it }
+set = set.collectEntries { name, value -> [name - 'env.', value] }
 output.mkdirs()
-def binding = new Binding([none: 'none', any: 'any', scm: 'scm', params: [:]])
+def binding = new Binding([none: 'none', any: 'any', scm: 'scm', params: [:], env: set])
 def configuration = new CompilerConfiguration(scriptBaseClass: PipelineScript.name)
 def script = new GroovyShell(this.class.classLoader, binding, configuration).parse(jenkinsfile.text, 'TheJenkinsfile.groovy')
 try {
@@ -374,5 +393,6 @@ try {
 def variables = [JENKINS_URL: 'http://127.0.0.1:1/', BUILD_URL: 'http://127.0.0.1:1/job/sample/1/', BUILD_NUMBER: '1',
     JOB_NAME: 'sample', BRANCH_NAME: 'main', GIT_COMMIT: ['git', '-C', project.path, 'rev-parse', 'HEAD'].execute().text.trim()]
 variables += script.pipelineFound.environmentFound + binding.params.collectEntries { name, value -> [name, value.toString()] }
+variables += set
 def build = new Build(project: project, output: output, variables: variables)
 System.exit(new Runner(build: build, pipeline: script.pipelineFound).run())

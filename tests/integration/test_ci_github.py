@@ -137,7 +137,9 @@ def recorder(tmp_path: Path) -> tuple[Path, Path]:
     """Return a folder with a ``uvx`` that runs nothing, and the file to which it writes what it was called with."""
     uvx, calls = tmp_path / "bin" / "uvx", tmp_path / "calls"
     uvx.parent.mkdir()
-    uvx.write_text(f'#!/bin/sh\necho "$*" >> {calls}\nmkdir -p reports\n')
+    uvx.write_text(
+        f'#!/bin/sh\necho "$*${{DRM_RUN_E2E:+ [$DRM_COMPONENT $DRM_RUN_E2E]}}" >> {calls}\nmkdir -p reports\n'
+    )
     uvx.chmod(0o755)
     return uvx.parent, calls
 
@@ -145,11 +147,13 @@ def recorder(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_run_by_hand_tests_what_it_is_asked_to(tmp_path: Path, requirement: str, recorder: tuple[Path, Path]) -> None:
     sample = make_sample(tmp_path / "sample", requirement)
     uvx, calls = recorder
-    ran = run_workflow(sample, "workflow_dispatch", inputs={"component": "db", "run_e2e": False}, uv=uvx)
+    asked = {"component": "db", "run_e2e": False}
+    ran = run_workflow(sample, "workflow_dispatch", inputs=asked, uv=uvx, variables=["DRM_PUBLISH=true"])
     assert ran.code == 0, ran.log
     stages = ("integration", "performance", "distributed")
-    assert ran.jobs == dict.fromkeys(("unit db", *stages, "report", "gate"), "success"), ran.log
-    sessions = ["unit -- db", *stages, "report", "badges", "status"]
+    assert ran.jobs == dict.fromkeys(("unit db", *stages, "report", "tell", "gate"), "success"), ran.log
+    told = ["report [db false]", "badges", "status", "status -- --publish-only"]
+    sessions = ["unit -- db", *stages, *told]
     assert sorted(calls.read_text().splitlines()) == sorted(f"nox -s {name}" for name in sessions)
     assert "badges" not in git(ran.remote, "branch", "--list", "badges")
 

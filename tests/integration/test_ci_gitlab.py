@@ -46,8 +46,7 @@ class Pipeline:
 def run_pipeline(tmp: Path, wheel: Path, *, failing: str = "", inputs: str = "") -> Pipeline:
     command = ci_sample.gitlab_ci_local()
     folder = ci_sample.make_sample(tmp / "sample", "gitlab", failing=failing, drm=wheel, extra=inputs)
-    env = ci_sample.environment(PATH=ci_sample.python_first(tmp / "python"))
-    code, out = ci_sample.run([*command, *OPTIONS], folder, env, tmp / "pipeline.log")
+    code, out = ci_sample.run([*command, *OPTIONS], folder, ci_sample.environment(), tmp / "pipeline.log")
     return Pipeline(code, out, folder)
 
 
@@ -104,6 +103,7 @@ def test_failing_pipeline_of_one_component_without_e2e(tmp_path: Path, drm_wheel
     assert pipeline.ended("PASS") == passed, pipeline.out
     left = {path.parent.name for path in (pipeline.report_job / "reports").glob("*/results.json")}
     assert left == {"unit-api", "integration", "performance", "distributed"}
+    assert ci_sample.left_out(pipeline.report_job / "reports") == {"unit-store", "unit-other", "e2e"}
     report = ci_sample.read_json(pipeline.report_job / "reports/report.json")
     assert report["state"] == "failing", report["headline"]
     assert "test_it_breaks" in (pipeline.report_job / "reports/report.md").read_text()

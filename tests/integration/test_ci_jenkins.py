@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def junit_files(build: Build) -> set[str]:
 @pytest.mark.ci_templates
 @pytest.mark.drm(serial=True)  # it keeps all cores busy
 def test_passing_build(tmp_path: Path, drm_wheel: Path) -> None:
-    build = run_build(tmp_path, drm_wheel)
+    build = run_build(tmp_path, drm_wheel, "env.BRANCH_IS_PRIMARY=true", "env.DRM_BADGES_CREDENTIAL=a-secret")
     assert build.code == 0, build.out
     assert build.out.splitlines()[-1] == "Finished: SUCCESS"
     assert build.stages("ended well") == {*(f"unit {name}" for name in ci_sample.COMPONENTS), *OTHERS}
@@ -61,6 +62,8 @@ def test_passing_build(tmp_path: Path, drm_wheel: Path) -> None:
     assert report["state"] == "passing", report["headline"]
     badge = ci_sample.read_json(build.archive / ".github/badges/drm_status.json")
     assert badge["message"] == "passing (7/7)"
+    pushed = ["git", "-C", str(tmp_path / "sample"), "show", "badges:.github/badges/drm_status.json"]
+    assert "passing (7/7)" in subprocess.run(pushed, capture_output=True, text=True, check=True, timeout=60).stdout
     assert (build.archive / "reports/ci/junit.xml").exists()
     page = (build.output / "html/DRM report/report.html").read_text()
     assert_reads_without_scripts_and_styles(page)
@@ -77,6 +80,7 @@ def test_failing_build_of_one_component_without_e2e(tmp_path: Path, drm_wheel: P
     assert build.stages("skipped due to when conditional") == {"unit store", "unit other"}
     assert build.stages("skipped due to earlier failure") == {"group 3: e2e, distributed"}
     assert junit_files(build) == {"unit-api", "integration", "performance"}
+    assert ci_sample.left_out(build.archive / "reports") == {"unit-store", "unit-other", "e2e"}
     report = ci_sample.read_json(build.archive / "reports/report.json")
     assert report["state"] == "failing", report["headline"]
     badge = ci_sample.read_json(build.archive / ".github/badges/drm_status.json")

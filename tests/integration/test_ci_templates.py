@@ -19,7 +19,8 @@ NAMES = {stage.name for stage in STAGES}
 BY_COMPONENT = [stage.name for stage in STAGES if stage.by_component]
 UTILITIES = {"lint", "types", "report", "badges", "status"}
 GITHUB_UTILITIES = {*UTILITIES, "publish"}
-PERMISSIONS = {"gate": {}, "publish": {"contents": "write"}}
+TELLS = {"contents": "read", "statuses": "write", "pull-requests": "write"}
+PERMISSIONS = {"gate": {}, "publish": {"contents": "write"}, "tell": TELLS}
 
 
 def github() -> dict[str, Any]:
@@ -49,7 +50,7 @@ def test_template_is_what_the_table_makes_of_it(provider: Provider) -> None:
 
 def test_github_runs_every_stage_once() -> None:
     called: list[str] = []
-    for job in github()["jobs"].values():
+    for job in (job for name, job in github()["jobs"].items() if name != "tell"):  # it tells what `status` found
         matrix = job.get("strategy", {}).get("matrix", {})
         for step in job["steps"]:
             if "nox" in step.get("run", ""):
@@ -97,6 +98,21 @@ def test_github_reports_whatever_happened() -> None:
     assert set(job["needs"]) == NAMES
 
 
+def test_github_tells_only_where_it_is_asked_to_and_trusts_no_fork() -> None:
+    job = github()["jobs"]["tell"]
+    assert job["if"] == "always() && vars.DRM_PUBLISH == 'true' && !github.event.pull_request.head.repo.fork"
+    assert [name for name, job in github()["jobs"].items() if "GITHUB_TOKEN" in str(job)] == ["publish", "tell"]
+
+
+def test_what_a_pipeline_is_asked_to_leave_out_is_told_to_the_report() -> None:
+    names = {f"DRM_RUN_{stage.name.upper()}" for stage in STAGES if stage.optional} | {"DRM_COMPONENT"}
+    (step,) = (step for step in github()["jobs"]["report"]["steps"] if "nox -s report" in step.get("run", ""))
+    assert set(step["env"]) == names
+    told = re.findall(r"export (\w+)=", " ".join(gitlab()["drm_report"]["script"]))
+    assert {*gitlab()["drm_report"]["variables"], *told} == names
+    assert set(re.findall(r'"(DRM_\w+)=\$', jenkinsfile())) == names
+
+
 def test_github_gate_waits_for_every_check() -> None:
     jobs = github()["jobs"]
     assert jobs["gate"]["if"] == "always()"
@@ -114,7 +130,8 @@ def test_github_stage_that_is_optional_can_be_left_out() -> None:
 
 def test_gitlab_runs_every_stage_once() -> None:
     jobs = {name: job for name, job in gitlab().items() if "script" in job}
-    called = [session for job in jobs.values() for line in job["script"] for session in sessions_of(line)]
+    lines = [line for job in jobs.values() for line in job["script"] if not line.startswith("export ")]
+    called = [session for line in lines for session in sessions_of(line)]
     assert sorted(called) == sorted([*NAMES, *UTILITIES, *BY_COMPONENT])  # in either of two jobs: all, or one of them
 
 

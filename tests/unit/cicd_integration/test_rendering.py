@@ -26,7 +26,7 @@ def test_every_component_has_results_of_its_own_and_no_two_the_same(components: 
 def test_github_is_yaml_whatever_the_components(components: tuple[str, ...]) -> None:
     workflow = yaml.safe_load(render("github", Pipeline(components=components)))
     assert ("matrix" in workflow["jobs"]["unit"].get("strategy", {})) == (len(components) > 1)
-    assert list(workflow["jobs"]) == [*(stage.name for stage in STAGES), "report", "publish", "gate"]
+    assert list(workflow["jobs"]) == [*(stage.name for stage in STAGES), "report", "publish", "tell", "gate"]
 
 
 @given(components=SLUGS)
