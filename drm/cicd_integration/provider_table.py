@@ -63,8 +63,10 @@ OVERRIDES: tuple[Row, ...] = (
     Row(field="commit_url", value="DRM_CI_COMMIT_URL", documented=_DRM),
 )
 
-_VARIABLES = "GitHub Docs: Variables reference"
-_EVENTS = "GitHub Docs: Webhook events and payloads"
+_VARIABLES = (
+    "GitHub Docs: Variables reference, https://docs.github.com/en/actions/reference/workflows-and-actions/variables"
+)
+_EVENTS = "GitHub Docs: Webhook events and payloads, https://docs.github.com/en/webhooks/webhook-events-and-payloads"
 _REPO = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}"
 _GITHUB = (
     Row(field="branch", value="GITHUB_HEAD_REF", documented=_VARIABLES),
@@ -93,7 +95,9 @@ _GITHUB = (
     Row(field="request_url", value=f"{_REPO}/pull/{{request_number}}", documented=_VARIABLES),
 )
 
-_PREDEFINED = "GitLab Docs: Predefined CI/CD variables reference"
+_PREDEFINED = (
+    "GitLab Docs: Predefined CI/CD variables reference, https://docs.gitlab.com/ci/variables/predefined_variables/"
+)
 _GITLAB = (
     Row(field="branch", value="CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", documented=_PREDEFINED),
     Row(field="branch", value="CI_COMMIT_BRANCH", documented=_PREDEFINED),
@@ -125,9 +129,9 @@ _GITLAB = (
     ),
 )
 
-_JENKINSFILE = "Jenkins User Documentation: Using a Jenkinsfile"
+_JENKINSFILE = "Jenkins User Documentation: Using a Jenkinsfile, https://www.jenkins.io/doc/book/pipeline/jenkinsfile/"
 _GLOBALS = "Jenkins: Global Variable Reference (at JENKINS_URL/pipeline-syntax/globals)"
-_GIT_PLUGIN = "Jenkins plugins: Git"
+_GIT_PLUGIN = "Jenkins plugins: Git, https://plugins.jenkins.io/git/"
 # https://host/owner/name.git, ssh://git@host:22/owner/name and git@host:owner/name, credentials left out.
 _SCHEME, _PORT, _PATH = r"(?:https?://(?:[^/@]*@)?|ssh://(?:[^/@]*@)?|[\w.-]+@)", r"(?::\d+)?[:/]", r"[^:]+?"
 _REPOSITORY = rf"{_SCHEME}[\w.-]+{_PORT}({_PATH})(?:\.git)?/?"
