@@ -25,18 +25,26 @@ _HINTS = ("fixture", "other_mark", "import")
 
 
 def analysis_lines(
-    needs: Sequence[Need], totals: Sequence[StageTotals], fits: Sequence[Fit], *, most: int | None
+    needs: Sequence[Need],
+    totals: Sequence[StageTotals],
+    fits: Sequence[Fit],
+    *,
+    most: int | None,
+    width: int | None = None,
 ) -> list[str]:
-    """Return the analysis. ``most``: how many of the longest tests, and of the largest, are shown; None for all."""
+    """Return the analysis. ``most``: how many of the longest tests, and of the largest, are shown; None for all.
+
+    ``width``: of the terminal, if there is one.
+    """
     if not needs:
         return ["no tests"]
     parts = [
         _stages(totals),
-        _sources(needs),
-        *_tests(needs, most),
-        _hinted(needs),
+        _sources(needs, width),
+        *_tests(needs, most, width),
+        _hinted(needs, width),
         _workers(fits),
-        *(_misfits(fit) for fit in fits),
+        *(_misfits(fit, width) for fit in fits),
     ]
     lines = [line for part in parts if part for line in (*part, "")]
     return lines[:-1]
@@ -74,7 +82,7 @@ def _stages(totals: Sequence[StageTotals]) -> list[str]:
     return table(rows, right=range(1, 8))
 
 
-def _sources(needs: Sequence[Need]) -> list[str]:
+def _sources(needs: Sequence[Need], width: int | None) -> list[str]:
     """Say how many tests have each number from where."""
     names = (("time", "wall_s"), ("memory", "memory_bytes"), ("cores", "cpu_cores"), ("gpus", "gpus"))
     counts = [Counter(getattr(need, field).source for need in needs) for _, field in names]
@@ -82,25 +90,27 @@ def _sources(needs: Sequence[Need]) -> list[str]:
     rows: list[list[object]] = [["where from", *(source.replace("_", " ") for source in used)]]
     rows += [[name, *(each[source] or "-" for source in used)] for (name, _), each in zip(names, counts, strict=True)]
     lines = table(rows, right=range(1, len(used) + 1))
-    lines += table([(f"{source}:", _MEANING[source]) for source in used if source in _MEANING], indent="  ")
+    lines += table(
+        [(f"{source}:", _MEANING[source]) for source in used if source in _MEANING], indent="  ", width=width
+    )
     unknown = counts[0]["default"] + counts[0]["run"]
     if unknown:
         lines.append(f"{plural(unknown, 'test')} never measured: their times are guesses; drm run measures them")
     return lines
 
 
-def _tests(needs: Sequence[Need], most: int | None) -> Iterator[list[str]]:
+def _tests(needs: Sequence[Need], most: int | None, width: int | None) -> Iterator[list[str]]:
     if most is None:
-        yield ["every test", *_rows(needs)]
+        yield ["every test", *_rows(needs, width)]
         return
     for title, field in (("longest", "wall_s"), ("largest", "memory_bytes")):
         told = [need for need in needs if getattr(need, field).source not in ("default", "run")]
         told.sort(key=lambda need: (-getattr(need, field).value, need.test.task_id))
         if told[:most]:
-            yield [f"the {title}", *_rows(told[:most])]
+            yield [f"the {title}", *_rows(told[:most], width)]
 
 
-def _rows(needs: Sequence[Need]) -> list[str]:
+def _rows(needs: Sequence[Need], width: int | None) -> list[str]:
     return table(
         [
             (
@@ -114,6 +124,7 @@ def _rows(needs: Sequence[Need]) -> list[str]:
             for need in needs
         ],
         indent="  ",
+        width=width,
     )
 
 
@@ -131,7 +142,7 @@ def _claims(need: Need) -> str:
     return ", ".join(parts)
 
 
-def _hinted(needs: Sequence[Need]) -> list[str]:
+def _hinted(needs: Sequence[Need], width: int | None) -> list[str]:
     """Say which numbers are hints: a run does not reserve them."""
     hints = Counter(
         (f"{need.gpus.value:g} gpu" if field == "gpus" else format_bytes(need.memory_bytes.value), number.because)
@@ -141,16 +152,14 @@ def _hinted(needs: Sequence[Need]) -> list[str]:
     )
     rows = [(plural(count, "test"), value, because) for (value, because), count in hints.most_common(_MOST_REASONS)]
     return (
-        ["hints, which a run does not reserve: say it with a mark if it is so", *table(rows, indent="  ")]
+        ["hints, which a run does not reserve: say it with a mark if it is so", *table(rows, indent="  ", width=width)]
         if rows
         else []
     )
 
 
 def _workers(fits: Sequence[Fit]) -> list[str]:
-    rows: list[list[object]] = [
-        ["workers", "each", "tests", "do not fit", "may not fit", "makespan", "at best", "cost (USD)"]
-    ]
+    rows: list[list[object]] = [["workers", "each", "tests", "unfit", "unsure", "makespan", "at best", "USD"]]
     for fit in fits:
         certain = sum(misfit.is_certain for misfit in fit.misfits)
         rows.append(
@@ -179,7 +188,7 @@ def _usd(fit: Fit) -> str:
     return f"{fit.usd:.2f}" if fit.usd >= 0.1 else f"{fit.usd:.2g}"
 
 
-def _misfits(fit: Fit) -> list[str]:
+def _misfits(fit: Fit, width: int | None) -> list[str]:
     """Say why tests do not fit: by what is lacking, the test that asks for most of it."""
     groups: dict[tuple[bool, tuple[str, ...]], list[Misfit]] = {}
     for misfit in fit.misfits:
@@ -192,4 +201,4 @@ def _misfits(fit: Fit) -> list[str]:
         says = "may not fit" if unsure else "does not fit" if len(misfits) == 1 else "do not fit"
         whose = "" if len(misfits) == 1 else "one "
         rows.append((plural(len(misfits), "test"), says, whose + most.reason, most.task_id))
-    return [f"on {one_line(fit.workers[0][0].name)}", *table(rows, indent="  ")]
+    return [f"on {one_line(fit.workers[0][0].name)}", *table(rows, indent="  ", width=width)]

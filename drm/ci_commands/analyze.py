@@ -12,6 +12,7 @@ from typing import Any
 from drm.ci_commands.analysis_text import analysis_lines
 from drm.ci_commands.collecting import say_errors
 from drm.ci_commands.discover import add_choices, choose
+from drm.ci_commands.tables import Paragraphs, terminal_width
 from drm.cicd_integration.analysis import Amount, Need, StageTotals, needs_of, totals_by_stage
 from drm.cicd_integration.discovery import FoundTest
 from drm.cicd_integration.fitting import Fit, fit_on, recommended
@@ -34,7 +35,8 @@ _LEARN_FROM = 3  # newest attempts per test: as a run does
 _EPILOG = """\
 Options and paths that are not listed here are pytest's. Numbers come from marks, the [drm] section, the history of
 past runs (.drm/history.db) and hints; "drm run" makes history. docs/analyze.md explains them.
-Exit code: 0, also if tests do not fit; 2 if something could not be collected; 4 for wrong options; 5 for no tests.
+
+exit codes: 0: also if tests do not fit; 2 if something could not be collected; 4 for wrong options; 5 for no tests.
 """
 
 
@@ -46,7 +48,7 @@ def add_to(commands: Any) -> None:
         usage="drm ci analyze [OPTIONS] [PYTEST OPTIONS] [FILES]",
         description="Show what the tests that pytest collects need, and how they fit workers; none is run.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
         allow_abbrev=False,
     )
     add_choices(parser)
@@ -80,7 +82,7 @@ def _analyze(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_as_json(suite.rootdir, needs, totals, fits), indent=1))
     else:
-        print("\n".join(analysis_lines(needs, totals, fits, most=most)))
+        print("\n".join(analysis_lines(needs, totals, fits, most=most, width=terminal_width())))
     return say_errors(suite)
 
 

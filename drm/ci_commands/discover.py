@@ -12,7 +12,7 @@ from typing import Any
 
 from drm.ci_commands.changed import Changed, changed_since
 from drm.ci_commands.collecting import collect, say_errors
-from drm.ci_commands.tables import table
+from drm.ci_commands.tables import Paragraphs, table, terminal_width
 from drm.cicd_integration.discovery import OTHER, FoundTest, Suite, chosen
 from drm.model.stages import COMPONENTS, STAGES, stage_named
 from drm.reporting.text import one_line, plural
@@ -24,7 +24,8 @@ _MOST_FILES = 10  # changed files that reach no test
 _EPILOG = """\
 Options and paths that are not listed here are pytest's, and decide what is collected: drm ci discover -k join tests.
 Without any, a project with a table of stages (drm/model/stages.py) has the folders of all stages collected.
-Exit code: 0, also if no test is chosen; 2 if something could not be collected; 4 for wrong options; 5 if there
+
+exit codes: 0: also if no test is chosen; 2 if something could not be collected; 4 for wrong options; 5 if there
 are no tests.
 """
 
@@ -37,7 +38,7 @@ def add_to(commands: Any) -> None:
         usage="drm ci discover [OPTIONS] [PYTEST OPTIONS] [FILES]",
         description="List the tests that pytest collects; none is run.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
         allow_abbrev=False,
     )
     add_choices(parser)
@@ -84,7 +85,7 @@ def _discover(options: argparse.Namespace) -> int:
     elif options.ids:
         print("".join(f"{line}\n" for line in _ids(tests)), end="")
     else:
-        print("\n".join(_lines(tests, changed)))
+        print("\n".join(_lines(tests, changed, terminal_width())))
     return say_errors(suite)
 
 
@@ -98,7 +99,7 @@ def _is_plain(text: str) -> bool:
     return text.isprintable() and text == text.strip() and len(text) < 4096
 
 
-def _lines(tests: Sequence[FoundTest], changed: Changed | None) -> list[str]:
+def _lines(tests: Sequence[FoundTest], changed: Changed | None, width: int | None) -> list[str]:
     lines = [] if changed is None else [*_of_change(changed), ""]
     lines += [*_counts(tests), ""] if tests else []
     files: dict[tuple[int, str, str], Counter[str]] = {}
@@ -112,7 +113,9 @@ def _lines(tests: Sequence[FoundTest], changed: Changed | None) -> list[str]:
         for why, number in whys.items()
     ]
     if rows:
-        lines += table([("stage", "component", "tests", "file", "why" if changed else None), *rows], right=(2,))
+        lines += table(
+            [("stage", "component", "tests", "file", "why" if changed else None), *rows], right=(2,), width=width
+        )
     return lines or ["no tests"]
 
 

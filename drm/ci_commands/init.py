@@ -40,11 +40,13 @@ def add_to(commands: Any) -> None:
         epilog="exit codes: 0: all is there; 4: a file is there already and differs, or cannot be read or written",
     )
     parser.add_argument("provider", choices=sorted(PROVIDERS), help="the CI system")
-    parser.add_argument("--folder", type=Path, default=Path(), help="the project (default: this folder)")
+    parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="the project (default: this folder)")
     parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.add_argument("--components", metavar="A,B", help="that the unit stage is split over (default: its folders)")
-    parser.add_argument("--branch", help="the default branch (default: as git knows it)")
-    parser.add_argument("--python", default=f"3.{sys.version_info.minor}", help="that jobs run (default: this one)")
+    parser.add_argument("--branch", metavar="NAME", help="the default branch (default: as git knows it)")
+    parser.add_argument(
+        "--python", default=f"3.{sys.version_info.minor}", metavar="3.X", help="that jobs run (default: this one)"
+    )
     parser.add_argument("--drm", metavar="REQUIREMENT", help="for pip (default: from where this one was installed)")
     parser.set_defaults(call=_init)
 

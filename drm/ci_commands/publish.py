@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from drm.ci_commands.context import current_context
 from drm.ci_commands.lines import say
+from drm.ci_commands.tables import Paragraphs
 from drm.model.errors import ConfigError, DrmError
 from drm.reporting.text import one_line
 
@@ -31,17 +32,24 @@ _MESSAGE = "Update the badges [skip ci]"
 _TIMEOUT_S = 120
 _EPILOG = """\
 exit codes: 0: pushed, or nothing to push; 4: not built from the default branch, no badges, or git refused
+
 environment: GITHUB_TOKEN: what git pushes with (default: as git is set up); DRM_COMMIT_BADGES=true: as --commit
 """
 
 
 def add_to(commands: Any) -> None:
     """Add the command to those of ``drm ci``."""
-    parser = commands.add_parser("publish", help="push the badges to a branch of their own", epilog=_EPILOG)
-    parser.add_argument("--badges-dir", type=Path, default=Path(".github/badges"), help="default: .github/badges")
-    parser.add_argument("--branch", default="badges", help="of one commit, without history (default: badges)")
+    parser = commands.add_parser(
+        "publish", help="push the badges to a branch of their own", epilog=_EPILOG, formatter_class=Paragraphs
+    )
+    parser.add_argument(
+        "--badges-dir", type=Path, default=Path(".github/badges"), metavar="DIR", help="default: .github/badges"
+    )
+    parser.add_argument(
+        "--branch", default="badges", metavar="NAME", help="of one commit, without history (default: badges)"
+    )
     parser.add_argument("--commit", action="store_true", help="also commit them to the default branch")
-    parser.add_argument("--remote", default="origin", help="default: origin")
+    parser.add_argument("--remote", default="origin", metavar="NAME", help="default: origin")
     parser.set_defaults(call=_publish)
 
 

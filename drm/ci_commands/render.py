@@ -22,7 +22,9 @@ def add_to(commands: Any) -> None:
         help="write DRM's own ci_templates/ from the table of stages (a project of yours: drm ci init)",
         epilog="exit codes: 0: written, or nothing to write; 1: with --check, a file differs; 4: cannot be written",
     )
-    parser.add_argument("--output-dir", type=Path, default=Path("ci_templates"), help="default: ci_templates")
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("ci_templates"), metavar="DIR", help="default: ci_templates"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a file differs")
     parser.set_defaults(call=_render)
 

@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
         epilog="exit codes: 0: all passed; 1: a stage or one of the last sessions failed; 4: no noxfile, or no nox",
     )
     parser.add_argument("stage", nargs="*", help=f"only these: {', '.join(stage.name for stage in STAGES)}")
-    parser.add_argument("--component", help="only its tests: of the unit stage, or of the stages named")
+    parser.add_argument("--component", metavar="NAME", help="only its tests: of the unit stage, or of the stages named")
     parser.add_argument("--no-report", action="store_true", help="leave out report, badges and status")
     parser.set_defaults(call=_run)
 

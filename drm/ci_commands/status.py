@@ -43,8 +43,12 @@ def add_to(commands: Any) -> None:
         epilog=_EPILOG,
     )
     folder = parser.add_argument_group("files")
-    folder.add_argument("--reports-dir", type=Path, default=Path("reports"), help="of the stages (default: reports)")
-    folder.add_argument("--output-dir", type=Path, help="where to write (default: ci/ in the folder of reports)")
+    folder.add_argument(
+        "--reports-dir", type=Path, default=Path("reports"), metavar="DIR", help="of the stages (default: reports)"
+    )
+    folder.add_argument(
+        "--output-dir", type=Path, metavar="DIR", help="where to write (default: ci/ in the folder of reports)"
+    )
     parser.add_argument("--name", default="DRM tests", help="of commit status and comment (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="end with 1 unless the state is passing")
     web = parser.add_argument_group("publishing", "with GITHUB_TOKEN; of GitLab, DRM_GITLAB_TOKEN or GITLAB_TOKEN")
