@@ -179,7 +179,7 @@ def _workers(fits: Sequence[Fit]) -> list[str]:
 
 def _capacity(kind: WorkerType) -> str:
     parts = [kind.capacity.describe(), *sorted(kind.labels)]
-    return ", ".join([*parts, f"{kind.usd_per_hour:g} USD/h"] if kind.usd_per_hour else parts)
+    return ", ".join([*parts, f"${kind.usd_per_hour:g}/h"] if kind.usd_per_hour else parts)
 
 
 def _usd(fit: Fit) -> str:

@@ -42,7 +42,7 @@ def table(
         max((len(row[column]) for row in cells if column < len(row)), default=0) for column in range(_most(cells))
     ]
     lines = []
-    for row in cells:
+    for number, row in enumerate(cells):
         parts = [
             cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
             for column, cell in enumerate(row)
@@ -51,7 +51,11 @@ def table(
         if width is None or len(line) <= width or len(parts) < 2 or not row[-1]:
             lines.append(line)
             continue
-        lines.append((indent + "  ".join(parts[:-1])).rstrip())
+        short = (indent + "  ".join(parts[:-1])).rstrip()
+        if number == 0 and len(short) + len(row[-1]) + 2 <= width:  # the titles stay on one line
+            lines.append(f"{short}  {row[-1]}")
+            continue
+        lines.append(short)
         below = f"{indent}    "
         lines += textwrap.wrap(
             row[-1],
