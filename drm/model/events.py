@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from drm.model.death import DeathKind
@@ -209,12 +211,6 @@ class RunFinished(Event):
 EVENT_TYPES: dict[str, type[Event]] = {cls.__name__: cls for cls in Event.__subclasses__()}
 
 _names_by_class: dict[type[Any], tuple[str, ...]] = {}
-_VALUE_TYPES: dict[str, Any] = {
-    "reserved": Resources,
-    "used": Resources,
-    "capacity": Resources,
-    "usage": Usage,
-}
 
 
 def utc_text(moment: datetime) -> str:
@@ -257,40 +253,60 @@ def from_dict(data: dict[str, Any]) -> Event:
     cls = EVENT_TYPES.get(str(data.get("event")))
     if cls is None:
         raise ConfigError(f"event {data.get('event')!r} is not known", remedy="use the drm version that wrote it")
-    known = {name: _rebuild(name, data[name]) for name in _field_names(cls) if name in data}
+    plain, others = _readers(cls)
+    known = {name: data[name] for name in plain if name in data}
+    for name, read in others:
+        if name in data:
+            try:
+                known[name] = read(data[name])
+            except (TypeError, ValueError, KeyError) as error:
+                raise ConfigError(f"event field {name!r} is damaged ({error})") from error
     try:
         return cls(**known)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"event {cls.__name__} number {data.get('seq')} is damaged ({error})") from error
 
 
-def _rebuild(name: str, value: Any) -> Any:
-    try:
-        if name in _VALUE_TYPES:
-            return _VALUE_TYPES[name](**value)
-        if name == "outcome" and isinstance(value, str) and value in set(Outcome):
-            return Outcome(value)
-        if name == "death" and value is not None:
-            return DeathKind(value)
-        if name == "refusals":
-            return tuple(Refusal(**item) for item in value)
-        if name == "decision":
-            return _decision(value)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ConfigError(f"event field {name!r} is damaged ({error})") from error
+_Reader = Callable[[Any], Any]
+_readers_by_class: dict[type[Event], tuple[tuple[str, ...], tuple[tuple[str, _Reader], ...]]] = {}
+
+
+def _readers(cls: type[Event]) -> tuple[tuple[str, ...], tuple[tuple[str, _Reader], ...]]:
+    """Return the fields that JSON holds as they are, and those that must be rebuilt, each with how."""
+    known = _readers_by_class.get(cls)
+    if known is None:
+        kinds = {field.name: str(field.type) for field in dataclasses.fields(cls)}
+        plain = tuple(name for name, kind in kinds.items() if kind in _PLAIN)
+        others = tuple((name, _BY_TYPE.get(kind, _tuples)) for name, kind in kinds.items() if kind not in _PLAIN)
+        known = _readers_by_class[cls] = (plain, others)
+    return known
+
+
+@lru_cache(maxsize=4096)  # what is reserved repeats from event to event
+def _resources(**amounts: Any) -> Resources:
+    return Resources(**amounts)
+
+
+def _tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(tuple(item) if isinstance(item, list) else item for item in value)
     return value
 
 
 def _decision(value: dict[str, Any]) -> ScalingDecision:
-    fields: dict[str, Any] = {
-        key: tuple(tuple(item) if isinstance(item, list) else item for item in inner)
-        if isinstance(inner, list)
-        else inner
-        for key, inner in value.items()
-        if key in _field_names(ScalingDecision)
-    }
+    fields = {key: _tuples(inner) for key, inner in value.items() if key in _field_names(ScalingDecision)}
     fields["action"] = ScalingAction(fields["action"])
     fields["trigger"] = Trigger(**fields["trigger"])
     return ScalingDecision(**fields)
+
+
+_PLAIN = frozenset(("str", "int", "float", "bool", "float | None"))
+_BY_TYPE: dict[str, _Reader] = {
+    "Resources": lambda value: _resources(**value),
+    "Usage": lambda value: Usage(**value),
+    "Outcome": Outcome,
+    "Outcome | None": lambda value: None if value is None else Outcome(value),
+    "DeathKind | None": lambda value: None if value is None else DeathKind(value),
+    "tuple[Refusal, ...]": lambda value: tuple(Refusal(**item) for item in value),
+    "ScalingDecision": _decision,
+}

@@ -26,9 +26,10 @@ class Resources:
     gpus: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("cpu_cores", "memory_bytes", "gpus"):
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigError(f"{name}: {getattr(self, name)!r} is not a finite amount")
+        if not (math.isfinite(self.cpu_cores) and math.isfinite(self.memory_bytes) and math.isfinite(self.gpus)):
+            amounts = {"cpu_cores": self.cpu_cores, "memory_bytes": self.memory_bytes, "gpus": self.gpus}
+            name = next(name for name, value in amounts.items() if not math.isfinite(value))
+            raise ConfigError(f"{name}: {amounts[name]!r} is not a finite amount")
         object.__setattr__(self, "cpu_cores", round(float(self.cpu_cores), _MILLI))
         object.__setattr__(self, "memory_bytes", int(self.memory_bytes))
         object.__setattr__(self, "gpus", round(float(self.gpus), _MILLI))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from functools import cache
 from operator import attrgetter
@@ -21,38 +21,78 @@ from drm.model.errors import ConfigError, DrmError
 
 __all__ = ["columns_of", "decode", "encode"]
 
+_Encoder = Callable[[Any], Any]
 _Decoder = Callable[[Any, str], Any]
 _Value = TypeVar("_Value")
 
 
 def encode(value: Any) -> Any:
     """Return the value as JSON knows it; numbers that JSON lacks (NaN, infinity) become null."""
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, dict):
-        return {key: encode(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
     kind: Any = type(value)
-    return {
-        name: encode(getattr(value, name)) if cls is None else _columns(cls, getattr(value, name))
-        for name, cls in _fields(kind)
-    }
+    return _encoder(kind)(value)
 
 
-def _columns(cls: type, values: Any) -> dict[str, Any]:
-    return {name: list(map(encode, map(attrgetter(name), values))) for name in _names(cls)}
+def _same(value: Any) -> Any:
+    return value
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 @cache
-def _fields(cls: type) -> tuple[tuple[str, type | None], ...]:
-    """Return the names of the fields, each with the class of what it holds as columns, if it does."""
+def _encoder(kind: Any) -> _Encoder:
+    """Return what turns a value of the annotated type into JSON."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        inner = _encoder(next(item for item in arguments if item is not types.NoneType))
+        return _same if inner is _same else lambda value: None if value is None else inner(value)
+    if origin is tuple:
+        columnar = columns_of(kind)
+        if columnar is not None:
+            return _columns_encoder(columnar)
+        if Ellipsis not in arguments:
+            inners = [_encoder(item) for item in arguments]
+            return lambda value: [each(item) for each, item in zip(inners, value, strict=True)]
+        return _list_encoder(_encoder(arguments[0]))
+    if kind is float:
+        return _finite
+    if kind in (int, str, bool):
+        return _same
+    if issubclass(kind, enum.Enum):
+        return lambda value: value.value
+    return _object_encoder(kind)
+
+
+def _list_encoder(inner: _Encoder) -> Callable[[Iterable[Any]], list[Any]]:
+    if inner is _same:
+        return list
+    if inner is _finite:  # of many numbers it is quicker to see that all are finite
+        return lambda values: list(values) if all(map(math.isfinite, values)) else list(map(_finite, values))
+    return lambda values: list(map(inner, values))
+
+
+def _columns_encoder(cls: type) -> _Encoder:
     hints = get_type_hints(cls)
-    return tuple((name, columns_of(hints[name])) for name in _names(cls))
+    columns = [(name, attrgetter(name), _list_encoder(_encoder(hints[name]))) for name in _names(cls)]
+    return lambda values: {name: as_list([get(value) for value in values]) for name, get, as_list in columns}
+
+
+def _object_encoder(cls: type) -> _Encoder:
+    hints = get_type_hints(cls)
+    inners: list[tuple[str, _Encoder]] = []  # filled at first use: a run holds runs
+
+    def encoder(value: Any) -> dict[str, Any]:
+        if not inners:
+            inners.extend((name, _encoder(hints[name])) for name in _names(cls))
+        return {name: inner(getattr(value, name)) for name, inner in inners}
+
+    return encoder
+
+
+@cache
+def _names(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
 
 
 def columns_of(kind: Any) -> type | None:
@@ -62,11 +102,6 @@ def columns_of(kind: Any) -> type | None:
         cls: type = arguments[0]
         return cls
     return None
-
-
-@cache
-def _names(cls: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls))
 
 
 def decode(cls: type[_Value], data: Any, where: str = "") -> _Value:

@@ -18,7 +18,7 @@ from drm.reporting.files import read_json, stage_folders
 from drm.reporting.measures import read_benchmarks, read_coverage
 from drm.reporting.ndjson import read_events
 from drm.reporting.report import Link, Report, RunReport, State, StatusFile, Trends
-from drm.reporting.results import check_version, read_results
+from drm.reporting.results import Head, check_version, read_head, read_results
 from drm.reporting.text import one_line
 from drm.summary import RunSummary, summarise
 
@@ -89,12 +89,15 @@ def _run(root: Path, folder: Path, name: str, damage: list[str]) -> RunReport | 
         return None
     notes: list[str] = []
     status = _status(folder / "status.json", damage)
-    summary, exit_code = _results(folder / "results.json", damage)
-    replayed = _replay(folder / "events.ndjson", damage, notes)
-    if replayed is not None and summary is not None and _are_mixed(replayed, summary):
+    found: list[str] = []
+    replayed = _replay(folder / "events.ndjson", found, notes)
+    head, summary = _results(folder / "results.json", damage, is_all_wanted=replayed is None)
+    damage += found
+    exit_code = head.exit_code if head is not None else None
+    if replayed is not None and head is not None and _are_mixed(replayed.run_id, head.run_id):
         exit_code = None
         if replayed.finished:  # else that run was ended before it could write its results
-            first, second = one_line(replayed.run_id, 40), one_line(summary.run_id, 40)
+            first, second = one_line(replayed.run_id, 40), one_line(head.run_id, 40)
             ids = f"events.ndjson is of run {first}, results.json of {second}"
             damage.append(f"{folder}: two runs are mixed here ({ids}); delete the folder and run the stage again")
     run = RunReport(name=name, state=State.MISSING, status=status, files=_files(root, folder))
@@ -115,8 +118,8 @@ def _run(root: Path, folder: Path, name: str, damage: list[str]) -> RunReport | 
     )
 
 
-def _are_mixed(one: RunSummary, other: RunSummary) -> bool:
-    return bool(one.run_id and other.run_id and one.run_id != other.run_id)
+def _are_mixed(one: str, other: str) -> bool:
+    return bool(one and other and one != other)
 
 
 def _files(root: Path, folder: Path) -> tuple[str, ...]:
@@ -136,15 +139,18 @@ def _status(path: Path, damage: list[str]) -> StatusFile | None:
         return None
 
 
-def _results(path: Path, damage: list[str]) -> tuple[RunSummary | None, int | None]:
+def _results(path: Path, damage: list[str], *, is_all_wanted: bool) -> tuple[Head | None, RunSummary | None]:
+    """Return what results.json says of the run, and all of it where there are no events to go by."""
     if not path.exists():
         return None, None
     try:
+        if not is_all_wanted:
+            return read_head(path), None
         results = read_results(path)
     except DrmError as error:
         damage.append(_naming(path, error))
         return None, None
-    return results.summary, results.exit_code
+    return Head(run_id=results.summary.run_id, exit_code=results.exit_code), results.summary
 
 
 def _replay(path: Path, damage: list[str], notes: list[str]) -> RunSummary | None:

@@ -17,6 +17,7 @@ from drm.reporting.files import cannot_write
 __all__ = ["NdjsonSink", "read_events"]
 
 _log = logging.getLogger("drm")
+_LATEST_S = 1e9  # 30 years: what is later, or no number, is no time of a run
 _REMEDY = "delete it and run the tests again"
 
 
@@ -98,7 +99,7 @@ def read_events(path: Path, *, on_note: Callable[[str], None] = _log.warning) ->
                 if not line.endswith(b"\n"):
                     on_note(f"{path}: line {number} is only half written and was left out")
                     return
-                event = _parse(line, f"{path}: line {number}")
+                event = _parse(line, path, number)
                 if event.seq != expected:
                     raise ConfigError(
                         f"{path}: line {number} has event {event.seq} where {expected} was due", remedy=_REMEDY
@@ -109,17 +110,26 @@ def read_events(path: Path, *, on_note: Callable[[str], None] = _log.warning) ->
         raise DrmError(f"{path}: cannot be read ({error.strerror or error})", remedy=_REMEDY) from error
 
 
-def _parse(line: bytes, where: str) -> Event:
+_scan = json.JSONDecoder().raw_decode  # json.loads would guess the encoding of each line
+
+
+def _parse(line: bytes, path: Path, number: int) -> Event:
+    where = f"{path}: line {number}"
     try:
-        data = json.loads(line)
+        text = line.decode("utf-8", "surrogatepass")
+        data, end = _scan(text)
+        if text[end:] != "\n":
+            data = json.loads(text)  # there may be blanks around it
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is damaged (no JSON: {error})", remedy=_REMEDY) from error
     if not isinstance(data, dict):
         raise ConfigError(f"{where} is damaged (no JSON object)", remedy=_REMEDY)
     try:
         event = from_dict(data)
+        if not -_LATEST_S < event.elapsed_s < _LATEST_S:
+            raise ValueError(f"elapsed_s is {event.elapsed_s}")
         newer = isinstance(event, RunStarted) and event.format_version > FORMAT_VERSION
-    except (DrmError, AttributeError, TypeError) as error:
+    except (DrmError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{where} is damaged ({error})", remedy=_REMEDY) from error
     if newer:
         raise ConfigError(

@@ -11,7 +11,7 @@ from drm.reporting.codec import decode, encode
 from drm.reporting.files import read_json, write_atomic
 from drm.summary import RunSummary
 
-__all__ = ["SCHEMA_VERSION", "Results", "check_version", "read_results", "write_results"]
+__all__ = ["SCHEMA_VERSION", "Head", "Results", "check_version", "read_head", "read_results", "write_results"]
 
 SCHEMA_VERSION = 2
 
@@ -40,12 +40,46 @@ def read_results(path: Path) -> Results:
         results = decode(Results, data)
     except DrmError as error:
         raise ConfigError(f"{path}: is damaged ({error})", remedy="run the stage again") from error
-    counted = sum(number for _, number in results.summary.counts)
-    if not counted == results.collected == results.summary.collected:
-        raise ConfigError(
-            f"{path}: is damaged ({results.collected} tests collected, {counted} counted)", remedy="run the stage again"
-        )
+    _check_sums(path, results.collected, results.summary.counts)
+    _check_sums(path, results.summary.collected, results.summary.counts)
     return results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What results.json says of the run as a whole, whatever it says of each test."""
+
+    run_id: str
+    exit_code: int | None = None
+
+
+def read_head(path: Path) -> Head:
+    """Return it at a tenth of the time that ``read_results`` takes; ConfigError for damage, as far as it is seen."""
+    data = read_json(Path(path))
+    check_version(data.get("schema_version"), SCHEMA_VERSION, path, oldest=SCHEMA_VERSION)
+    summary = data.get("summary")
+    known = summary if isinstance(summary, dict) else {}
+    try:
+        head = decode(Head, {"run_id": known.get("run_id"), "exit_code": data.get("exit_code")})
+        tally = decode(_Tally, {"collected": data.get("collected"), "counts": known.get("counts")})
+    except DrmError as error:
+        raise ConfigError(f"{path}: is damaged ({error})", remedy="run the stage again") from error
+    _check_sums(path, tally.collected, tally.counts)
+    return head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tally:
+    collected: int
+    counts: tuple[tuple[str, int], ...]
+
+
+def _check_sums(path: Path, collected: int, counts: tuple[tuple[str, int], ...]) -> None:
+    counted = sum(number for _, number in counts)
+    if counted != collected:
+        raise ConfigError(
+            f"{path}: is damaged ({collected} tests collected, {counted} counted)", remedy="run the stage again"
+        )
 
 
 def check_version(version: object, known: int, path: Path, *, oldest: int = 1) -> None:
