@@ -38,23 +38,18 @@ def _main(arguments: list[str]) -> int:
         return ci(arguments[1:])
     if arguments[:1] == ["badges"]:
         return _badges(arguments[1:])
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help()
-        return 0
-    from drm.model.errors import DrmError
+    if arguments[:1] == ["report"]:
+        from drm.report_commands.report import main as report
 
-    try:
-        return int(options.call(options))
-    except DrmError as error:
-        print(f"drm: {error}", file=sys.stderr)
-        return _USAGE_ERROR
+        return report(arguments[1:])
+    parser = _parser()
+    parser.parse_args(arguments)
+    parser.print_help()
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     import argparse
-    from pathlib import Path
 
     from drm import __version__
 
@@ -68,12 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="run tests: pytest --drm, then a report and badges", add_help=False)
     commands.add_parser("ci", help="what a CI pipeline needs to know of a suite, and says of a run", add_help=False)
-    report = commands.add_parser("report", help="make report.json, report.md and report.html of what stages left")
-    report.add_argument("--output-dir", type=Path, default=None, help="where to write (default: the same folder)")
-    report.set_defaults(call=_report)
-    report.add_argument(
-        "--reports-dir", type=Path, default=Path(_REPORTS), help="where the stages wrote (default: reports)"
-    )
+    commands.add_parser("report", help="make a report of what stages or runs left, in several formats", add_help=False)
     help_of_badges = "make SVG and shields.io JSON badges of what stages left, and a README's lines"
     commands.add_parser("badges", help=help_of_badges, add_help=False)
     return parser
@@ -174,10 +164,10 @@ def _show_reports(folder: Path) -> None:
     from drm.model.errors import DrmError
 
     try:
-        from drm.ci_commands.links import current_links
+        from drm.report_commands.past import report_of
         from drm.reporting import write_reports
 
-        reports = write_reports(folder, formats=("html", "md", "json"), links=current_links())
+        reports = write_reports(folder, formats=("html", "md", "json"), report=report_of(folder))
         print(f"drm: report: {', '.join(map(str, reports.values()))}")
         from drm.github_badge_generator import generate_badges
 
@@ -185,23 +175,6 @@ def _show_reports(folder: Path) -> None:
         print(f"drm: badges: {', '.join(str(path) for path in badges if path.suffix == '.svg')}")
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-
-
-def _report(options: argparse.Namespace) -> int:
-    import os
-
-    from drm.ci_commands.links import current_links
-    from drm.reporting import write_reports
-    from drm.reporting.collect import build_report
-    from drm.reporting.files import check_folder
-    from drm.reporting.left_out import record_left_out
-
-    check_folder(options.reports_dir)
-    for name in record_left_out(build_report(options.reports_dir), options.reports_dir, os.environ):
-        print(f"drm: {name}: left out, as it was asked for")
-    for name, path in write_reports(options.reports_dir, out_dir=options.output_dir, links=current_links()).items():
-        print(f"{name}: {path}")
-    return 0
 
 
 def _badges(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from drm.model.death import DeathKind
 from drm.model.events import Event
 from drm.model.observations import Observation
 from drm.model.resources import Resources
+from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.model.work import Forecast, Outcome, Task, Usage
 
 
@@ -213,6 +214,14 @@ class HistoryStore(Protocol):
 
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         """Return the newest attempts per test, oldest first; tests never seen are left out."""
+        ...
+
+    def record_run(self, branch: str, run: PastRun) -> None:
+        """Keep what a run came to."""
+        ...
+
+    def trends(self, branch: str, *, last: int = KEPT_RUNS) -> Trends:
+        """Return the last runs of each suite of the branch, oldest first, and the tests that were flaky in them."""
         ...
 
     def close(self) -> None: ...

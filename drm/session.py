@@ -96,7 +96,13 @@ class Journal:
         self._summary = SummarySink()
         sinks: list[EventSink] = [
             self._summary,
-            HistorySink(self.history, run_id=run_id, machine=self.machine),
+            HistorySink(
+                self.history,
+                run_id=run_id,
+                machine=self.machine,
+                summary=self._summary.summary,
+                suite=options.report_dir.name if options.report_dir is not None else "",
+            ),
         ]
         if options.report_dir is not None:
             for name in _MADE_AT_THE_END:  # of the run before: they must not pass for this one's

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from drm.model.events import AttemptFinished, Event
+from drm.model.trends import PastRun
 from drm.ports import HistoryStore, Sample
 from drm.summary import RunSummary, Summarizer
 
@@ -14,8 +16,10 @@ class SummarySink:
 
     def __init__(self) -> None:
         self._summarizer = Summarizer()
+        self._made: RunSummary | None = None
 
     def emit(self, event: Event) -> None:
+        self._made = None
         self._summarizer.feed(event)
 
     def flush(self) -> None:
@@ -25,19 +29,34 @@ class SummarySink:
         """Nothing to do: the summary is in memory."""
 
     def summary(self) -> RunSummary:
-        return self._summarizer.summary()
+        """Return what the run came to so far."""
+        if self._made is None:
+            self._made = self._summarizer.summary()
+        return self._made
 
 
 class HistorySink:
     """Records finished attempts, in transactions of at least ``every_s`` seconds of the run.
 
-    Often enough that little is left for the end, when nothing else goes on any more.
+    Often enough that little is left for the end, when nothing else goes on any more. At the end it records what the
+    whole run came to, as ``summary`` then has it. ``suite``: what kind of run it is.
     """
 
-    def __init__(self, store: HistoryStore, *, run_id: str, machine: str, every_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        store: HistoryStore,
+        *,
+        run_id: str,
+        machine: str,
+        summary: Callable[[], RunSummary],
+        suite: str = "",
+        every_s: float = 0.5,
+    ) -> None:
         self._store = store
         self._run_id = run_id
         self._machine = machine
+        self._summary = summary
+        self._suite = suite
         self._every_s = every_s
         self._events: list[AttemptFinished] = []
         self._due_s = every_s
@@ -57,6 +76,9 @@ class HistorySink:
 
     def close(self) -> None:
         self._write()
+        summary = self._summary()
+        if summary.finished and summary.tests:
+            self._store.record_run(summary.branch, past_run(summary, self._suite))
         self._store.close()
 
     def _write(self) -> None:
@@ -73,3 +95,20 @@ class HistorySink:
             at=round(epoch_s + event.elapsed_s, 3),
             machine=self._machine,
         )
+
+
+def past_run(summary: RunSummary, suite: str) -> PastRun:
+    """Return what the history keeps of a run."""
+    room = summary.executors * summary.wall_s
+    return PastRun(
+        run_id=summary.run_id,
+        suite=suite,
+        at=summary.started_at,
+        commit=summary.commit,
+        machine=summary.machine,
+        wall_s=summary.wall_s,
+        tests=summary.collected,
+        bad=summary.bad,
+        flaky=summary.flaky,
+        slots_busy=round(sum(record.wall_s for record in summary.allocations.granted) / room, 4) if room else None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drm.history.guarded import open_history
+from drm.history.guarded import open_history, past_trends
 from drm.history.memory import MemoryHistory
 
-__all__ = ["MemoryHistory", "open_history"]
+__all__ = ["MemoryHistory", "open_history", "past_trends"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from drm.history import trends
 from drm.history.samples import KEPT_PER_TEST, is_sound
 from drm.model.errors import ConfigError
+from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.model.work import Outcome, Usage
 from drm.ports import Sample
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 knew nothing of whole runs
 
 _Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
 _OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
@@ -86,13 +89,15 @@ class Database:
                 remedy="upgrade drm, or move the file away",
             )
         if read_only:
-            if version < SCHEMA_VERSION:  # its making failed: there is nothing to read
+            if version == 0:  # its making failed: there is nothing to read
                 raise ConfigError(f"{path} holds no history", remedy="delete it")
             return
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if version < SCHEMA_VERSION:
-            self._connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+            self._connection.executescript(
+                f"BEGIN;{_SCHEMA}{trends.SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
+            )
         else:
             self._connection.execute("SELECT 1 FROM attempts LIMIT 1").fetchone()
 
@@ -102,21 +107,38 @@ class Database:
         if not rows:
             return
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             connection.execute("INSERT OR IGNORE INTO runs (run_id) VALUES (?)", (run_id,))
             (run,) = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
             connection.executemany(
                 "INSERT OR IGNORE INTO tests (task_id) VALUES (?)", ((_text(row.task_id),) for row in rows)
             )
             connection.executemany(_INSERT, (_values(row, run) for row in rows))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
         self._recorded += len(rows)
         self._run = run
+
+    def record_run(self, branch: str, run: PastRun) -> None:
+        """Keep what the run came to."""
+        with self._transaction():
+            trends.write_run(self._connection, branch, run)
+
+    def trends(self, branch: str, *, last: int = KEPT_RUNS) -> Trends:
+        """Return the last runs of each suite of the branch, and the tests that were flaky in them."""
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version < SCHEMA_VERSION:  # an older file that may only be read
+            return Trends(branch=branch)
+        return trends.read_trends(self._connection, branch, last)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         """Return the newest attempts per test, oldest first; tests never seen are left out."""
@@ -146,15 +168,10 @@ class Database:
     def prune(self) -> None:
         """Keep the newest 50 attempts of each test."""
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             over = connection.execute(_OVERFULL, (KEPT_PER_TEST,)).fetchall()
             connection.executemany(_PRUNE, ((test, test, KEPT_PER_TEST) for (test,) in over))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+            trends.forget_old_runs(connection)
         self._recorded = 0
 
     def close(self) -> None:

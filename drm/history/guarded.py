@@ -12,6 +12,7 @@ from typing import TypeVar
 from drm.history.database import Database
 from drm.history.memory import MemoryHistory
 from drm.model.errors import ConfigError
+from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.ports import HistoryStore, Sample
 
 _Result = TypeVar("_Result")
@@ -46,6 +47,14 @@ class GuardedHistory:
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         """Return the newest attempts per test, oldest first; none where the file cannot be read."""
         return self._guard(lambda store: store.samples(task_ids, last=last), "read")
+
+    def record_run(self, branch: str, run: PastRun) -> None:
+        """Keep what the run came to, in the file if that is possible."""
+        self._guard(lambda store: store.record_run(branch, run), "written")
+
+    def trends(self, branch: str, *, last: int = KEPT_RUNS) -> Trends:
+        """Return the last runs of the branch; none where the file cannot be read."""
+        return self._guard(lambda store: store.trends(branch, last=last), "read")
 
     def close(self) -> None:
         """Close the file; later calls go to memory."""
@@ -140,6 +149,12 @@ class ReadOnlyHistory:
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         return self._file.samples(task_ids, last=last)
 
+    def record_run(self, branch: str, run: PastRun) -> None:
+        """Leave the run: that was said when the file was opened."""
+
+    def trends(self, branch: str, *, last: int = KEPT_RUNS) -> Trends:
+        return self._file.trends(branch, last=last)
+
     def close(self) -> None:
         self._file.abandon()
 
@@ -151,3 +166,18 @@ def _is_damage(error: Exception) -> bool:
         return False
     no_table = isinstance(error, sqlite3.OperationalError) and "no such" in str(error)
     return (code & 0xFF) in _DAMAGED or no_table
+
+
+def past_trends(path: Path, branch: str, *, warn: Callable[[str], None]) -> Trends:
+    """Return the last runs of the branch from a file that is only read; what is wrong with it is said in a line."""
+    if not path.exists():
+        return Trends(branch=branch)
+    try:
+        store = Database(path, read_only=True)
+        try:
+            return store.trends(branch)
+        finally:
+            store.abandon()
+    except (sqlite3.Error, ConfigError, OSError) as error:
+        warn(f"history {path} cannot be read ({error}); the report goes without trends")
+        return Trends(branch=branch)

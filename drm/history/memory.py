@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from drm.history.samples import KEPT_PER_TEST, is_sound
+from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.ports import Sample
 
 
@@ -14,6 +15,7 @@ class MemoryHistory:
 
     def __init__(self) -> None:
         self._samples: dict[str, deque[Sample]] = {}
+        self._runs: dict[tuple[str, str], deque[PastRun]] = {}
 
     def record(self, run_id: str, samples: Iterable[Sample]) -> None:  # noqa: ARG002 - the port's signature
         """Keep the samples; those that cannot have been measured are left out."""
@@ -25,6 +27,15 @@ class MemoryHistory:
         """Return the newest attempts per test, oldest first."""
         found = {task_id: self._samples.get(task_id) for task_id in task_ids}
         return {task_id: list(rows)[-last:] for task_id, rows in found.items() if rows and last > 0}
+
+    def record_run(self, branch: str, run: PastRun) -> None:
+        """Keep what the run came to."""
+        self._runs.setdefault((branch, run.suite), deque(maxlen=KEPT_RUNS)).append(run)
+
+    def trends(self, branch: str, *, last: int = KEPT_RUNS) -> Trends:
+        """Return the last runs of each suite of the branch. Which tests were flaky takes a file to remember."""
+        found = [run for (of, _), runs in self._runs.items() if of == branch for run in list(runs)[-last:]]
+        return Trends(branch=branch, runs=tuple(sorted(found, key=lambda run: run.at)))
 
     def close(self) -> None:
         """Nothing is open."""

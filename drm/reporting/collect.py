@@ -11,13 +11,14 @@ from pathlib import Path
 from drm.model.errors import DrmError
 from drm.model.events import utc_text
 from drm.model.stages import STAGES
+from drm.model.trends import Trends
 from drm.reporting import verdict
 from drm.reporting.assembling import NO_TRENDS, OWN_RUN, assemble
 from drm.reporting.codec import decode
 from drm.reporting.files import read_json, stage_folders
 from drm.reporting.measures import read_benchmarks, read_coverage
 from drm.reporting.ndjson import read_events
-from drm.reporting.report import Link, Report, RunReport, State, StatusFile, Trends
+from drm.reporting.report import Link, Report, RunReport, State, StatusFile
 from drm.reporting.results import Head, check_version, read_head, read_results
 from drm.reporting.text import one_line
 from drm.summary import RunSummary, summarise
@@ -59,6 +60,7 @@ def build_report(
         links=tuple(links),
         ci=ci,
         trends=trends,
+        only=stages,
     )
 
 

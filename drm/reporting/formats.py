@@ -4,30 +4,53 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from drm.model.errors import ConfigError
 from drm.reporting.collect import build_report
+from drm.reporting.ctrf import render_ctrf
 from drm.reporting.files import check_folder, write_atomic
 from drm.reporting.html import render_html
 from drm.reporting.json_report import render_json
+from drm.reporting.junit import merge_junit
 from drm.reporting.markdown import render_markdown
+from drm.reporting.openmetrics import render_openmetrics
 from drm.reporting.report import Link, Report
+from drm.reporting.trace import render_trace
 
-__all__ = ["FORMATS", "write_reports"]
+__all__ = ["DEFAULT", "FORMATS", "Format", "write_reports"]
 
-FORMATS: dict[str, Callable[..., str]] = {"json": render_json, "md": render_markdown, "html": render_html}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """``render`` is given the report, the folder of reports, and the way to that folder from the file's own."""
+
+    filename: str
+    render: Callable[[Report, Path, str], str]
+
+
+FORMATS: dict[str, Format] = {
+    "json": Format(filename="report.json", render=lambda report, *_: render_json(report)),
+    "md": Format(filename="report.md", render=lambda report, *_: render_markdown(report)),
+    "html": Format(filename="report.html", render=lambda report, _, way: render_html(report, files_at=way)),
+    "junit": Format(filename="report.junit.xml", render=lambda report, root, _: merge_junit(report, root).text),
+    "ctrf": Format(filename="report.ctrf.json", render=lambda report, *_: render_ctrf(report)),
+    "trace": Format(filename="report.trace.json", render=lambda report, *_: render_trace(report)),
+    "openmetrics": Format(filename="report.metrics.txt", render=lambda report, *_: render_openmetrics(report)),
+}
+DEFAULT = ("json", "md", "html")
 
 
 def write_reports(
     reports_dir: Path,
     *,
     out_dir: Path | None = None,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = DEFAULT,
     report: Report | None = None,
     links: Sequence[Link] = (),
 ) -> dict[str, Path]:
-    """Write ``report.<format>`` from what lies in ``reports_dir`` (into it, unless told); return where.
+    """Write the files of these formats from what lies in ``reports_dir`` (into it, unless told); return where.
 
     ``links``: where in CI it is made; a ``report`` that is given has its own.
 
@@ -41,14 +64,11 @@ def write_reports(
     if report is None:
         check_folder(source)
         report = build_report(source, links=links)
+    way = "" if target == source else _way(source, target)
     written = {}
     for name in formats:
-        path = target / f"report.{name}"
-        if name == "html":
-            text = render_html(report, files_at="" if target == source else _way(source, target))
-        else:
-            text = FORMATS[name](report)
-        write_atomic(path, text)
+        path = target / FORMATS[name].filename
+        write_atomic(path, FORMATS[name].render(report, source, way))
         written[name] = path
     return written
 

@@ -1,5 +1,7 @@
 """junit.xml of all stages together, for GitLab's test reports and Jenkins' ``junit`` step.
 
+The dialect is pytest's xunit1: a test case also has the file it is in, where that is known.
+
 What a stage's own junit.xml says is taken, with the stage's states added as tests of their own: a stage that did not
 finish is no green one. Where there is none, or one that is damaged or of another run, the record stands in.
 Limits: GitLab takes files under 30 MB (GitLab Docs: Unit test reports) and parses no text node of 10 MB.
@@ -121,7 +123,9 @@ def _case(test: TestRecord) -> Case:
     passed = (Outcome.PASSED, Outcome.XPASSED)
     verdict = "" if test.outcome in passed else verdicts.get(test.outcome, "skipped")
     message = test.message or ("" if not verdict else test.outcome.value.replace("_", " "))
-    return Case(classname=classname, name=name, time_s=test.wall_s, verdict=verdict, message=message if verdict else "")
+    shown = message if verdict else ""
+    file = test.task_id.partition("::")[0]
+    return Case(classname=classname, name=name, time_s=test.wall_s, verdict=verdict, message=shown, file=file)
 
 
 def _state_case(stage: StageReport, verdicts: set[str]) -> Case | None:
@@ -168,6 +172,9 @@ def _written(suites: list[tuple[str, Suite]], size: int, with_outputs: bool) -> 
 
 def _add(suite: Element, case: Case, size: int, with_outputs: bool) -> None:
     element = SubElement(suite, "testcase", classname=_tame(case.classname, _NAME), name=_tame(case.name, _NAME))
+    for key, value in (("file", case.file), ("line", case.line)):
+        if value:
+            element.set(key, _tame(value, _NAME))
     element.set("time", f"{case.time_s:.3f}")
     if case.verdict:
         verdict = SubElement(element, case.verdict, message=_tame(case.message, min(size, 2_000)))

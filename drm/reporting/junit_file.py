@@ -25,7 +25,10 @@ _OUTPUTS = ("system-out", "system-err")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A test of the file. ``verdict``: ``failure``, ``error``, ``skipped``, or empty for one that passed."""
+    """A test of the file. ``verdict``: ``failure``, ``error``, ``skipped``, or empty for one that passed.
+
+    ``file`` and ``line``: where it is defined, in files of pytest's family xunit1; empty in others.
+    """
 
     classname: str
     name: str
@@ -33,6 +36,8 @@ class Case:
     verdict: str = ""
     message: str = ""
     text: str = ""
+    file: str = ""
+    line: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
 
 
@@ -108,6 +113,8 @@ def _cases(elements: list[Element]) -> Iterator[Case]:
             verdict=verdict.tag if verdict is not None else "",
             message=verdict.get("message", "") if verdict is not None else "",
             text=(verdict.text or "") if verdict is not None else "",
+            file=element.get("file", ""),
+            line=element.get("line", ""),
             outputs=tuple((child.tag, child.text or "") for child in element if child.tag in _OUTPUTS),
         )
 

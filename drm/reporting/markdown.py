@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from drm.reporting import findings_view as rows
 from drm.reporting import view
+from drm.reporting.analysis import analyse
 from drm.reporting.attention import attention
 from drm.reporting.markdown_page import Page, escape, links_line, mark_of
 from drm.reporting.report import Report, RunReport, StageReport
-from drm.reporting.text import plural
+from drm.reporting.text import bars, plural
 from drm.summary import UtilizationSeries
 
 __all__ = ["LIMIT_BYTES", "add_matrix", "escape", "render_markdown"]
 
 LIMIT_BYTES = 60_000
 _FAILURES_BYTES = 24_000
-_BARS = "▁▂▃▄▅▆▇█"
 
 
 def render_markdown(report: Report) -> str:
@@ -41,8 +40,19 @@ def render_markdown(report: Report) -> str:
         _workers(page, run)
     page.table("## Benchmarks", view.BENCHMARK_COLUMNS, view.benchmark_rows(report))
     if report.coverage is not None:
-        page.add(f"Coverage: {report.coverage.percent:.1f}% of {plural(report.coverage.statements, 'statement')}.")
+        page.add(f"Coverage: {report.coverage.percent:.1f}% of {plural(report.coverage.statements, 'statement')}.", "")
+    _findings(page, report, runs)
     return page.text()
+
+
+def _findings(page: Page, report: Report, runs: list[RunReport]) -> None:
+    """Add what follows from the facts, and what the runs before were like."""
+    found = [analyse(run.name, run.summary) for run in runs]
+    page.table("## Makespan", rows.MAKESPAN_COLUMNS, rows.makespan_rows(found))
+    page.table("## Forecasts", rows.FORECAST_COLUMNS, rows.forecast_rows(found))
+    trends, branch = report.trends, escape(report.trends.branch, 80)
+    page.table(f"## Trends of {branch or 'no branch'}", rows.TREND_COLUMNS, rows.trend_rows(trends))
+    page.table(f"## Flaky tests in the last runs ({len(trends.flaky)})", rows.FLAKY_COLUMNS, rows.flaky_rows(trends))
 
 
 def _origin(report: Report) -> str:
@@ -53,14 +63,14 @@ def _origin(report: Report) -> str:
 
 
 def _failures(page: Page, report: Report) -> None:
-    rows = [
+    failed = [
         (run.name, test.outcome.value, test.task_id, test.message)
         for stage in report.sections
         for run in stage.runs
         for test in run.summary.tests
         if test.outcome.is_bad
     ]
-    page.table(f"## Failures ({len(rows)})", ("run", "outcome", "test", "why"), rows, share=_FAILURES_BYTES)
+    page.table(f"## Failures ({len(failed)})", ("run", "outcome", "test", "why"), failed, share=_FAILURES_BYTES)
 
 
 def add_matrix(page: Page, report: Report, heading: str = "##") -> None:
@@ -87,12 +97,10 @@ def add_matrix(page: Page, report: Report, heading: str = "##") -> None:
 
 def _workers(page: Page, run: RunReport) -> None:
     strips = {series.worker_id: _strip(series) for series in run.summary.utilization}
-    rows = [(*map(escape, row), strips.get(row[0], "-")) for row in view.worker_rows(run.summary)]
-    page.table(f"## Workers: {escape(run.name)}", (*view.WORKER_COLUMNS, "cpu over time"), rows, raw=True)
+    workers = [(*map(escape, row), strips.get(row[0], "-")) for row in view.worker_rows(run.summary)]
+    page.table(f"## Workers: {escape(run.name)}", (*view.WORKER_COLUMNS, "cpu over time"), workers, raw=True)
 
 
 def _strip(series: UtilizationSeries) -> str:
     """Return the cpu used over time as bars, the highest being the worker's own peak."""
-    values: Iterable[float] = view.buckets(series, series.used_cpu_cores, 24)
-    top = max(series.used_cpu_cores) or 1.0
-    return "".join(_BARS[min(7, int(8 * value / top))] for value in values)
+    return bars(view.buckets(series, series.used_cpu_cores, 24))

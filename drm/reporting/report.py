@@ -8,9 +8,9 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from drm.model.errors import ConfigError
+from drm.model.trends import Trends
 from drm.summary import RunSummary
 
 __all__ = [
@@ -20,16 +20,13 @@ __all__ = [
     "Cell",
     "ComponentReport",
     "Coverage",
-    "FlakyTest",
     "Link",
-    "PastRun",
     "Report",
     "ReportContext",
     "RunReport",
     "StageReport",
     "State",
     "StatusFile",
-    "Trends",
 ]
 
 
@@ -213,42 +210,6 @@ class ReportContext:
     python: str = ""
     ci: str = ""
     links: tuple[Link, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastRun:
-    """A run as the history remembers it. ``suite``: what kind of run (the name of its folder). ``at``: UTC."""
-
-    AS_COLUMNS: ClassVar[bool] = True
-    run_id: str
-    suite: str
-    at: str
-    commit: str
-    wall_s: float
-    tests: int
-    bad: int
-    flaky: int
-    slots_busy: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlakyTest:
-    """A test that failed and passed in one run. ``runs``: of those known, how many had it; ``rate``: flaky / runs."""
-
-    task_id: str
-    runs: int
-    flaky: int
-    rate: float
-    last: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trends:
-    """The last runs of a branch, oldest first, and the tests that were flaky in them, the worst first."""
-
-    branch: str = ""
-    runs: tuple[PastRun, ...] = ()
-    flaky: tuple[FlakyTest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterable
 
 from drm.model.units import format_duration
 from drm.model.work import Outcome
 from drm.summary import RunSummary
 
-__all__ = ["amount", "counts_text", "one_line", "percent", "plural"]
+__all__ = ["amount", "bars", "counts_text", "one_line", "percent", "plural"]
 
 
 def one_line(text: str, limit: int = 200) -> str:
@@ -61,3 +62,13 @@ def counts_text(summary: RunSummary, joint: str = " + ") -> str:
         if number
     ]
     return joint.join(parts) or "none"
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def bars(values: Iterable[float]) -> str:
+    """Return one bar for each value, the largest of them as high as it goes."""
+    known = [value if math.isfinite(value) else 0.0 for value in values]
+    top = max(known, default=0.0) or 1.0
+    return "".join(_BARS[min(7, max(0, int(8 * value / top)))] for value in known)

@@ -152,8 +152,20 @@ def _scaling(record: ScalingRecord, times: int) -> Row:
         f"{decision.workers} → {decision.wanted}{granted}",
         f"{trigger.code}: {trigger.metric} {trigger.value:g} against {trigger.threshold:g}",
         "; ".join([decision.reason, *extra]),
-        record.outcome or "-",
+        _outcome(record),
     )
+
+
+def _outcome(record: ScalingRecord) -> str:
+    """Return what came of a decision: at once, how many of its workers came or went and when, and what they cost."""
+    parts = [record.outcome] if record.outcome else []
+    if record.changed:
+        after = f" after {amount(record.latency_s)}" if record.latency_s is not None else ""
+        what = "gone" if record.decision.action is ScalingAction.DOWN else "ready"
+        parts.append(f"{record.done} of {len(record.changed)} {what}{after}")
+    if record.cost_usd:
+        parts.append(f"{record.cost_usd:.4f} USD")
+    return "; ".join(parts) or "-"
 
 
 def worker_rows(summary: RunSummary) -> list[Row]:
