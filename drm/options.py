@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from drm.coordinator.retries import RetryPolicy
+from drm.coordinator.retries import RetryPolicy, parse_retries
 from drm.dynamic_resource_manager import ScalingSettings, parse_scaling
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
@@ -69,7 +69,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         start_method=start,
         counted=settings.counted,
         file_order=order == "file",
-        retries=_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
+        retries=parse_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
         timeout_factor=_factor(factor, factor_from) if factor is not None else None,
         scaling=parse_scaling(scaling, where=scaling_from) if scaling is not None else ScalingSettings(),
         max_failures=config.getoption("maxfail") or 0,
@@ -102,22 +102,6 @@ def _gpus(value: Any, what: str) -> int:
             f"{what}: {value} gpus, and CUDA_VISIBLE_DEVICES shows {len(visible)}", remedy="change one of them"
         )
     return int(value)
-
-
-def _retries(text: str, what: str) -> RetryPolicy:
-    """Return the policy that ``"2"`` (after a crash) or ``"crash=1,failure=2,timeout=0"`` asks for."""
-    if text.isdecimal():
-        return RetryPolicy(crash=int(text))
-    counts: dict[str, int] = {}
-    for part in text.replace(",", " ").split():
-        name, _, number = part.partition("=")
-        if name not in ("crash", "failure", "timeout") or not number.isdecimal():
-            raise ConfigError(
-                f"{what}: {part!r} does not say how often to try again",
-                remedy='write 1, or "crash=1,failure=2,timeout=0"',
-            )
-        counts[name] = int(number)
-    return RetryPolicy(**counts)
 
 
 def _factor(value: Any, what: str) -> float:

@@ -224,6 +224,10 @@ class HistoryStore(Protocol):
         """Return the last runs of each suite of the branch, oldest first, and the tests that were flaky in them."""
         ...
 
+    def task_ids(self) -> list[str]:
+        """Return every test of which attempts are kept, in the order in which they were first seen."""
+        ...
+
     def close(self) -> None: ...
 
 

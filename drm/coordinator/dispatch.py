@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from drm.coordinator.staffing import Staffing
 from drm.coordinator.timeouts import Timeout
 from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.model import events
-from drm.model.cluster import WorkerView
+from drm.model.cluster import WorkerState, WorkerView
 from drm.model.death import DeathKind
 from drm.model.work import Task
 from drm.ports import Clock, Engine
@@ -23,6 +24,7 @@ from drm.resource_optimizer.queue import Batch, WorkQueue
 
 _PREFETCH_S = 0.06  # when an executor holds less work than this, such as one batch, its next is sent already
 _LEAST_BUDGET_S = 0.2
+_LOOK_S, _LOOK_S_PER_WORKER = 0.25, 0.001  # how often all workers are looked at
 
 
 class Dispatcher:
@@ -50,7 +52,8 @@ class Dispatcher:
         self._recorder = recorder
         self._expected = expected
         self._timeout = timeout
-        self._timed: set[str] = set()
+        self._timed: dict[str, None] = {}  # executors whose test has a timeout, in order
+        self._soonest_s = math.inf
         self.crew = Crew()
         self.memory = MemoryGuard(clock=clock, engine=engine, manager=manager, crew=self.crew, recorder=recorder)
         self.foresight = Foresight(clock=clock, queue=queue, accounts=accounts, predict=predict)
@@ -67,15 +70,40 @@ class Dispatcher:
         )
         self.closed = False
         self.interrupted = False
+        self._stirred: dict[str, None] = {}  # workers on which something has changed, in order
+        self._stirred_all = True
+        self._queued = 0
+        self._next_look_s = float("-inf")
 
     # -- giving
+
+    def stir(self, worker_id: str) -> None:
+        """Something has changed on a worker: it is looked at in the next round."""
+        self._stirred[worker_id] = None
 
     def assign(self) -> None:
         """Give waiting tests to idle executors; add executors where resources are free, let go who is not needed."""
         if self.closed or not len(self.crew) + len(self._queue):
             return
-        for worker in self._manager.snapshot(self._clock.now()).ready:
-            self._fill(worker)
+        for worker in self._due():
+            if worker.state is WorkerState.READY:
+                self._fill(worker)
+        self._queued = len(self._queue)
+
+    def _due(self) -> Sequence[WorkerView]:
+        """Return the workers to look at: all where that may help anywhere, and now and then; else the stirred ones.
+
+        With thousands of workers, looking at each of them whenever a test ends would be most of the work.
+        """
+        now = self._clock.now()
+        stirred, self._stirred = self._stirred, {}
+        if self._stirred_all or len(self._queue) > self._queued or now >= self._next_look_s:
+            workers = self._manager.snapshot(now).workers
+            self._stirred_all = False
+            self._next_look_s = now + max(_LOOK_S, _LOOK_S_PER_WORKER * len(workers))
+            return workers
+        views = (self._manager.view(worker_id) for worker_id in stirred)
+        return [view for view in views if view is not None]
 
     def _fill(self, worker: WorkerView) -> None:
         for executor in self.crew.on(worker.worker_id):
@@ -117,7 +145,8 @@ class Dispatcher:
         executor.attempt = self._accounts.begin(task_id)
         executor.timeout = self._timeout(task)
         if executor.timeout is not None:
-            self._timed.add(executor.executor_id)
+            self._timed[executor.executor_id] = None
+            self._soonest_s = min(self._soonest_s, now + executor.timeout.seconds)
         if executor.amounts is not None:
             self._recorder.record(
                 events.AttemptStarted,
@@ -141,7 +170,7 @@ class Dispatcher:
 
     def ended(self, executor: Executor, task_id: str) -> None:
         executor.current, executor.timeout = None, None
-        self._timed.discard(executor.executor_id)
+        self._timed.pop(executor.executor_id, None)
         executor.finished += 1
         if task_id in executor.held:
             executor.held.remove(task_id)
@@ -155,11 +184,13 @@ class Dispatcher:
         if not executor.batches:
             executor.idle_since_s = self._clock.now()
             self._release(executor)
+        self.stir(executor.worker_id)
 
     def _release(self, executor: Executor) -> None:
         if executor.amounts is not None:
             self._manager.release_resources(executor.executor_id, now_s=self._clock.now())
-            self._queue.release(executor.executor_id)
+            if self._queue.release(executor.executor_id):
+                self._stirred_all = True
             executor.amounts = None
 
     def requeue(self, task_ids: Iterable[str]) -> None:
@@ -168,9 +199,10 @@ class Dispatcher:
     def gone(self, executor: Executor) -> str | None:
         """An executor is no more: queue what it held and had not begun; return the test it was running."""
         self.crew.dismiss(executor.executor_id)
-        self._timed.discard(executor.executor_id)
+        self._timed.pop(executor.executor_id, None)
         self._release(executor)
         self._queue.leave(executor.executor_id)
+        self._stirred_all = True
         running = executor.current
         self.requeue(task_id for task_id in executor.held if task_id != running)
         return running
@@ -180,14 +212,21 @@ class Dispatcher:
     def enforce_timeouts(self) -> None:
         """Evict executors whose test has run past its timeout."""
         now = self._clock.now()
+        if now <= self._soonest_s:
+            return
+        self._soonest_s = math.inf
         for executor_id in tuple(self._timed):
             executor = self.crew.get(executor_id)
             if executor is None or executor.timeout is None or executor.current is None:
-                self._timed.discard(executor_id)
-            elif now > executor.began_s + executor.timeout.seconds:
+                self._timed.pop(executor_id, None)
+                continue
+            due_s = executor.began_s + executor.timeout.seconds
+            if now > due_s:
                 executor.doomed = True
                 self._engine.evict(executor.worker_id, executor_id, DeathKind.TIMEOUT, executor.timeout.reason)
-                self._timed.discard(executor_id)
+                self._timed.pop(executor_id, None)
+            else:
+                self._soonest_s = min(self._soonest_s, due_s)
 
     def stop_on(self, worker_id: str) -> None:
         """Let the executors of one worker finish and end."""

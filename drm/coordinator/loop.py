@@ -33,6 +33,7 @@ from drm.resource_optimizer.queue import WorkQueue
 _ROUND_S = 0.25  # longest wait for an observation
 _SLICE_S = 0.004  # longest time for telling the surface before looking again
 _STATUS_S = 0.2
+_PLAN_S = 0.05  # how often is looked whether all are at work, so that there is time to plan
 
 
 class Coordinator:
@@ -79,7 +80,8 @@ class Coordinator:
         self._unplanned: list[tuple[Sequence[Task], Sequence[WorkerView]]] = []
         self._held = 0
         self._reason = ""
-        self._next_status_s = float("-inf")
+        self._next_status_s = float("-inf") if settings.shows_status else float("inf")
+        self._next_plan_s = float("-inf")
 
     # -- the run
 
@@ -156,8 +158,10 @@ class Coordinator:
             self._dispatch.assign()
             for worker_id in self._parts.pool.evaluate(self._waiting):
                 self._observer.drain(worker_id)
-        if self._unplanned and self._dispatch.crew.all_run:  # it takes a moment, and nobody shall wait for it
-            self._record_plan()
+        if self._unplanned and self._clock.now() >= self._next_plan_s:
+            self._next_plan_s = self._clock.now() + _PLAN_S
+            if self._dispatch.crew.all_run:  # it takes a moment, and nobody shall wait for it
+                self._record_plan()
         self._delivery.drain(_SLICE_S)
         if not self._reason and (wish := self._parts.surface.stop_wanted()):
             self.request_stop(wish)

@@ -77,6 +77,7 @@ class Observer:
         executor = self._dispatch.crew.get(ready.executor_id)
         if executor is not None:
             executor.ready = True
+            self._dispatch.stir(executor.worker_id)
 
     def _on_began(self, began: seen.AttemptBegan) -> None:
         executor = self._heeded(began.executor_id)
@@ -158,6 +159,7 @@ class Observer:
             now_s=self._clock.now(),
         )
         self._parts.pool.joined(joined.worker_id)
+        self._dispatch.stir(joined.worker_id)
         self._recorder.record(
             events.WorkerReady,
             worker_id=joined.worker_id,
@@ -205,6 +207,7 @@ class Observer:
     def _on_memory(self, sampled: seen.MemorySampled) -> None:
         if self._view_of(sampled.worker_id) is not None:
             self._dispatch.memory.sampled(sampled.worker_id, sampled.sample)
+            self._dispatch.stir(sampled.worker_id)
 
     def _on_settled(self, settled: seen.ExecutorSettled) -> None:
         executor = self._dispatch.crew.get(settled.executor_id)
@@ -222,8 +225,7 @@ class Observer:
             self._parts.pool.drained(worker_id)
 
     def _view_of(self, worker_id: str) -> WorkerView | None:
-        snapshot = self._parts.manager.snapshot(self._clock.now())
-        return next((worker for worker in snapshot.workers if worker.worker_id == worker_id), None)
+        return self._parts.manager.view(worker_id)
 
     def _capacity_of(self, worker_id: str) -> Resources:
         view = self._view_of(worker_id)

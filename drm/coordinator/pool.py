@@ -18,6 +18,9 @@ from drm.ports import Clock, Engine
 from drm.resource_optimizer import ResourceOptimizer
 
 _EVERY_S = 0.25
+_S_PER_TEST = (
+    40e-6  # a decision takes a tenth of that per waiting test: deciding shall take a tenth of the time at most
+)
 _FAILED_STARTS = 3  # in a row, before the run is given up
 
 
@@ -70,7 +73,7 @@ class WorkerPool:
         self._members: dict[str, _Member] = {}
         self._made = 0
         self._failed_starts = 0
-        self._next_s = float("-inf")
+        self._next_s = self._next_decision_s = float("-inf")
         self._note = _Note()
 
     @property
@@ -88,15 +91,18 @@ class WorkerPool:
             return ()
         self._next_s = now + _EVERY_S
         self._look_for_losses(now)
+        if now < self._next_decision_s:
+            return ()
+        tests = waiting()
+        self._next_decision_s = now + _S_PER_TEST * len(tests)
         drain: list[str] = []
         rows = self._optimizer.get_scaling_recommendations(
-            waiting(), self._manager.snapshot(now), self._settings.worker_types
+            tests, self._manager.snapshot(now), self._settings.worker_types
         )
-        least, most = self._settings.workers
         for worker_type, queue in rows:
-            pending = sum(
-                not member.ready for member in self._members.values() if member.worker_type.name == worker_type.name
-            )
+            here = [member for member in self._members.values() if member.worker_type.name == worker_type.name]
+            pending = sum(not member.ready for member in here)
+            least, most, of_pool = self._bounds(worker_type.name, len(here))
             decision = self._manager.evaluate_scaling(
                 worker_type,
                 queue,
@@ -104,7 +110,7 @@ class WorkerPool:
                 pending=pending,
                 minimum=least,
                 maximum=most,
-                total_workers=self.workers,
+                total_workers=of_pool,
             )
             outcome = ""
             requested: list[str] = []
@@ -118,6 +124,13 @@ class WorkerPool:
                     events.ScalingDecided, decision=decision, outcome=outcome, requested=tuple(requested)
                 )
         return tuple(drain)
+
+    def _bounds(self, name: str, here: int) -> tuple[int, int, int]:
+        """Return the least and most workers of the pool that a type belongs to, and how many there are."""
+        own = self._settings.type_workers
+        if name in own:
+            return *own[name], here
+        return *self._settings.workers, sum(each.worker_type.name not in own for each in self._members.values())
 
     def _grow(self, worker_type: WorkerType, count: int) -> tuple[list[str], str]:
         """Ask for workers; return their ids and what came of it. A provider's refusal is an outcome, not an error."""

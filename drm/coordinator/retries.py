@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drm.model.death import DeathKind
+from drm.model.errors import ConfigError
 from drm.model.units import format_bytes
 
 
@@ -27,6 +28,22 @@ class RetryPolicy:
     failure: int = 0
     timeout: int = 0
     innocent: int = 2
+
+
+def parse_retries(text: str, what: str) -> RetryPolicy:
+    """Return the policy that ``"2"`` (after a crash) or ``"crash=1,failure=2,timeout=0"`` asks for."""
+    if text.isdecimal():
+        return RetryPolicy(crash=int(text))
+    counts: dict[str, int] = {}
+    for part in text.replace(",", " ").split():
+        name, _, number = part.partition("=")
+        if name not in ("crash", "failure", "timeout") or not number.isdecimal():
+            raise ConfigError(
+                f"{what}: {part!r} does not say how often to try again",
+                remedy='write 1, or "crash=1,failure=2,timeout=0"',
+            )
+        counts[name] = int(number)
+    return RetryPolicy(**counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,19 +14,22 @@ from drm.resource_optimizer.kinds import QueueSettings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """``executors``: processes per worker, least and most. ``workers``: separate workers, least and most, of
-    ``worker_types`` (none: only those the engine has by itself).
+    ``worker_types`` (none: only those the engine has by itself). ``type_workers``: least and most of a type by its
+    name; such types are pools of their own, the others share ``workers``.
 
     ``grace_s``: how long executors may tear down when a run is cut short; ``teardown_s``: at its normal end.
     ``start_s``: how long a worker may take to join. ``retries``: when tests are tried again. ``timeout_factor``:
     how many times as long as when it was slow a test may take (None: as long as it likes). ``max_failures``: bad
     tests after which no other is begun (0: no limit); the surface ends the run.
     ``counted``: resources of the whole run, by name. ``file_order``: tests are begun in the order of collection.
+    ``shows_status``: the surface wants to be told how the run goes, a few times a second.
     """
 
     run_id: str
     executors: tuple[int, int]
     workers: tuple[int, int] = (0, 0)
     worker_types: tuple[WorkerType, ...] = ()
+    type_workers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     grace_s: float = 5.0
     teardown_s: float = 300.0
     start_s: float = 300.0
@@ -35,11 +38,14 @@ class RunSettings:
     max_failures: int = 0
     counted: Mapping[str, int] = field(default_factory=dict)
     file_order: bool = False
+    shows_status: bool = True
 
     def for_queue(self, largest: Resources) -> QueueSettings:
         """Return what the queue is to know; ``largest``: the greatest amounts any worker has."""
         per_worker = max(1, int(largest.cpu_cores)) if self.worker_types else self.executors[1]
-        workers = max(1, self.workers[1])
+        shared = any(each.name not in self.type_workers for each in self.worker_types)
+        most = sum(bounds[1] for bounds in self.type_workers.values()) + (self.workers[1] if shared else 0)
+        workers = max(1, most)
         return QueueSettings(
             largest=largest,
             executors=per_worker * workers,

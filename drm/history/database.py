@@ -165,6 +165,10 @@ class Database:
             latest.setdefault(row[-1], []).append(row[:-1])
         return latest
 
+    def task_ids(self) -> list[str]:
+        """Return every test of which attempts are kept, in the order in which they were first seen."""
+        return [task_id for (task_id,) in self._connection.execute("SELECT task_id FROM tests ORDER BY id")]
+
     def prune(self) -> None:
         """Keep the newest 50 attempts of each test."""
         connection = self._connection

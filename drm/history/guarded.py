@@ -56,6 +56,10 @@ class GuardedHistory:
         """Return the last runs of the branch; none where the file cannot be read."""
         return self._guard(lambda store: store.trends(branch, last=last), "read")
 
+    def task_ids(self) -> list[str]:
+        """Return the tests there are; none where the file cannot be read."""
+        return self._guard(lambda store: store.task_ids(), "read")
+
     def close(self) -> None:
         """Close the file; later calls go to memory."""
         store, self._store = self._store, MemoryHistory()
@@ -154,6 +158,9 @@ class ReadOnlyHistory:
 
     def trends(self, branch: str, *, last: int = KEPT_RUNS) -> Trends:
         return self._file.trends(branch, last=last)
+
+    def task_ids(self) -> list[str]:
+        return self._file.task_ids()
 
     def close(self) -> None:
         self._file.abandon()

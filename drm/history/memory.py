@@ -37,5 +37,8 @@ class MemoryHistory:
         found = [run for (of, _), runs in self._runs.items() if of == branch for run in list(runs)[-last:]]
         return Trends(branch=branch, runs=tuple(sorted(found, key=lambda run: run.at)))
 
+    def task_ids(self) -> list[str]:
+        return list(self._samples)
+
     def close(self) -> None:
         """Nothing is open."""

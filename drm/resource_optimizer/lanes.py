@@ -41,10 +41,10 @@ class Lane:
             self.kind.waiting_s = max(0.0, self.kind.waiting_s + seconds)
 
     def split(self, parts: int = 2) -> Lane:
-        """Cut off the far one of so many equal parts of the work, as a lane of its own."""
+        """Cut off the far one of so many equal parts of the work, as a lane of its own. Of several tests one stays."""
         part = Lane(self.scope, self.kind)
         enough_s = self.expected_s / parts - 1e-9
-        while self.tasks and (not part.tasks or part.expected_s < enough_s):
+        while self.tasks and (not part.tasks or (len(self.tasks) > 1 and part.expected_s < enough_s)):
             task = self.tasks.pop()
             part.tasks.appendleft(task)
             part.expected_s += task.expected_s

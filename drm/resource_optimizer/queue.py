@@ -91,7 +91,8 @@ class WorkQueue:
             self._add_to_group(group, members)
         for lane in lanes.values():
             for parts in range(self._order.parts(lane, long_s), 1, -1):
-                self._offer(lane.split(parts))
+                if len(lane.tasks) > 1:
+                    self._offer(lane.split(parts))
             self._offer(lane)
 
     def _add_to_group(self, group: str, members: list[Task]) -> None:
@@ -234,9 +235,10 @@ class WorkQueue:
         elif lane is not None and lane.group is not None:
             del self._groups[lane.group]
 
-    def release(self, executor_id: str) -> None:
-        """The executor has ended all its batches: what it held of the run is free."""
-        self._holdings.release(executor_id)
+    def release(self, executor_id: str) -> bool:
+        """The executor has ended all its batches: what it held of the run is free. Tell whether others may wait for
+        that."""
+        return self._holdings.release(executor_id)
 
     # -- inside
 
