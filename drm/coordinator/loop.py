@@ -174,8 +174,14 @@ class Coordinator:
         return self._parts.optimizer.predict_task_requirements(tasks, largest=self._largest)
 
     def _waiting(self) -> Sequence[Task]:
-        """Return the tests that wait, predicted anew: on a first run the forecasts of the start know nothing."""
-        return self._predict(list(self._queue))
+        """Return the tests that wait, predicted anew where that may change something: on a first run the forecasts of
+        the start know nothing. A test that has a past of its own gains none while it waits."""
+        known: list[Task] = []
+        unknown: list[Task] = []
+        for task in self._queue:
+            is_known = task.forecast is not None and task.forecast.method == "history"
+            (known if is_known else unknown).append(task)
+        return known + self._predict(unknown)
 
     def _timeout_of(self, task: Task) -> Timeout | None:
         slow_s = self._parts.predictor.slow_wall_s(task.task_id) if self._settings.timeout_factor else None

@@ -58,7 +58,7 @@ class Staffing:
         here = self._crew.on(worker.worker_id)
         idle = [executor for executor in here if executor.is_idle]
         least, most = self._bounds(worker)
-        if not idle and (len(here) >= most or not len(self._queue)):
+        if (not idle and len(here) >= most) or (not len(self._queue) and (not idle or len(here) <= least)):
             return []
         decision = decide_crew(self._case(worker, here, idle, least, most), _SETTINGS)
         for _ in range(decision.hire):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from drm.model.resources import Resources
 from drm.resource_optimizer.holdings import Holdings
@@ -25,11 +25,25 @@ def able_kinds(kinds: Iterable[Kind], holdings: Holdings, room: Room, short_s: f
     return [kind for kind in fitting if holdings.admits(kind.requirements.claims) and not kind.wants_less(closed)]
 
 
-def side_by_side_in(free: Resources, kinds: Sequence[Kind], lanes: Iterable[Lane], most: int) -> int:
-    """Return how many tests of these lanes, of these kinds, fit beside each other, as far as ``most``."""
+def side_by_side_in(
+    free: Resources, kinds: Sequence[Kind], fresh: Iterable[Lane], owned: Iterable[Lane], most: int
+) -> int:
+    """Return how many tests of these lanes, of these kinds, fit beside each other, as far as ``most``.
+
+    The lanes that are owned (there may be thousands) are looked at only where the fresh ones do not settle it.
+    """
     tests = Counter[Kind]()
-    for lane in lanes:
+    for lane in fresh:
         tests[lane.kind] += len(lane.tasks) if lane.group is None else 1
+    count = _beside(free, kinds, tests, most)
+    if count < most:
+        for lane in owned:
+            tests[lane.kind] += len(lane.tasks)
+        count = _beside(free, kinds, tests, most)
+    return count
+
+
+def _beside(free: Resources, kinds: Sequence[Kind], tests: Mapping[Kind, int], most: int) -> int:
     count = 0
     for kind in kinds:
         for _ in range(min(tests[kind], kind.most, most - count)):

@@ -190,9 +190,12 @@ class WorkQueue:
 
         By executors that have nothing: to them, the group that another one works in is no work.
         """
-        lanes = [*chain(*(kind.fresh[:most] for kind in self._kinds)), *self._owned.values()]
+        if not self._waiting or most < 1:
+            return 0
         able = able_kinds(self._kinds, self._holdings, room, BATCH_S)
-        return side_by_side_in(room.free, able, [lane for lane in lanes if not (lane.owner and lane.group)], most)
+        fresh = chain(*(kind.fresh[:most] for kind in able))
+        owned = (lane for lane in self._owned.values() if not lane.group and lane.tasks)
+        return side_by_side_in(room.free, able, fresh, owned, most) if able else 0
 
     def has_group(self, executor_id: str) -> bool:
         """Tell whether the rest of a group waits for this executor."""
