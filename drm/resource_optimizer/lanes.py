@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from drm.model.work import Task
@@ -50,3 +51,36 @@ class Lane:
             part.expected_s += task.expected_s
         self.expected_s = max(0.0, self.expected_s - part.expected_s)
         return part
+
+
+class OwnedLanes:
+    """The lanes that executors work in: one each, found by executor and by scope."""
+
+    def __init__(self) -> None:
+        self._by_owner: dict[str, Lane] = {}
+        self._by_scope: dict[str, dict[str, Lane]] = {}
+
+    def get(self, executor_id: str) -> Lane | None:
+        return self._by_owner.get(executor_id)
+
+    def put(self, executor_id: str, lane: Lane) -> None:
+        """Make it the executor's lane, instead of the one that it had."""
+        self.drop(executor_id)
+        self._by_owner[executor_id] = lane
+        self._by_scope.setdefault(lane.scope, {})[executor_id] = lane
+
+    def drop(self, executor_id: str) -> Lane | None:
+        """Forget the executor's lane; return it."""
+        lane = self._by_owner.pop(executor_id, None)
+        if lane is not None:
+            here = self._by_scope[lane.scope]
+            del here[executor_id]
+            if not here:
+                del self._by_scope[lane.scope]
+        return lane
+
+    def values(self) -> Iterable[Lane]:
+        return self._by_owner.values()
+
+    def of_scope(self, scope: str) -> Iterable[Lane]:
+        return self._by_scope.get(scope, {}).values()

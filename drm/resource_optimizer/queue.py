@@ -21,7 +21,7 @@ from drm.model.work import Task
 from drm.resource_optimizer.admission import able_kinds, side_by_side_in
 from drm.resource_optimizer.holdings import Holdings
 from drm.resource_optimizer.kinds import Kind, Kinds, QueueSettings, Room
-from drm.resource_optimizer.lanes import Lane
+from drm.resource_optimizer.lanes import Lane, OwnedLanes
 from drm.resource_optimizer.order import Order
 
 BATCH_S = 0.05  # short tests travel together, about this much work at a time
@@ -49,8 +49,7 @@ class WorkQueue:
         self._expected = expected
         self._order = Order(settings.executors, file_order=settings.file_order)
         self._kinds = Kinds(settings)
-        self._owned: dict[str, Lane] = {}
-        self._owners: dict[str, dict[str, Lane]] = {}  # the same by scope
+        self._owned = OwnedLanes()
         self._groups: dict[str, Lane] = {}
         self._kept: dict[str, list[Lane]] = {}
         self._holdings = Holdings(settings.counted)
@@ -147,7 +146,7 @@ class WorkQueue:
         if ready is None and own is not None and self._goes_on(own, able, fresh):
             return own
         if own is not None and own.group is not None and own.tasks and own.kind.could_fit(room):
-            self._disown(executor_id)
+            self._owned.drop(executor_id)
             self._kept.setdefault(executor_id, []).append(own)
         else:
             self._leave_lane(executor_id)
@@ -157,19 +156,8 @@ class WorkQueue:
         return ready
 
     def _own(self, executor_id: str, lane: Lane) -> None:
-        self._disown(executor_id)
         lane.owner = executor_id
-        self._owned[executor_id] = lane
-        self._owners.setdefault(lane.scope, {})[executor_id] = lane
-
-    def _disown(self, executor_id: str) -> Lane | None:
-        lane = self._owned.pop(executor_id, None)
-        if lane is not None:
-            owners = self._owners[lane.scope]
-            del owners[executor_id]
-            if not owners:
-                del self._owners[lane.scope]
-        return lane
+        self._owned.put(executor_id, lane)
 
     def more(self, executor_id: str, *, share: int) -> Batch | None:
         """Return a further batch for the executor, one that its present reservation covers, or None.
@@ -245,7 +233,7 @@ class WorkQueue:
             self._offer(lane)
 
     def _leave_lane(self, executor_id: str) -> None:
-        lane = self._disown(executor_id)
+        lane = self._owned.drop(executor_id)
         if lane is not None and lane.tasks:
             self._offer(lane)
         elif lane is not None and lane.group is not None:
@@ -309,5 +297,5 @@ class WorkQueue:
         """
         if lane.tasks:
             return lane.tasks[0].task_id
-        others = self._owners.get(lane.scope, {}).values()
+        others = self._owned.of_scope(lane.scope)
         return next((other.tasks[-1].task_id for other in others if other.tasks), None)

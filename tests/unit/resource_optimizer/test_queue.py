@@ -80,6 +80,16 @@ def test_batches_shrink_so_that_near_the_end_all_have_work() -> None:
     assert sizes == [4, 3, 2, 1, 1, 1]
 
 
+@pytest.mark.parametrize("seconds", [(3.0, 1.0), (1.0, 3.0), (9.0, 0.1, 0.1), (0.0, 0.0, 0.0), (5.0,)])
+def test_a_lane_behind_a_bottleneck_is_cut_into_parts_that_all_hold_something(seconds: tuple[float, ...]) -> None:
+    """Few workers have a gpu, many executors wait: the last test of a part may be longer than all before it."""
+    tasks = [task(f"t{n}", seconds=each, position=n, gpu=0.25) for n, each in enumerate(seconds)]
+    queue = queue_of(*tasks, executors=50)
+    assert sorted(each.task_id for each in queue) == sorted(each.task_id for each in tasks)
+    given = [name for n in range(len(tasks)) for name in names(queue.take(f"e{n}", room(), share=50))]
+    assert sorted(given) == sorted(f"t{n}" for n in range(len(tasks)))
+
+
 def test_too_little_to_set_fixtures_up_twice_for_is_not_split() -> None:
     queue = queue_of(*(task(f"t{n}", seconds=0.001) for n in range(4)))
     assert names(take(queue, share=4)) == ["t0"]
