@@ -240,8 +240,7 @@ class WorkQueue:
             del self._groups[lane.group]
 
     def release(self, executor_id: str) -> bool:
-        """The executor has ended all its batches: what it held of the run is free. Tell whether others may wait for
-        that."""
+        """The executor has ended all its batches: give back what it held; tell whether others may want it."""
         return self._holdings.release(executor_id)
 
     # -- inside
