@@ -26,6 +26,10 @@ class FakeClock:
         self._now_s += seconds
         return self._now_s
 
+    def move_to(self, now_s: float) -> None:
+        """Move on to a time; one that is past changes nothing."""
+        self._now_s = max(self._now_s, now_s)
+
 
 @pytest.fixture
 def clock() -> FakeClock:

@@ -48,12 +48,12 @@ class SimulatedProvider:
             instance_id=f"i-{worker_id}",
             worker_id=worker_id,
             worker_type=worker_type.name,
-            provider=PROVIDER,
+            provider=self.name,
             state=InstanceState.RUNNING,
         )
         machine = self._machine(worker_id, worker_type)
         if machine.start_s is None:
-            instance = replace(instance, state=InstanceState.GONE, detail="it ended before it had joined")
+            instance = replace(instance, state=InstanceState.GONE, detail="it ended with exit code 1")
         else:
             self._engine.join(worker_id, worker_type, machine.start_s)
             if machine.lives_s is not None:
@@ -77,7 +77,7 @@ class SimulatedProvider:
         return self._instances[instance_id]
 
     def list_instances(self) -> tuple[Instance, ...]:
-        return tuple(self._instances.values())
+        return tuple(each for each in self._instances.values() if each.state is not InstanceState.GONE)
 
     def offerings(self) -> tuple[WorkerType, ...]:
         return self._types

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -17,13 +16,16 @@ from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
 from drm.model import events
 from drm.model import observations as seen
 from drm.model.claims import is_serial, there_is
-from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerState, WorkerType, WorkerView
+from drm.model.cluster import WorkerState, WorkerType, WorkerView
 from drm.model.death import Death, DeathKind
 from drm.model.resources import Requirements, Resources, total
-from drm.model.work import Outcome, Task, Usage
+from drm.model.work import Outcome, Task
 from drm.ports import Status
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.simulator import acts
+from drm.simulator.engine import Played, SimulatedEngine
+from drm.simulator.provider import SimulatedProvider
 
 GIB = 2**30
 MACHINE = Resources(cpu_cores=2, memory_bytes=2 * GIB)
@@ -46,230 +48,84 @@ class Act:
     def in_attempt(self, attempt: int) -> Act:
         return self if attempt <= self.times else Act(self.seconds)
 
-
-@dataclass
-class Played:
-    """An executor as the engine plays it. ``life`` changes whenever what was scheduled is void."""
-
-    worker_id: str
-    executor_id: str
-    batches: deque[tuple[list[tuple[str, int]], float]] = field(default_factory=deque)
-    batch: list[tuple[str, int]] | None = None
-    index: int = 0
-    since: float = 0.0
-    budget: float = 0.0
-    running: str | None = None
-    up: bool = False
-    stopping: bool = False
-    life: int = 0
+    def played(self) -> acts.Act:
+        """Return it as the simulator's engine plays it."""
+        outcomes = {"fail": Outcome.FAILED, "missing": Outcome.ERROR}
+        return acts.Act(
+            seconds=self.seconds,
+            peak_bytes=self.peak_bytes,
+            outcome=outcomes.get(self.how, Outcome.PASSED),
+            message=f"{self.how} on purpose" if self.how in outcomes else "",
+            signal={"die": "SIGSEGV", "hog": "SIGKILL"}.get(self.how, ""),
+            oom_kills=int(self.how == "hog"),
+            hangs=self.how in ("hang", "deaf"),
+            is_deaf=self.how == "deaf",
+            is_missing=self.how == "missing",
+        )
 
 
-class ScriptedEngine:
-    """Implements ``drm.ports.Engine``. ``poll`` moves the clock to the next thing that happens."""
+class ScriptedEngine(SimulatedEngine):
+    """The simulator's engine, which also notes what it is told. ``chance``: some tests lose their worker."""
 
     def __init__(self, clock: Any, acts: Mapping[str, Act], chance: Random | None = None) -> None:
-        self.clock = clock
+        super().__init__(clock, lambda task_id, attempt: self.acts.get(task_id, Act()).in_attempt(attempt).played())
         self.acts = acts
         self.chance = chance
-        self.executors: dict[tuple[str, str], Played] = {}
-        self.workers: set[str] = set()
-        self.types: dict[str, WorkerType] = {}
         self.calls: list[tuple[str, ...]] = []
         self.began: list[tuple[str, str]] = []
         self.fail_starts = 0
-        self.held_bytes = 0
-        self.closed = False
         self.polls = 0
         self.on_poll: Callable[[], None] = lambda: None
-        self._heap: list[tuple[float, int, Callable[[], list[seen.Observation]]]] = []
-        self._made = 0
-        self._woken = False
 
-    # -- the clock
-
-    def at(self, delay_s: float, happen: Callable[[], list[seen.Observation]]) -> None:
-        self._made += 1
-        heapq.heappush(self._heap, (self.clock.now() + delay_s, self._made, happen))
+    @property
+    def executors(self) -> dict[tuple[str, str], Played]:
+        return {
+            (worker_id, executor_id): played
+            for worker_id, worker in self._workers.items()
+            for executor_id, played in worker.executors.items()
+        }
 
     def poll(self, timeout_s: float) -> list[seen.Observation]:
         assert not self.closed
         self.polls += 1
         assert self.polls < _MOST_POLLS, "the run does not end"
         self.on_poll()
-        until = self.clock.now() + (0.0 if self._woken else timeout_s)
-        self._woken = False
-        if self._heap and self._heap[0][0] <= until:
-            self.clock.advance(max(0.0, self._heap[0][0] - self.clock.now()))
-        else:
-            self.clock.advance(until - self.clock.now())
-        found: list[seen.Observation] = []
-        while self._heap and self._heap[0][0] <= self.clock.now():
-            found += heapq.heappop(self._heap)[2]()
-        return found
-
-    def wake(self) -> None:
-        self._woken = True
-
-    # -- workers
-
-    def join(self, worker_id: str, worker_type: WorkerType, delay_s: float = 0.1) -> None:
-        def joined() -> list[seen.Observation]:
-            if worker_id in self.types and worker_id not in self.workers:
-                self.workers.add(worker_id)
-                return [
-                    seen.WorkerJoined(
-                        worker_id=worker_id,
-                        capacity=worker_type.capacity,
-                        labels=worker_type.labels,
-                        worker_type=worker_type.name,
-                        held_bytes=self.held_bytes,
-                    )
-                ]
-            return []
-
-        self.types[worker_id] = worker_type
-        self.at(delay_s, joined)
-
-    def lose(self, worker_id: str, reason: str = "its connection closed") -> list[seen.Observation]:
-        if worker_id not in self.workers:
-            return []
-        self.workers.discard(worker_id)
-        for key in [key for key in self.executors if key[0] == worker_id]:
-            self.executors.pop(key).life += 1
-        return [seen.WorkerLeft(worker_id=worker_id, reason=reason)]
-
-    def join_command(self, worker_id: str, worker_type: WorkerType) -> tuple[tuple[str, ...], Mapping[str, str]]:
-        return ("join", worker_id), {}
+        return super().poll(timeout_s)
 
     def release(self, worker_id: str) -> None:
         self.calls.append(("release", worker_id))
-        self.at(0.01, lambda: self.lose(worker_id, "released"))
-
-    def close(self) -> None:
-        self.closed = True
-
-    # -- executors
+        super().release(worker_id)
 
     def spawn(self, worker_id: str, executor_id: str) -> None:
         self.calls.append(("spawn", worker_id, executor_id))
-        played = self.executors[worker_id, executor_id] = Played(worker_id, executor_id)
-        if self.fail_starts:
+        super().spawn(worker_id, executor_id)
+        played = self.played(worker_id, executor_id)
+        if self.fail_starts and played is not None:
             self.fail_starts -= 1
-            self.at(0.01, lambda: self.end(played, Death(reason="", exit_code=1)))
-        else:
-            self.at(0.01, lambda: self._ready(played))
+            self.at(0.009, lambda: self.end(played, Death(reason="", exit_code=1)))
 
-    def _ready(self, played: Played) -> list[seen.Observation]:
-        if (played.worker_id, played.executor_id) not in self.executors:
-            return []
-        played.up = True
-        ready = seen.ExecutorReady(worker_id=played.worker_id, executor_id=played.executor_id, pid=1)
-        return [ready, *self._go_on(played)]
-
-    def send(
-        self,
-        worker_id: str,
-        executor_id: str,
-        batch: Sequence[tuple[str, int]],
-        next_task: str | None,
-        budget_s: float,
-        gpus: Sequence[int],
-        cores: float,
-    ) -> None:
-        played = self.executors.get((worker_id, executor_id))
-        if played is not None:
-            played.batches.append((list(batch), budget_s))
-            if played.batch is None and played.up:
-                self.at(0.0, lambda: self._go_on(played))
-
-    def _go_on(self, played: Played) -> list[seen.Observation]:
-        """Begin the next test, or the next batch, or end."""
-        if (played.worker_id, played.executor_id) not in self.executors or played.running is not None:
-            return []
-        who = {"worker_id": played.worker_id, "executor_id": played.executor_id}
-        if played.batch is None:
-            if played.stopping:
-                return self.end(played, None)
-            if not played.batches:
-                return []
-            played.batch, played.budget = played.batches.popleft()
-            played.index, played.since = 0, self.clock.now()
-        late = played.index and (self.clock.now() - played.since > played.budget or played.stopping)
-        if late or played.index == len(played.batch):
-            back = tuple(task_id for task_id, _ in played.batch[played.index :])
-            played.batch = None
-            return [seen.BatchEnded(**who, returned=back), *self._go_on(played)]
-        task_id, attempt = played.batch[played.index]
-        played.index += 1
-        played.running = task_id
+    def begin(self, played: Played, task_id: str, attempt: int, act: acts.Act) -> None:
         self.began.append((task_id, played.executor_id))
-        self._schedule(played, task_id, attempt)
-        return [seen.AttemptBegan(**who, task_id=task_id, attempt=attempt)]
-
-    def _schedule(self, played: Played, task_id: str, attempt: int) -> None:
-        act, life = self.acts.get(task_id, Act()).in_attempt(attempt), played.life
+        life = played.life
         if self.chance is not None and self.chance.random() < 0.03:
             self.at(act.seconds / 2, lambda: self.lose(played.worker_id) if played.life == life else [])
-
-        def over() -> list[seen.Observation]:
-            if played.life != life:
-                return []
-            if act.how == "die":
-                return self.end(played, Death(signal="SIGSEGV", peak_rss_bytes=7))
-            if act.how == "hog":
-                return self.end(played, Death(signal="SIGKILL", oom_kills=1, peak_rss_bytes=act.peak_bytes))
-            played.running = None
-            return [self.ended(played, task_id, attempt, act), *self._go_on(played)]
-
-        if act.how not in ("hang", "deaf"):
-            self.at(act.seconds, over)
-
-    def ended(self, played: Played, task_id: str, attempt: int, act: Act) -> seen.Observation:
-        outcome = {"pass": Outcome.PASSED, "fail": Outcome.FAILED, "missing": Outcome.ERROR}[act.how]
-        return seen.AttemptEnded(
-            worker_id=played.worker_id,
-            executor_id=played.executor_id,
-            task_id=task_id,
-            attempt=attempt,
-            outcome=outcome,
-            message="" if outcome is Outcome.PASSED else f"{act.how} on purpose",
-            reports=[] if act.how == "missing" else ["report"],
-            usage=Usage(wall_s=act.seconds, cpu_s=act.seconds, peak_rss_bytes=act.peak_bytes),
-        )
-
-    def end(self, played: Played, death: Death | None) -> list[seen.Observation]:
-        played.life += 1
-        if self.executors.pop((played.worker_id, played.executor_id), None) is None:
-            return []
-        return [seen.ExecutorExited(worker_id=played.worker_id, executor_id=played.executor_id, death=death)]
+        super().begin(played, task_id, attempt, act)
 
     def stop(self, worker_id: str, executor_id: str) -> None:
         self.calls.append(("stop", worker_id, executor_id))
-        played = self.executors.get((worker_id, executor_id))
-        if played is not None:
-            played.stopping = True
-            self.at(0.0, lambda: self._go_on(played) if played.up else self.end(played, None))
+        super().stop(worker_id, executor_id)
 
     def interrupt(self, worker_id: str, executor_id: str) -> None:
         self.calls.append(("interrupt", worker_id, executor_id))
-        played = self.executors.get((worker_id, executor_id))
-        if played is None or (played.running and self.acts.get(played.running, Act()).how == "deaf"):
-            return
-        asked = seen.StopAsked(worker_id=worker_id, executor_id=executor_id, kind="interrupt", message="")
-        self.at(0.001, lambda: [*([asked] if played.running else []), *self.end(played, None)])
+        super().interrupt(worker_id, executor_id)
 
     def kill(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
         self.calls.append(("kill", worker_id, executor_id, reason))
-        self._end_for(worker_id, executor_id, Death(killed_for=kind, reason=reason, signal="SIGKILL"))
+        super().kill(worker_id, executor_id, kind, reason)
 
     def evict(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
         self.calls.append(("evict", worker_id, executor_id, reason))
-        self._end_for(worker_id, executor_id, Death(killed_for=kind, reason=reason, signal="SIGTERM", stacks="File x"))
-
-    def _end_for(self, worker_id: str, executor_id: str, death: Death) -> None:
-        played = self.executors.get((worker_id, executor_id))
-        if played is not None:
-            self.at(0.001, lambda: self.end(played, death))
+        super().evict(worker_id, executor_id, kind, reason)
 
 
 @dataclass
@@ -318,47 +174,19 @@ class ListeningSurface:
         self.shown.append(status)
 
 
-@dataclass
-class ScriptedProvider:
-    """Implements ``drm.ports.CloudProvider``: its instances join the engine, unless they are to fail."""
+class ScriptedProvider(SimulatedProvider):
+    """Its instances join the engine, but for the next ``fail_starts``."""
 
-    engine: ScriptedEngine
-    types: tuple[WorkerType, ...]
-    fail_starts: int = 0
-    name: str = "scripted"
-    instances: dict[str, Instance] = field(default_factory=dict)
+    name = "scripted"
 
-    def create(self, request: InstanceRequest) -> Instance:
-        instance = Instance(
-            instance_id=f"i-{request.worker_id}",
-            worker_id=request.worker_id,
-            worker_type=request.worker_type.name,
-            provider=self.name,
-            state=InstanceState.RUNNING,
-        )
-        if self.fail_starts:
-            self.fail_starts -= 1
-            gone = {"state": InstanceState.GONE, "detail": "it ended with exit code 1"}
-            instance = Instance(**{**{name: getattr(instance, name) for name in Instance.__slots__}, **gone})
-        else:
-            self.engine.join(request.worker_id, request.worker_type)
-        self.instances[instance.instance_id] = instance
-        return instance
+    def __init__(self, engine: ScriptedEngine, types: tuple[WorkerType, ...]) -> None:
+        super().__init__(engine, types, machine=lambda *_: self._start(), limits={})
+        self.fail_starts = 0
 
-    def terminate(self, instance_id: str) -> None:
-        self.instances.pop(instance_id, None)
-
-    def describe(self, instance_id: str) -> Instance:
-        return self.instances[instance_id]
-
-    def list_instances(self) -> tuple[Instance, ...]:
-        return tuple(each for each in self.instances.values() if each.state is not InstanceState.GONE)
-
-    def offerings(self) -> tuple[WorkerType, ...]:
-        return self.types
-
-    def available(self) -> Resources:
-        return Resources(cpu_cores=1000, memory_bytes=1000 * GIB, gpus=1000)
+    def _start(self) -> acts.Machine:
+        fails = self.fail_starts > 0
+        self.fail_starts -= fails
+        return acts.Machine(start_s=None if fails else 0.1)
 
 
 class Journal:

@@ -270,7 +270,7 @@ def test_the_pool_grows_for_the_work_and_shrinks_after_it(clock: Any) -> None:
     assert len(rig.journal.of(events.InstanceReady)) > 1
     while clock.now() < 60:
         rig.coordinator.step()
-    assert len(rig.provider.instances) == 1
+    assert len(rig.provider.list_instances()) == 1
     assert not rig.journal.of(events.WorkerLost), "what was drained was not lost"
     rig.coordinator.close()
     rig.check(tasks)
