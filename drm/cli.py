@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="run tests: pytest --drm, then a report and badges", add_help=False)
     commands.add_parser("ci", help="what a CI pipeline needs to know of a suite, and says of a run", add_help=False)
     commands.add_parser("report", help="make a report of what stages or runs left, in several formats", add_help=False)
-    commands.add_parser("simulate", help="run a suite in virtual time: what if there were other workers?", add_help=False)
+    commands.add_parser(
+        "simulate", help="run a suite in virtual time: what if there were other workers?", add_help=False
+    )
     help_of_badges = "make SVG and shields.io JSON badges of what stages left, and a README's lines"
     commands.add_parser("badges", help=help_of_badges, add_help=False)
     return parser

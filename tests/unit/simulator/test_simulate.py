@@ -150,7 +150,7 @@ def test_what_if_there_were_more_gpu_workers() -> None:
 
 
 def test_a_lost_worker_is_replaced_and_costs_nobody_a_test(tmp_path: Path) -> None:
-    result, seen = recorded(scenario(faults={"worker_life": "20s"}, tests=400), tmp_path)
+    result, seen = recorded(scenario(faults={"worker_life": "40s"}, tests=400), tmp_path)
     assert result.workers_lost > 0
     assert dict(result.workers)["cpu"] > 2
     assert dict(result.counts) == {"passed": 400}
