@@ -41,4 +41,4 @@ def requirement_of(origin: Mapping[str, Any]) -> str:
 
 def is_of_this_machine(requirement: str) -> bool:
     """Tell whether only this machine can install it: it names a folder or a file."""
-    return "@ file:" in requirement or requirement.startswith((".", "/"))
+    return "file:" in requirement or requirement.startswith((".", "/"))
