@@ -169,4 +169,5 @@ def _explain(project: Project, folder: Path) -> None:
         say(f"{stage.name}: {', '.join(there) or f'skipped until there is {stage.paths[0]}/'}")
     say(f"components: {', '.join(project.components) or 'the unit stage is not split'}")
     say(f"installed for the tests: {' '.join(project.install) or 'nothing but DRM'} (PROJECT in noxfile.py)")
-    say("git should ignore .nox/, .venv-ci/, reports/ and .github/badges/; `drm ci run` does here what the jobs do there")
+    say("git should ignore .nox/, .venv-ci/, reports/ and .github/badges/")
+    say("`drm ci run` does here what the jobs do there")

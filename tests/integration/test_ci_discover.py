@@ -271,6 +271,14 @@ def test_names_do_no_harm(folder: Path) -> None:
     assert len(found(drm_ci(folder, "discover", "--json"))["tests"]) == 11
 
 
+def test_the_module_is_the_same_command(folder: Path) -> None:
+    command = [sys.executable, "-m", "drm.cicd_integration", "context"]
+    ran = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ran.returncode, ran.stdout) == (0, drm_ci(folder, "context").stdout)
+
+
 def test_the_context_without_a_provider_is_gits(folder: Path) -> None:
     git(folder, "checkout", "-qb", "some/branch")
     context = found(drm_ci(folder, "context", "--json"))

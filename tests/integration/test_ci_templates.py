@@ -92,6 +92,31 @@ def test_github_is_locked_down() -> None:
                 assert step["with"]["persist-credentials"] is False
 
 
+def test_github_cancels_only_what_a_pull_request_no_longer_needs_and_filters_no_path() -> None:
+    workflow = github()
+    assert workflow["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+    triggers = workflow[True]  # YAML 1.1 takes the word on for a truth value
+    assert triggers["push"] == {"branches": ["main"]}
+    assert triggers["pull_request"] is None, "a required check with a filter of paths would never end"
+
+
+def test_github_hands_on_hidden_files_under_names_of_their_own() -> None:
+    steps = [step for job in github()["jobs"].values() for step in job["steps"]]
+    uploads = [step["with"] for step in steps if "upload-artifact" in step.get("uses", "")]
+    names = [upload["name"] for upload in uploads]
+    assert len(set(names)) == len(names) == len(STAGES) + 1
+    assert all(("matrix.component" in name) == (name.split("-")[1] in BY_COMPONENT) for name in names)
+    assert all(upload["include-hidden-files"] for upload in uploads), "coverage data is hidden"
+    merged = [step["with"] for step in steps if step.get("with", {}).get("merge-multiple")]
+    assert [with_["pattern"] for with_ in merged] == ["stage-*"]
+
+
+def test_github_publishes_badges_only_of_a_push_to_the_default_branch() -> None:
+    condition = github()["jobs"]["publish"]["if"]
+    for part in ("github.event_name == 'push'", "github.ref_name == github.event.repository.default_branch"):
+        assert f"&& {part}" in condition
+
+
 def test_github_reports_whatever_happened() -> None:
     job = github()["jobs"]["report"]
     assert job["if"] == "always()"
@@ -100,7 +125,8 @@ def test_github_reports_whatever_happened() -> None:
 
 def test_github_tells_only_where_it_is_asked_to_and_trusts_no_fork() -> None:
     job = github()["jobs"]["tell"]
-    assert job["if"] == "always() && vars.DRM_PUBLISH == 'true' && !github.event.pull_request.head.repo.fork"
+    own = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert job["if"] == (f"always() && vars.DRM_PUBLISH == 'true' && (github.event_name != 'pull_request' || {own})")
     assert [name for name, job in github()["jobs"].items() if "GITHUB_TOKEN" in str(job)] == ["publish", "tell"]
 
 
@@ -133,6 +159,17 @@ def test_gitlab_runs_every_stage_once() -> None:
     lines = [line for job in jobs.values() for line in job["script"] if not line.startswith("export ")]
     called = [session for line in lines for session in sessions_of(line)]
     assert sorted(called) == sorted([*NAMES, *UTILITIES, *BY_COMPONENT])  # in either of two jobs: all, or one of them
+
+
+def test_gitlab_has_rules_keeps_what_failed_and_lets_a_newer_pipeline_end_it() -> None:
+    jobs = gitlab()
+    assert jobs[".drm_session"]["interruptible"] is True
+    assert jobs[".drm_stage"]["artifacts"]["when"] == "always"
+    assert jobs[".drm_stage"]["artifacts"]["reports"] == {"junit": "reports/*/junit.xml"}
+    assert set(jobs["drm_report"]["artifacts"]["reports"]) == {"coverage_report", "metrics"}
+    for name, job in jobs.items():
+        assert not {"only", "except"} & set(job), name
+        assert name == ".drm_session" or job["extends"] in (".drm_session", ".drm_stage")
 
 
 def test_gitlab_splits_unit_over_the_components() -> None:
