@@ -124,7 +124,7 @@ def _counts(tests: Sequence[FoundTest]) -> list[str]:
     numbers = Counter((test.component, test.stage) for test in tests)
     stages = [name for name in [*(row.name for row in STAGES), OTHER] if any(stage == name for _, stage in numbers)]
     slugs = [row.slug for row in COMPONENTS]
-    components = sorted({test.component for test in tests}, key=lambda name: (name not in slugs, name))
+    components = sorted({test.component for test in tests}, key=lambda name: (name == OTHER, name not in slugs, name))
     rows: list[list[object]] = [["tests", *stages, "all"]]
     for component in [*components, None]:
         counts = [sum(n for (c, s), n in numbers.items() if s == name and component in (None, c)) for name in stages]

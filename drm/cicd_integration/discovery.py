@@ -11,10 +11,9 @@ from drm.model.errors import ConfigError
 from drm.model.resources import Requirements
 from drm.model.stages import COMPONENTS, STAGES, component_of
 
-__all__ = ["OTHER", "TOP", "CollectionError", "FoundTest", "Suite", "chosen", "component", "stage"]
+__all__ = ["OTHER", "CollectionError", "FoundTest", "Suite", "chosen", "component", "stage"]
 
-OTHER = "other"  # the stage of a test that lies in the folders of none
-TOP = "(top)"  # the component of a test that lies in no folder but those of stages and tests
+OTHER = "other"  # the stage, and the component, of a test that lies in the folders of none
 _ROUTINE = frozenset({"tests", "test", "testing", "src", *(stage.name for stage in STAGES)})
 
 
@@ -32,7 +31,7 @@ class FoundTest:
     fixtures: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     stage: str = OTHER
-    component: str = TOP
+    component: str = OTHER
     requirements: Requirements = field(default_factory=Requirements)
 
 
@@ -77,7 +76,7 @@ def component(file: str, *, has_table: bool) -> str:
     if has_table:
         return component_of(file)
     folders = [name for name in PurePosixPath(file).parent.parts if name not in _ROUTINE and name not in ("/", "..")]
-    return "/".join(folders[-2:] if file.startswith(("/", "..")) else folders[:2]) or TOP
+    return "/".join(folders[-2:] if file.startswith(("/", "..")) else folders[:2]) or OTHER
 
 
 def chosen(

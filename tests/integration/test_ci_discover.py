@@ -83,14 +83,14 @@ def test_tests_by_component_and_stage(folder: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines() == [
         "tests  unit  e2e  other  all",
-        "(top)     -    1      1    2",
         "core      2    -      -    2",
+        "other     -    1      1    2",
         "all       2    1      1    4",
         "",
         "stage  component  tests  file",
         "unit   core           2  tests/unit/core/test_core.py",
-        "e2e    (top)          1  tests/e2e/test_all.py",
-        "other  (top)          1  tests/test_top.py",
+        "e2e    other          1  tests/e2e/test_all.py",
+        "other  other          1  tests/test_top.py",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drm.cicd_integration.discovery import OTHER, TOP, FoundTest, chosen, component, stage
+from drm.cicd_integration.discovery import OTHER, FoundTest, chosen, component, stage
 from drm.model.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def test_the_stage_is_the_first_whose_folders_hold_the_file(file: str, name: str
         ("tests/unit/billing/test_a.py", False, "billing"),
         ("algorithms/flow/tests/test_a.py", False, "algorithms/flow"),
         ("a/b/c/d/test_a.py", False, "a/b"),
-        ("tests/test_a.py", False, TOP),
+        ("tests/test_a.py", False, OTHER),
         ("/usr/lib/python/site-packages/numpy/linalg/tests/test_a.py", False, "numpy/linalg"),
         ("../other/part/test_a.py", False, "other/part"),
     ],
@@ -46,7 +46,7 @@ TESTS = [
     for place, where in [
         ("tests/unit/a/test_1.py", "a"),
         ("tests/unit/a/b/test_2.py", "a/b"),
-        ("tests/e2e/test_3.py", TOP),
+        ("tests/e2e/test_3.py", OTHER),
     ]
 ]
 
@@ -57,7 +57,7 @@ TESTS = [
         ((), (), "123"),
         (("a",), (), "12"),
         (("a/b",), (), "2"),
-        (("a/b", TOP), (), "23"),
+        (("a/b", OTHER), (), "23"),
         ((), ("e2e",), "3"),
         (("a",), ("e2e",), ""),
         (("resource_optimizer",), (), ""),
@@ -71,5 +71,5 @@ def test_choosing(components: tuple[str, ...], stages: tuple[str, ...], numbers:
 def test_a_name_that_there_is_not_is_said_with_the_likeliest() -> None:
     with pytest.raises(ConfigError, match=r"--stage: there is no stage 'unti'; did you mean 'unit'\?"):
         chosen(TESTS, stages=["unti"])
-    with pytest.raises(ConfigError, match=r"--component: there is no component 'zzz'; there are \(top\), a, "):
+    with pytest.raises(ConfigError, match=r"--component: there is no component 'zzz'; there are a, a/b, "):
         chosen(TESTS, components=["zzz"])
