@@ -1,55 +1,40 @@
-"""report.html: one self-contained page without scripts, from ``templates/report.html.j2``."""
+"""report.html: one self-contained page, from ``templates/report.html.j2`` and the scripts and styles in ``page/``.
+
+The page asks no network for anything, and its own content security policy would not let it. It is whole without its
+scripts: where they may not run (Jenkins), its tables and drawings say the same.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
-from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
 from drm.model.units import format_bytes
-from drm.reporting import view
+from drm.reporting import page_findings, page_static, view
 from drm.reporting.attention import attention
-from drm.reporting.report import Report, RunReport
+from drm.reporting.page_data import page_data
+from drm.reporting.page_numbers import six_numbers
+from drm.reporting.report import Report
 from drm.reporting.text import amount, one_line, plural
-from drm.summary import RunSummary, TestRecord, UtilizationSeries, WorkerRecord
 
 __all__ = ["render_html"]
 
-_MOST_TESTS = 200  # per run, unless more of them failed
-_MOST_ROWS = 300
-_MOST_STRIPS = 40
-_WIDTH, _HEIGHT = 240, 36
+_SWITCH = 'if ("DecompressionStream" in self) document.documentElement.classList.add("js");'
+_SCRIPTS = ("data", "time", "theme", "plot", "scaling", "gantt", "utilization", "optimization", "tests", "live", "main")
+_GLYPHS = {"failed": "✕", "error": "!", "flaky": "~", "passed": "✓", "xfailed": "✓", "xpassed": "?", "skipped": "-"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
-    """One worker over time as two shapes in a box of 240 x 36: what was used, and the line of what was reserved."""
+def render_html(report: Report, *, files_at: str = "", live: bool = False) -> str:
+    """Return the text of report.html. ``files_at``: the way from the page to the folder of reports.
 
-    title: str
-    resource: str
-    used: str
-    reserved: str
-    peak: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunView:
-    """One run, ready to be laid out."""
-
-    run: RunReport
-    machine: str
-    scaling: tuple[tuple[str, ...], ...]
-    more_scaling: int
-    workers: tuple[tuple[str, ...], ...]
-    more_workers: int
-    strips: tuple[Strip, ...]
-    tests: tuple[TestRecord, ...]
-    left_out: int
-
-
-def render_html(report: Report, *, files_at: str = "") -> str:
-    """Return the text of report.html. ``files_at``: the way from the page to the folder of reports."""
+    ``live``: it is served while the run goes on; it listens to ``events`` beside its address,
+    and takes over what is new.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # here: a run that writes no page needs no jinja2
 
     environment = Environment(
@@ -64,14 +49,26 @@ def render_html(report: Report, *, files_at: str = "") -> str:
     )
     runs = view.all_runs(report)
     outer = {id(run) for stage in report.sections for run in stage.runs}
+    inside = [(run, id(run) not in outer) for run in runs]
+    style, script = _style(), _script()
     return environment.get_template("report.html.j2").render(
         report=report,
         view=view,
-        tiles=view.tiles(report),
+        static=page_static,
+        glyphs=_GLYPHS,
+        numbers=six_numbers(report),
         attention=attention(report),
         metrics=view.metric_rows(runs),
-        benchmarks=view.benchmark_rows(report),
-        runs=[_run_view(run, with_tests=id(run) in outer) for run in runs],
+        benchmarks=page_findings.benchmark_views(report),
+        trends=page_findings.trend_views(report.trends),
+        flaky=page_findings.flaky_rows(report.trends.flaky),
+        runs=page_static.run_views(inside),
+        data=page_data([(run.name.partition(" / ")[0], run, inner) for run, inner in inside]),
+        live=live,
+        switch=_SWITCH,
+        style=style,
+        script=script,
+        policy=_policy(style, (_SWITCH, script), live=live),
     )
 
 
@@ -79,53 +76,28 @@ def _linker(files_at: str) -> Any:
     return lambda path: quote(os.fsencode(f"{files_at}/{path}" if files_at else path))  # a name may be no UTF-8
 
 
-def _run_view(run: RunReport, *, with_tests: bool) -> RunView:
-    tests, left_out = view.notable_tests(run, _MOST_TESTS) if with_tests else ([], 0)
-    scaling, workers = view.scaling_rows(run.summary), view.worker_rows(run.summary)
-    return RunView(
-        run=run,
-        machine=view.describe_machine(run.summary),
-        scaling=tuple(scaling[:_MOST_ROWS]),
-        more_scaling=max(0, len(scaling) - _MOST_ROWS),
-        workers=tuple(workers[:_MOST_ROWS]),
-        more_workers=max(0, len(workers) - _MOST_ROWS),
-        strips=tuple(_strips(run.summary)),
-        tests=tuple(tests),
-        left_out=left_out,
-    )
+@cache
+def _style() -> str:
+    page = files("drm.reporting") / "page"
+    return (page / "uplot" / "uPlot.min.css").read_text("utf-8") + "\n" + (page / "page.css").read_text("utf-8")
 
 
-def _strips(summary: RunSummary) -> list[Strip]:
-    capacities = {worker.worker_id: worker for worker in summary.workers}
-    strips = []
-    for series in summary.utilization[:_MOST_STRIPS]:
-        worker = capacities.get(series.worker_id) or WorkerRecord(worker_id=series.worker_id)
-        cpu, memory = worker.capacity.cpu_cores, worker.capacity.memory_bytes
-        strips.append(
-            _strip(series, "cpu", series.used_cpu_cores, series.reserved_cpu_cores, cpu, "{:.2f} cores".format)
-        )
-        strips.append(
-            _strip(series, "memory", series.used_memory_bytes, series.reserved_memory_bytes, memory, format_bytes)
-        )
-        if worker.capacity.gpus:
-            gpus = worker.capacity.gpus
-            strips.append(_strip(series, "gpu", series.used_gpus, series.reserved_gpus, gpus, "{:.2f} gpus".format))
-    return strips
+@cache
+def _script() -> str:
+    """Return uPlot and our own parts, which share one scope."""
+    page = files("drm.reporting") / "page"
+    parts = [(page / f"{name}.js").read_text("utf-8") for name in _SCRIPTS]
+    own = '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
+    return (page / "uplot" / "uPlot.iife.min.js").read_text("utf-8") + "\n" + own
 
 
-def _strip(series: UtilizationSeries, resource: str, used: Any, reserved: Any, capacity: float, describe: Any) -> Strip:
-    """Draw the used amount as an area and the reserved one as a line, against the capacity (or the peak, if larger)."""
-    top = max(capacity, max(used), max(reserved)) or 1.0
-    area = _points(view.buckets(series, used, _WIDTH // 2), top)
-    line = _points(view.buckets(series, reserved, _WIDTH // 2), top)
-    return Strip(
-        title=series.worker_id,
-        resource=resource,
-        used=f"0,{_HEIGHT} {area} {_WIDTH},{_HEIGHT}",
-        reserved=line,
-        peak=f"peak {describe(max(used))} of {describe(capacity)}",
-    )
+def _policy(style: str, scripts: tuple[str, ...], *, live: bool) -> str:
+    """Return a content security policy under which nothing runs but what is ours; only a live page may fetch itself."""
+    allowed = " ".join(_digest(script) for script in scripts)
+    fetched = "connect-src 'self'; " if live else ""
+    own = f"script-src {allowed}; style-src {_digest(style)}"
+    return f"default-src 'none'; {fetched}{own}; base-uri 'none'; form-action 'none'"
 
 
-def _points(values: Any, top: float) -> str:
-    return " ".join(f"{2 * place},{_HEIGHT - _HEIGHT * value / top:.1f}" for place, value in enumerate(values))
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from drm.model.plan import ScalingAction
-from drm.model.units import format_bytes, format_duration
+from drm.model.units import format_bytes
 from drm.reporting.report import Cell, Report, RunReport, State
 from drm.reporting.text import amount, counts_text, percent, plural
 from drm.summary import RunSummary, ScalingRecord, TestRecord, UtilizationSeries, WorkerRecord
@@ -23,8 +22,8 @@ __all__ = [
     "cell_text",
     "metric_rows",
     "notable_tests",
+    "same_decision",
     "scaling_rows",
-    "tiles",
     "worker_rows",
 ]
 
@@ -46,12 +45,6 @@ WORKER_COLUMNS = ("worker", "type", "capacity", "ready", "gone", "attempts", "bu
 BENCHMARK_COLUMNS = ("benchmark", "least", "median", "rounds", "baseline", "change (limit)", "verdict", "figures")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    number: str
-    label: str
-
-
 def all_runs(report: Report) -> list[RunReport]:
     """Return every run that left a record, each followed by the runs that its tests made."""
     return [run for stage in report.sections for outer in stage.runs for run in (outer, *outer.inner)]
@@ -70,32 +63,6 @@ def cell_text(cell: Cell) -> str:
 def _slots_busy(summary: RunSummary) -> float | None:
     room = summary.executors * summary.wall_s
     return sum(test.wall_s for test in summary.tests) / room if room else None
-
-
-def tiles(report: Report) -> list[Tile]:
-    """Return the numbers to see first."""
-    runs = [run.summary for stage in report.sections for run in stage.runs]
-    everything = [run.summary for run in all_runs(report)]
-    decisions = [record.decision for summary in everything for record in summary.scaling]
-    denied = sum(decision.action is ScalingAction.DENIED for decision in decisions)
-    holds = sum(decision.action is ScalingAction.HOLD for decision in decisions)
-    placed = sum(summary.allocations.placed for summary in runs)
-    refused = sum(len(summary.allocations.refusals) for summary in runs)
-    room = sum(summary.executors * summary.wall_s for summary in runs)
-    busy = sum(test.wall_s for summary in runs for test in summary.tests)
-    regressed = sum(benchmark.verdict == "regressed" for benchmark in report.benchmarks)
-    return [
-        Tile(number=f"{report.tests.passed}/{report.tests.ran}", label="tests passed"),
-        Tile(number=format_duration(sum(summary.wall_s for summary in runs)), label="wall time of the runs"),
-        Tile(number=percent(busy / room if room else None), label="of executor slots busy"),
-        Tile(
-            number=percent(placed / (placed + refused) if placed + refused else None), label="of tests could be placed"
-        ),
-        Tile(number=str(sum(test.flaky for summary in runs for test in summary.tests)), label="flaky tests"),
-        Tile(number=str(len(decisions) - holds), label=f"scaling decisions ({denied} denied, {holds} to hold)"),
-        Tile(number=percent(report.coverage.percent / 100 if report.coverage else None), label="coverage"),
-        Tile(number=str(regressed) if report.benchmarks else "-", label="benchmarks slower than baseline"),
-    ]
 
 
 def metric_rows(runs: Iterable[RunReport]) -> list[Row]:
@@ -127,13 +94,14 @@ def _metrics(name: str, summary: RunSummary) -> Row:
 def scaling_rows(summary: RunSummary) -> list[Row]:
     """Return the decisions in order; the same decision to hold, again and again, is one row."""
     rows = []
-    for _, group in groupby(summary.scaling, key=_sameness):
+    for _, group in groupby(summary.scaling, key=same_decision):
         records = list(group)
         rows.append(_scaling(records[0], len(records)))
     return rows
 
 
-def _sameness(record: ScalingRecord) -> tuple[object, ...]:
+def same_decision(record: ScalingRecord) -> tuple[object, ...]:
+    """Return what decisions to hold have in common that can be shown as one; any other has nothing."""
     decision = record.decision
     if decision.action is not ScalingAction.HOLD:
         return (id(record),)
@@ -208,9 +176,9 @@ def benchmark_rows(report: Report) -> list[Row]:
     ]
 
 
-def notable_tests(run: RunReport, most: int) -> tuple[list[TestRecord], int]:
-    """Return all tests that did not pass, then the slowest up to ``most`` in all; and how many are left out."""
-    bad = [test for test in run.summary.tests if test.outcome.is_bad]
+def notable_tests(run: RunReport, most: int, *, most_bad: int) -> tuple[list[TestRecord], int]:
+    """Return the failed tests, up to ``most_bad``, then the slowest, ``most`` in all; and how many are left out."""
+    bad = [test for test in run.summary.tests if test.outcome.is_bad][: max(0, most_bad)]
     rest = sorted(
         (test for test in run.summary.tests if not test.outcome.is_bad), key=lambda t: (not t.flaky, -t.wall_s)
     )
