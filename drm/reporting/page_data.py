@@ -214,7 +214,7 @@ def _attempts(summary: RunSummary, places: dict[str, int], columns: Columns) -> 
     for record in summary.allocations.granted:
         found[places.get(record.worker_id, -1), record.executor_id].append((_ms(record.at_s), record))
     lanes, test, gap, wall, status, asked, number = [], [], [], [], [], [], []
-    for (worker, executor), entries in sorted(found.items()):
+    for (worker, executor), entries in sorted(found.items(), key=lambda lane: (lane[0][0], lane[1][0][0])):
         free = 0
         for start, record in sorted(entries, key=itemgetter(0)):
             tenths = _three_digits(10_000 * _finite(record.wall_s) + 0.5)

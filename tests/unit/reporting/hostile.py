@@ -67,20 +67,20 @@ class Page(html.parser.HTMLParser):
         self.attributes: list[tuple[str, str]] = []
         self.comments: list[str] = []
         self.text = ""
-        self._style = 0
+        self._code = 0
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
-        self._style += tag == "style"
+        self._code += tag in ("style", "script")
 
     def handle_endtag(self, tag: str) -> None:
-        self._style -= tag == "style"
+        self._code -= tag in ("style", "script")
 
     def handle_data(self, data: str) -> None:
-        if not self._style:
+        if not self._code:
             self.text += data
 
     def handle_comment(self, data: str) -> None:

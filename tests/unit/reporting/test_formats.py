@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from page_reading import read_payload, skeleton
 from recorded import GIB, ONE, Tape, decision, leave, leave_all, suite, write_events
 
 from drm.model import events as ev
@@ -25,6 +26,7 @@ from drm.reporting.html import render_html
 from drm.reporting.json_report import json_schema, read_report, render_json
 from drm.reporting.markdown import LIMIT_BYTES, escape, render_markdown
 from drm.reporting.report import Link, Report
+from drm.reporting.text import one_line
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = (
@@ -96,7 +98,7 @@ def test_golden_markdown(tmp_path: Path, golden: Callable[[str, str], None]) -> 
 
 
 def test_golden_html(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
-    golden("report.html", render_html(demo(tmp_path)))
+    golden("report.html", skeleton(render_html(demo(tmp_path)), with_header=True))
 
 
 def test_report_json_is_read_back_equal(tmp_path: Path) -> None:
@@ -169,12 +171,14 @@ class Page(html.parser.HTMLParser):
         self.attributes += [f"{name}={value}" for name, value in attrs]
 
 
-def test_html_has_no_script_no_address_and_nothing_of_hostile_names(tmp_path: Path) -> None:
+def test_html_has_no_script_but_its_own_no_address_and_nothing_of_hostile_names(tmp_path: Path) -> None:
     for make in (demo, hostile):
         report = make(tmp_path / make.__name__)
         text = render_html(report)
         page = Page(text)
-        assert not {"script", "img", "iframe", "link", "object"} & set(page.tags)
+        assert not {"img", "iframe", "link", "object"} & set(page.tags)
+        assert page.tags.count("script") == len(re.findall("<script", text, re.IGNORECASE)) == 3
+        text = skeleton(text)
         assert page.tags.count("b") == text.count("<b>")
         assert not [item for item in page.attributes if item.startswith(("on", "src=", "href=javascript"))]
         outside = [item for item in page.attributes if item.startswith("href=http")]
@@ -185,6 +189,14 @@ def test_html_has_no_script_no_address_and_nothing_of_hostile_names(tmp_path: Pa
     assert "49 " not in text
 
 
+def test_html_carries_hostile_names_as_data(tmp_path: Path) -> None:
+    """Shown as they are in report.md and the page's tables: without what a page obeys, and cut."""
+    payload = read_payload(render_html(hostile(tmp_path)))
+    names = payload.header["runs"][0]["tests"]["names"]
+    assert names == [one_line(text, 300) for text in HOSTILE]
+    assert len(payload.text) < 100_000
+
+
 def test_html_shows_every_failure_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     tests = {f"tests/unit/t.py::bad{n}": Outcome.FAILED for n in range(250)}
     tests |= {f"tests/unit/t.py::good{n}": Outcome.PASSED for n in range(100)}
@@ -192,6 +204,15 @@ def test_html_shows_every_failure_and_says_what_it_leaves_out(tmp_path: Path) ->
     text = render_html(build_report(tmp_path))
     assert len(re.findall(r"<td [^>]*>tests/unit/t.py::bad\d+</td>", text)) == 250
     assert "100 others are in report.json" in text
+
+
+def test_html_stays_small_where_everything_failed(tmp_path: Path) -> None:
+    tests = {f"tests/unit/t.py::bad{n}": Outcome.FAILED for n in range(3000)}
+    leave(tmp_path / "unit", suite("unit", tests, message="E " + "x" * 900), exit_code=1)
+    text = render_html(build_report(tmp_path))
+    assert "2700 others are in report.json" in text
+    assert len(text) < 600_000
+    assert len(read_payload(text).header["runs"][0]["tests"]["names"]) == 3000, "the page's own table has them all"
 
 
 def test_empty_report_renders_in_every_format(tmp_path: Path) -> None:
