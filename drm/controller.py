@@ -21,9 +21,10 @@ from drm.model.errors import DrmError
 from drm.model.work import Task, unique_ids
 from drm.nodes import Nodes
 from drm.options import run_options
-from drm.pytest_surface import PytestSurface, StatusLine
+from drm.pytest_surface import PytestSurface
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
+from drm.status_line import StatusLine
 from drm.summary import RunSummary
 from drm.worker.once_files import once_folder, sweep
 from drm.worker.suite import Suite
@@ -115,7 +116,8 @@ class Controller:
             if self._options.worker_types:
                 suite = nodes.collecting()
             surface = PytestSurface(session, self._items, self._status, nodes)
-            self._journal = Journal(self._options, run_id=suite.run_id, say=self._status.say)
+            live = (self._status.activity,)
+            self._journal = Journal(self._options, run_id=suite.run_id, say=self._status.say, also=live)
             run = Run(self._options, self._journal, surface, suite)
             self._interruptions.end_orderly = run.coordinator.request_stop
             failure = self._carry_out(run, session, suite)

@@ -11,9 +11,9 @@ import pytest
 from drm.nodes import Nodes
 from drm.ports import Status
 from drm.pytest_reports import Ending, mark_flaky
+from drm.status_line import StatusLine
 from drm.worker.reports import ReportDecoder, decode_warning, is_plain_fixture_phase
 
-_LINE_EVERY_S = 10.0
 # Modules of pytest that listen to reports and do nothing about a setup or teardown that passed.
 _DEAF = frozenset(
     f"_pytest.{name}"
@@ -130,78 +130,3 @@ class PytestSurface:
         report = pytest.TestReport(item.nodeid, item.location, keywords, outcome, longrepr, when, duration=wall_s)
         report.worker_id = executor_id  # type: ignore[attr-defined]
         return report
-
-
-class StatusLine:
-    """One line under pytest's progress on a terminal; elsewhere a line every ten seconds."""
-
-    def __init__(self, config: pytest.Config, now: Any) -> None:
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._now = now
-        self._next_line_s = now() + _LINE_EVERY_S
-        self._shown = False
-        self._line = ""
-        self._quiet = config.get_verbosity() < 0
-        self._on_terminal = self._reporter is not None and self._reporter.isatty
-
-    def show(self, status: Status) -> None:
-        if self._reporter is None or self._quiet:
-            return
-        if self._on_terminal:
-            self._line = self._text(status)
-            self._shown = False
-            self.restore()
-        elif self._now() >= self._next_line_s:
-            self._next_line_s = self._now() + _LINE_EVERY_S
-            self.say(self._text(status))
-
-    def restore(self) -> None:
-        """Show the line again after pytest has written."""
-        if self._line and not self._shown:
-            # IND (ESC D) makes sure that a line below exists, and keeps the column; then save the cursor,
-            # write below, come back: pytest's own line is never touched.
-            self._raw(f"\x1bD\x1b[A\x1b7\x1b[B\r\x1b[2K\x1b[2m{self._line}\x1b[0m\x1b8")
-            self._shown = True
-
-    def _text(self, status: Status) -> str:
-        from drm.reporting.terminal import status_line
-
-        return status_line(
-            workers=status.workers,
-            executors=status.executors,
-            running=status.running,
-            reserved=status.reserved,
-            capacity=status.capacity,
-            finished=status.finished,
-            total=status.total,
-            failed=status.failed,
-            eta_s=status.eta_s,
-            held=status.held,
-            width=self._reporter._tw.fullwidth - 1,
-        )
-
-    def clear(self) -> None:
-        """Take the line away before pytest writes."""
-        if self._shown:
-            self._raw("\x1b7\x1b[B\r\x1b[2K\x1b8")
-            self._shown = False
-
-    def end(self) -> None:
-        """Show no line any more."""
-        self.clear()
-        self._line = ""
-
-    def say(self, line: str) -> None:
-        self.write(line if line.startswith("drm:") else f"drm: {line}")
-
-    def write(self, line: str) -> None:
-        """Write a line of its own."""
-        if self._reporter is not None:
-            self.clear()
-            if self._reporter._tw.width_of_current_line:
-                self._reporter._tw.line()
-            self._reporter.write_line(line)
-
-    def _raw(self, text: str) -> None:
-        self._reporter._tw._file.write(text)
-        self._reporter._tw._file.flush()

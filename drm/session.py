@@ -83,9 +83,14 @@ def new_run_id() -> str:
 
 
 class Journal:
-    """The record of one run: the sinks its options ask for, a recorder over them, and the summary they add up to."""
+    """The record of one run: the sinks its options ask for, a recorder over them, and the summary they add up to.
 
-    def __init__(self, options: RunOptions, *, run_id: str, say: Callable[[str], None]) -> None:
+    ``also``: sinks of the surface's own.
+    """
+
+    def __init__(
+        self, options: RunOptions, *, run_id: str, say: Callable[[str], None], also: Sequence[EventSink] = ()
+    ) -> None:
         self.run_id = run_id
         self.machine = machine_class()
         self.history: HistoryStore = MemoryHistory()
@@ -95,6 +100,7 @@ class Journal:
             self.history = open_history(options.history_path, warn=say)
         self._summary = SummarySink()
         sinks: list[EventSink] = [
+            *also,
             self._summary,
             HistorySink(
                 self.history,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -181,7 +182,10 @@ def test_an_error_names_the_file_it_comes_from(tmp_path: Path) -> None:
     assert "pyproject.toml [tool.drm]: executors: 'zz' is not a count" in ran.stderr
 
 
-def test_the_status_line_stays_on_a_terminal(folder: Path) -> None:
+@pytest.mark.parametrize(("rows", "sign"), [(10, b"running |"), (40, b" running\x1b[0m")], ids=["low", "high"])
+def test_the_status_line_stays_on_a_terminal(folder: Path, rows: int, sign: bytes) -> None:
+    if rows > 16:
+        pytest.importorskip("rich", reason="rich is not installed: pip install rich")
     (folder / "test_a.py").write_text(
         "import time, pytest\n@pytest.mark.parametrize('n', range(60))\ndef test_n(n): time.sleep(0.02)\n"
     )
@@ -189,7 +193,7 @@ def test_the_status_line_stays_on_a_terminal(folder: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "drm", "run", "--drm-no-report", "-p", "no:cacheprovider"],
         cwd=folder,
-        env={**clean_environment(), "TERM": "xterm", "COLUMNS": "100"},
+        env={**clean_environment(), "TERM": "xterm", "COLUMNS": "100", "LINES": str(rows)},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -207,8 +211,8 @@ def test_the_status_line_stays_on_a_terminal(folder: Path) -> None:
         written += chunk
     os.close(ours)
     assert process.wait(timeout=30) == 0
-    shown, taken_away = written.count(b"running |"), written.count(b"\x1b7\x1b[B\r\x1b[2K\x1b8")
+    shown, taken_away = written.count(sign), len(re.findall(rb"\x1b7(?:\x1b\[B\r\x1b\[2K)+\x1b8", written))
     assert shown > 20, "it comes back after the tests that pytest shows"
     assert taken_away >= shown - 10
     assert written.rstrip().endswith(b"\x1b[0m") or b"60 passed" in written
-    assert b"running |" not in written[written.rindex(b"60 passed") :], "and is gone at the end"
+    assert sign not in written[written.rindex(b"60 passed") :], "and is gone at the end"
