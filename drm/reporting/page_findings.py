@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from drm.reporting.report import Benchmark, FlakyTest, Report, Trends
+from drm.model.trends import FlakyTest, Trends
+from drm.reporting.report import Benchmark, Report
 from drm.reporting.text import amount, percent, plural
 
 __all__ = ["HEIGHT", "WIDTH", "BenchmarkView", "TrendView", "Whisker", "benchmark_views", "flaky_rows", "trend_views"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from page_reading import read_packed, read_payload, skeleton
 from recorded import Tape, leave, leave_all, suite
 
+from drm.model.trends import FlakyTest, PastRun, Trends
 from drm.model.work import Outcome
 from drm.reporting.collect import build_report
 from drm.reporting.findings import Numbers
@@ -24,7 +25,7 @@ from drm.reporting.page_data import STATUSES
 from drm.reporting.page_findings import HEIGHT, WIDTH, benchmark_views, flaky_rows, trend_views
 from drm.reporting.page_numbers import six_numbers
 from drm.reporting.page_static import run_views
-from drm.reporting.report import Benchmark, FlakyTest, PastRun, Report, Trends
+from drm.reporting.report import Benchmark, Report
 
 WHOLE = st.integers(-(2**31) + 1, 2**31 - 1)
 
