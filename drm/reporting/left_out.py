@@ -17,7 +17,7 @@ from drm.reporting.report import LEFT_OUT, Report, StageReport
 __all__ = ["left_out", "record_left_out"]
 
 _ALL = "all"
-_REASON = "left out: the pipeline was asked to"
+_REASON = "left out, as it was asked for"
 _SAFE = re.compile(r"[A-Za-z0-9_]{1,61}")  # names come from records, and become folders'
 
 

@@ -52,8 +52,8 @@ def test_a_stage_that_was_left_out_knowingly_is_not_missing(
     )
     assert "drm: e2e: left out, as it was asked for\n" in capsys.readouterr().out
     e2e = next(stage for stage in report.stages if stage.name == "e2e")
-    assert (e2e.state, e2e.why) == (State.NO_TESTS, "left out: the pipeline was asked to")
-    assert "left out: the pipeline was asked to" in (without_e2e / "report.md").read_text()
+    assert (e2e.state, e2e.why) == (State.NO_TESTS, "left out, as it was asked for")
+    assert "left out, as it was asked for" in (without_e2e / "report.md").read_text()
     assert old_stages(report, report.commit, None, NOW) == frozenset(), "it has no result to be of another commit"
 
 
