@@ -157,6 +157,22 @@ def test_a_summary_that_cannot_be_written_is_one_line(
     assert "drm: /dev/full: cannot be written (No space left on device)" in capsys.readouterr().err
 
 
+def test_a_job_that_only_publishes_writes_and_annotates_nothing(
+    on_github: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("httpx", reason="httpx is not installed: pip install httpx")
+    with serving(Api()) as api:
+        monkeypatch.setenv("GITHUB_API_URL", api.address)
+        monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert run("--publish-only", "--strict") == 0
+        assert [status["state"] for status in api.statuses] == ["failure"]
+    assert "::error" not in capsys.readouterr().out
+    assert on_github.read_text() == "# of an earlier step"
+    assert not (on_github.parent / "reports" / "ci").exists()
+
+
 def test_what_cannot_be_published_fails_the_job_only_when_strict(
     on_github: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

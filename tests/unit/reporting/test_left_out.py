@@ -35,6 +35,8 @@ def without_e2e(tmp_path: Path) -> Path:
 
 def reported(reports: Path, monkeypatch: pytest.MonkeyPatch, **environ: str) -> Report:
     """Return the report after ``drm report`` in a pipeline that says this."""
+    for name in ("DRM_COMPONENT", "DRM_RUN_E2E"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert main(["report", "--reports-dir", str(reports)]) == 0
