@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -39,10 +40,10 @@ def run_build(tmp: Path, wheel: Path, *parameters: str, failing: str = "") -> Bu
     return run_flow(tmp, folder / "Jenkinsfile", *parameters)
 
 
-def run_flow(tmp: Path, jenkinsfile: Path, *parameters: str) -> Build:
+def run_flow(tmp: Path, jenkinsfile: Path, *parameters: str, **environ: str) -> Build:
     program, needed = ci_sample.groovy()
     command = [program, str(FLOW), str(jenkinsfile), str(jenkinsfile.parent), str(tmp / "build"), *parameters]
-    code, out = ci_sample.run(command, tmp, ci_sample.environment(**needed), tmp / "build.log")
+    code, out = ci_sample.run(command, tmp, ci_sample.environment(**needed, **environ), tmp / "build.log")
     return Build(code, out, tmp / "build")
 
 
@@ -86,6 +87,31 @@ def test_failing_build_of_one_component_without_e2e(tmp_path: Path, drm_wheel: P
     badge = ci_sample.read_json(build.archive / ".github/badges/drm_status.json")
     assert badge["message"] == "failing (2/3)"
     assert "test_it_breaks" in (build.output / "html/DRM report/report.html").read_text()
+
+
+LAST_SESSION_FAILS = """#!/bin/sh
+mkdir -p .venv-ci/bin
+printf '#!/bin/sh\\n' > .venv-ci/bin/python
+printf '#!/bin/sh\\nmkdir -p reports; echo page > reports/report.html; [ "$2" != report ]\\n' > .venv-ci/bin/nox
+chmod +x .venv-ci/bin/*
+"""
+
+
+@pytest.mark.ci_templates
+def test_what_has_been_written_is_kept_when_a_last_session_fails(tmp_path: Path) -> None:
+    project, python = tmp_path / "project", tmp_path / "bin" / "python3"
+    for path, text in ((project / "Jenkinsfile", JENKINSFILE.read_text()), (python, LAST_SESSION_FAILS)):
+        path.parent.mkdir()
+        path.write_text(text)
+    python.chmod(0o755)
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(project), *words], check=True, timeout=60)
+    path = os.pathsep.join((str(python.parent), os.environ.get("PATH", "")))
+    build = run_flow(tmp_path, project / "Jenkinsfile", PATH=path)
+    assert (build.code, build.out.splitlines()[-1]) == (1, "Finished: FAILURE"), build.out
+    assert build.stages("failed") == set()
+    assert (build.archive / "reports/report.html").read_text() == "page\n"
+    assert (build.output / "html/DRM report/report.html").exists()
 
 
 @pytest.mark.ci_templates

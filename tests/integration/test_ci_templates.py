@@ -115,6 +115,8 @@ def test_github_publishes_badges_only_of_a_push_to_the_default_branch() -> None:
     condition = github()["jobs"]["publish"]["if"]
     for part in ("github.event_name == 'push'", "github.ref_name == github.event.repository.default_branch"):
         assert f"&& {part}" in condition
+    failed_too = """contains(fromJSON('["success", "failure"]'), needs.report.result)"""
+    assert failed_too in condition, "a badge that says that a record is damaged is pushed too"
 
 
 def test_github_reports_whatever_happened() -> None:
