@@ -109,3 +109,18 @@ def test_failing_pipeline_of_one_component_without_e2e(tmp_path: Path, drm_wheel
     assert "test_it_breaks" in (pipeline.report_job / "reports/report.md").read_text()
     badge = ci_sample.read_json(pipeline.report_job / ".github/badges/drm_status.json")
     assert badge["message"] == "failing (3/4)"
+
+
+@pytest.mark.ci_templates
+def test_inputs_are_passed_on_as_the_docs_say(tmp_path: Path) -> None:
+    command = ci_sample.gitlab_ci_local()
+    folder = ci_sample.make_sample(tmp_path / "sample", "gitlab")
+    docs = (ci_sample.ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    (folder / ".gitlab-ci.yml").write_text(docs.partition("```yaml\n")[2].partition("```")[0])
+    asked = ["--input", "component=api", "--input", "run_e2e=false"]
+    for options, unit, e2e in ([], "drm_unit: [api]", True), (asked, "drm_unit_component", False):
+        listing = [*command, "--list", "--force-shell-executor", "--no-color", *options]
+        code, out = ci_sample.run(listing, folder, ci_sample.environment(), tmp_path / "list.log")
+        assert code == 0, out
+        assert unit in out
+        assert ("drm_e2e  " in out) == e2e, out
