@@ -198,17 +198,44 @@ class CloudProvider(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One past attempt of a test, as the predictor learns from it. ``at`` is seconds since the epoch."""
+    """One past attempt of a test, as the predictor learns from it. ``at`` is seconds since the epoch.
+
+    ``attempt`` counts within its run. ``reserved_bytes``, ``reserved_cores``, ``gpus``: what it had been given;
+    ``gpu_bytes``: what it used of their memory. ``death``: what ended it from outside, if anything did. ``source``: a
+    hash of what its function is compiled to. 0 or empty: not known.
+    """
 
     task_id: str
     usage: Usage
     outcome: Outcome | None
     at: float = 0.0
     machine: str = ""
+    source: int = 0
+    attempt: int = 1
+    reserved_bytes: int = 0
+    reserved_cores: float = 0.0
+    gpus: int = 0
+    gpu_bytes: int = 0
+    death: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What history knows of a run. ``origin``: where its attempts were taken from, where that is not a run of DRM."""
+
+    run_id: str
+    commit: str = ""
+    branch: str = ""
+    started_at: float = 0.0
+    origin: str = ""
 
 
 class HistoryStore(Protocol):
     """Past attempts. Written by the controller only."""
+
+    def begin(self, facts: RunFacts) -> None:
+        """Note what is known of a run whose attempts follow."""
+        ...
 
     def record(self, run_id: str, samples: Iterable[Sample]) -> None: ...
 
@@ -226,6 +253,13 @@ class HistoryStore(Protocol):
 
     def task_ids(self) -> list[str]:
         """Return every test of which attempts are kept, in the order in which they were first seen."""
+        ...
+
+    def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
+        """Return, for tests never seen, the one other test that was compiled to the same: what it was called before.
+
+        ``sources``: hash by test, of all that are to run. Where several were, or that one is to run too, there is none.
+        """
         ...
 
     def close(self) -> None: ...

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from drm.model.events import AttemptFinished, Event
+from drm.model.events import AttemptFinished, AttemptStarted, Event, RunStarted
+from drm.model.resources import Resources
 from drm.model.trends import PastRun
-from drm.ports import HistoryStore, Sample
+from drm.ports import HistoryStore, RunFacts, Sample
 from drm.summary import RunSummary, Summarizer
+
+_NOTHING = Resources()
 
 
 class SummarySink:
@@ -39,7 +42,8 @@ class HistorySink:
     """Records finished attempts, in transactions of at least ``every_s`` seconds of the run.
 
     Often enough that little is left for the end, when nothing else goes on any more. At the end it records what the
-    whole run came to, as ``summary`` then has it. ``suite``: what kind of run it is.
+    whole run came to, as ``summary`` then has it. ``suite``: what kind of run it is. ``sources``: what each test's
+    function is compiled to, as a hash, where that is known.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class HistorySink:
         self._suite = suite
         self._every_s = every_s
         self._events: list[AttemptFinished] = []
+        self._reserved: dict[str, Resources] = {}
+        self.sources: Mapping[str, int] = {}
         self._due_s = every_s
         self._elapsed_s = 0.0
         self._epoch_s: float | None = None
@@ -67,8 +73,16 @@ class HistorySink:
         self._elapsed_s = event.elapsed_s
         if self._epoch_s is None:
             self._epoch_s = datetime.fromisoformat(event.at).timestamp() - event.elapsed_s
-        if type(event) is AttemptFinished:
-            self._events.append(event)
+        kind = type(event)
+        if kind is AttemptFinished:
+            self._events.append(event)  # type: ignore[arg-type]
+        elif kind is AttemptStarted:
+            self._reserved[event.task_id] = event.reserved  # type: ignore[attr-defined]
+        elif isinstance(event, RunStarted):
+            facts = RunFacts(
+                run_id=self._run_id, commit=event.commit, branch=event.branch, started_at=round(self._epoch_s, 3)
+            )
+            self._store.begin(facts)
 
     def flush(self) -> None:
         if self._events and self._elapsed_s >= self._due_s:
@@ -88,12 +102,19 @@ class HistorySink:
         self._store.record(self._run_id, [self._sample(event, epoch_s) for event in finished])
 
     def _sample(self, event: AttemptFinished, epoch_s: float) -> Sample:
+        reserved = self._reserved.pop(event.task_id, _NOTHING)
         return Sample(
             task_id=event.task_id,
             usage=event.usage,
             outcome=event.outcome,
             at=round(epoch_s + event.elapsed_s, 3),
             machine=self._machine,
+            source=self.sources.get(event.task_id, 0),
+            attempt=event.attempt,
+            reserved_bytes=reserved.memory_bytes,
+            reserved_cores=reserved.cpu_cores,
+            gpus=int(reserved.gpus),
+            death=event.death.value if event.death is not None else "",
         )
 
 

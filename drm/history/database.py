@@ -3,63 +3,37 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from drm.history import trends
-from drm.history.samples import KEPT_PER_TEST, is_sound
+from drm.history.retention import Retention, prune, transaction
+from drm.history.samples import is_sound
+from drm.history.schema import SCHEMA_VERSION, raise_to_current, version_of
 from drm.model.errors import ConfigError
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.model.work import Outcome, Usage
-from drm.ports import Sample
+from drm.ports import RunFacts, Sample
 
-SCHEMA_VERSION = 2  # 1 knew nothing of whole runs
-
-_Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
+_Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source
 _OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS tests (
-    id INTEGER PRIMARY KEY,
-    task_id TEXT NOT NULL UNIQUE
-) STRICT;
-CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY,
-    run_id TEXT NOT NULL UNIQUE
-) STRICT;
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY,
-    test INTEGER NOT NULL REFERENCES tests (id),
-    run INTEGER NOT NULL REFERENCES runs (id),
-    outcome TEXT,
-    wall_s REAL NOT NULL,
-    cpu_s REAL NOT NULL,
-    peak_rss_bytes INTEGER NOT NULL,
-    at REAL NOT NULL,
-    machine TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS attempts_of_test ON attempts (test, id);
-"""
 _NEWEST = """
-SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source
 FROM attempts WHERE test = (SELECT id FROM tests WHERE task_id = ?) ORDER BY id DESC LIMIT ?
 """
 _LATEST = """
-SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, tests.task_id
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, tests.task_id
 FROM attempts JOIN tests ON tests.id = attempts.test
 WHERE attempts.id > (SELECT max(id) FROM attempts) - ? ORDER BY attempts.id
 """
 _INSERT = """
-INSERT INTO attempts (test, run, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine)
-VALUES ((SELECT id FROM tests WHERE task_id = ?), ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO attempts (test, run, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine,
+                      attempt, reserved_bytes, reserved_cores, gpus, gpu_bytes, death, source)
+VALUES ((SELECT id FROM tests WHERE task_id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _FEW, _PRUNED_EVERY = 1000, 10
-_OVERFULL = "SELECT test FROM attempts GROUP BY test HAVING count(*) > ?"
-_PRUNE = """
-DELETE FROM attempts WHERE test = ?
-AND id <= (SELECT id FROM attempts WHERE test = ? ORDER BY id DESC LIMIT 1 OFFSET ?)
-"""
 
 
 class Database:
@@ -68,13 +42,14 @@ class Database:
     WAL with synchronous=NORMAL: a process killed at any instruction loses at most the
     batch it was writing, a machine that loses power at most the last batches; the
     file stays sound (https://www.sqlite.org/wal.html). ConfigError for a file that a
-    newer version wrote, and for one without a history that may only be read.
+    newer version wrote, and for one without a history that may only be read. An older one is raised to this version.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         uri = f"{path.absolute().as_uri()}{'?mode=ro&immutable=1' if read_only else ''}"
         self._connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
         self._recorded = self._run = 0
+        self._knows_sources = True
         try:
             self._prepare(path, read_only=read_only)
         except BaseException:
@@ -82,7 +57,7 @@ class Database:
             raise
 
     def _prepare(self, path: Path, *, read_only: bool) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        version = version_of(self._connection)
         if version > SCHEMA_VERSION:
             raise ConfigError(
                 f"{path} was written by a newer drm (format {version}, this one knows {SCHEMA_VERSION})",
@@ -91,15 +66,28 @@ class Database:
         if read_only:
             if version == 0:  # its making failed: there is nothing to read
                 raise ConfigError(f"{path} holds no history", remedy="delete it")
+            self._knows_sources = version >= 3
             return
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if version < SCHEMA_VERSION:
-            self._connection.executescript(
-                f"BEGIN;{_SCHEMA}{trends.SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
-            )
+            raise_to_current(self._connection)
         else:
-            self._connection.execute("SELECT 1 FROM attempts LIMIT 1").fetchone()
+            self._connection.execute("SELECT source FROM attempts LIMIT 1").fetchone()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For the other modules of this package: what they ask and change is theirs to know."""
+        return self._connection
+
+    def begin(self, facts: RunFacts) -> None:
+        """Note what is known of a run; its attempts come with ``record``."""
+        self._connection.execute(
+            "INSERT INTO runs (run_id, revision, begun_on, begun_at, origin) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (run_id) DO UPDATE SET revision = excluded.revision, begun_on = excluded.begun_on,"
+            " begun_at = excluded.begun_at, origin = excluded.origin",
+            (facts.run_id, _text(facts.commit), _text(facts.branch), facts.started_at, facts.origin),
+        )
 
     def record(self, run_id: str, samples: Iterable[Sample]) -> None:
         """Insert the samples in one transaction; those that cannot have been measured are left out."""
@@ -107,38 +95,30 @@ class Database:
         if not rows:
             return
         connection = self._connection
-        with self._transaction():
+        with transaction(connection):
             connection.execute("INSERT OR IGNORE INTO runs (run_id) VALUES (?)", (run_id,))
             (run,) = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
             connection.executemany(
                 "INSERT OR IGNORE INTO tests (task_id) VALUES (?)", ((_text(row.task_id),) for row in rows)
             )
             connection.executemany(_INSERT, (_values(row, run) for row in rows))
+            connection.executemany(
+                "UPDATE tests SET source = ? WHERE task_id = ? AND source != ?",
+                ((row.source, _text(row.task_id), row.source) for row in rows if row.source),
+            )
         self._recorded += len(rows)
         self._run = run
 
     def record_run(self, branch: str, run: PastRun) -> None:
         """Keep what the run came to."""
-        with self._transaction():
+        with transaction(self._connection):
             trends.write_run(self._connection, branch, run)
 
     def trends(self, branch: str, *, last: int = KEPT_RUNS) -> Trends:
         """Return the last runs of each suite of the branch, and the tests that were flaky in them."""
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version < SCHEMA_VERSION:  # an older file that may only be read
+        if version_of(self._connection) < trends.SINCE:  # an older file that may only be read
             return Trends(branch=branch)
         return trends.read_trends(self._connection, branch, last)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         """Return the newest attempts per test, oldest first; tests never seen are left out."""
@@ -148,11 +128,15 @@ class Database:
         for task_id in task_ids:
             rows = latest.get(_text(task_id), [])[-last:] if last else []
             if len(rows) < last:
-                rows = self._connection.execute(_NEWEST, (_text(task_id), last)).fetchall()[::-1]
+                rows = self._connection.execute(self._query(_NEWEST), (_text(task_id), last)).fetchall()[::-1]
             known = [_sample(task_id, row) for row in rows if row[0] in _OUTCOMES]
             if known:
                 found[task_id] = known
         return found
+
+    def _query(self, text: str) -> str:
+        """Return the query as the file's format allows: one that may only be read can be older."""
+        return text if self._knows_sources else text.replace("attempts.source", "0")
 
     def _latest(self, rows: int) -> dict[str, list[_Row]]:
         """Return the file's newest rows by test, oldest first.
@@ -161,7 +145,7 @@ class Database:
         one for each test.
         """
         latest: dict[str, list[_Row]] = {}
-        for row in self._connection.execute(_LATEST, (rows,)):
+        for row in self._connection.execute(self._query(_LATEST), (rows,)):
             latest.setdefault(row[-1], []).append(row[:-1])
         return latest
 
@@ -169,14 +153,25 @@ class Database:
         """Return every test of which attempts are kept, in the order in which they were first seen."""
         return [task_id for (task_id,) in self._connection.execute("SELECT task_id FROM tests ORDER BY id")]
 
-    def prune(self) -> None:
-        """Keep the newest 50 attempts of each test."""
-        connection = self._connection
-        with self._transaction():
-            over = connection.execute(_OVERFULL, (KEPT_PER_TEST,)).fetchall()
-            connection.executemany(_PRUNE, ((test, test, KEPT_PER_TEST) for (test,) in over))
-            trends.forget_old_runs(connection)
+    def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
+        """Return what tests never seen were called before, where that is beyond doubt."""
+        if not (sources and self._knows_sources):
+            return {}
+        seen = set(self.task_ids())
+        fresh = {task_id: source for task_id, source in sources.items() if source and _text(task_id) not in seen}
+        claimed = Counter(fresh.values())
+        found = {}
+        for task_id, source in fresh.items():
+            rows = self._connection.execute("SELECT task_id FROM tests WHERE source = ? LIMIT 2", (source,)).fetchall()
+            if claimed[source] == 1 and len(rows) == 1 and rows[0][0] not in sources:
+                found[task_id] = str(rows[0][0])
+        return found
+
+    def prune(self, retention: Retention | None = None) -> int:
+        """Leave out what is past retention; return how many attempts that were."""
+        removed = prune(self._connection, retention or Retention())
         self._recorded = 0
+        return removed
 
     def close(self) -> None:
         """Prune (after a long run only every tenth time: it reads the whole file), then close: the WAL is folded in."""
@@ -208,15 +203,23 @@ def _values(sample: Sample, run: int) -> tuple[object, ...]:
         int(usage.peak_rss_bytes),
         float(sample.at),
         sample.machine,
+        sample.attempt,
+        int(sample.reserved_bytes),
+        float(sample.reserved_cores),
+        sample.gpus,
+        int(sample.gpu_bytes),
+        sample.death,
+        sample.source,
     )
 
 
 def _sample(task_id: str, row: _Row) -> Sample:
-    outcome, wall_s, cpu_s, peak_rss_bytes, at, machine = row
+    outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source = row
     return Sample(
         task_id=task_id,
         usage=Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak_rss_bytes),
         outcome=_OUTCOMES[outcome],
         at=at,
         machine=machine,
+        source=source,
     )

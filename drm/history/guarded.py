@@ -13,7 +13,7 @@ from drm.history.database import Database
 from drm.history.memory import MemoryHistory
 from drm.model.errors import ConfigError
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
-from drm.ports import HistoryStore, Sample
+from drm.ports import HistoryStore, RunFacts, Sample
 
 _Result = TypeVar("_Result")
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -38,6 +38,14 @@ class GuardedHistory:
         self._path = path
         self._warn = warn
         self._store: HistoryStore = self._open()
+
+    def begin(self, facts: RunFacts) -> None:
+        """Note what is known of a run."""
+        self._guard(lambda store: store.begin(facts), "written")
+
+    def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
+        """Return what tests never seen were called before."""
+        return self._guard(lambda store: store.namesakes(sources), "read")
 
     def record(self, run_id: str, samples: Iterable[Sample]) -> None:
         """Keep the samples, in the file if that is possible."""
@@ -146,6 +154,12 @@ class ReadOnlyHistory:
 
     def __init__(self, store: Database) -> None:
         self._file = store
+
+    def begin(self, facts: RunFacts) -> None:
+        """Leave it: that was said when the file was opened."""
+
+    def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
+        return self._file.namesakes(sources)
 
     def record(self, run_id: str, samples: Iterable[Sample]) -> None:
         """Leave the samples: that was said when the file was opened."""

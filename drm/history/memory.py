@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from drm.history.samples import KEPT_PER_TEST, is_sound
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
-from drm.ports import Sample
+from drm.ports import RunFacts, Sample
 
 
 class MemoryHistory:
@@ -16,6 +16,13 @@ class MemoryHistory:
     def __init__(self) -> None:
         self._samples: dict[str, deque[Sample]] = {}
         self._runs: dict[tuple[str, str], deque[PastRun]] = {}
+
+    def begin(self, facts: RunFacts) -> None:
+        """Nothing is kept of runs."""
+
+    def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
+        """Return what tests never seen were called before, by this run: nothing."""
+        return {}
 
     def record(self, run_id: str, samples: Iterable[Sample]) -> None:  # noqa: ARG002 - the port's signature
         """Keep the samples; those that cannot have been measured are left out."""

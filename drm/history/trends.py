@@ -6,8 +6,9 @@ import sqlite3
 
 from drm.model.trends import KEPT_RUNS, FlakyTest, PastRun, Trends
 
-__all__ = ["SCHEMA", "forget_old_runs", "read_trends", "write_run"]
+__all__ = ["SCHEMA", "SINCE", "forget_old_runs", "read_trends", "write_run"]
 
+SINCE = 2  # the format that has them
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run_facts (
     run INTEGER PRIMARY KEY REFERENCES runs (id),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from drm.history import MemoryHistory, open_history
+from drm.history.schema import SCHEMA_VERSION
 from drm.model.work import Outcome, Usage
 from drm.ports import HistoryStore, Sample
 
@@ -118,7 +119,7 @@ def test_ids_are_stored_once_and_the_format_has_a_version(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES]
         assert dict(zip(TABLES, counts, strict=True)) == {"tests": 2, "runs": 2, "attempts": 6}
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drm.history import MemoryHistory, open_history, past_trends
-from drm.history.database import _SCHEMA
+from drm.history.schema import STEPS
 from drm.model.trends import PastRun
 from drm.model.work import Outcome, Usage
 from drm.ports import HistoryStore, Sample
@@ -93,7 +93,7 @@ def test_old_runs_are_forgotten_when_the_file_is_closed(path: Path) -> None:
 def test_a_file_of_the_first_format_is_taken_on(path: Path) -> None:
     path.parent.mkdir()
     with sqlite3.connect(path) as connection:
-        connection.executescript(f"{_SCHEMA}PRAGMA user_version = 1;")
+        connection.executescript(f"{STEPS[0]}PRAGMA user_version = 1;")
     assert past_trends(path, "main", warn=no_warning).runs == ()
     store = open_history(path, warn=no_warning)
     store.record_run("main", run(1))

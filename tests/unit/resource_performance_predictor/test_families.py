@@ -1,0 +1,109 @@
+"""Memory by size: which expert leads, what bounds it, and how sizes are read from ids."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drm.resource_performance_predictor.experts import CostSettings, SizedMemory, next_reservation
+from drm.resource_performance_predictor.families import Family, size_in
+
+MIB = 2.0**20
+LIMIT = 64 * 2.0**30
+
+
+def learnt(pairs: list[tuple[float, float]], costs: CostSettings | None = None) -> Family:
+    family = Family(costs)
+    for size, peak in pairs:
+        family.learn(size, peak, 1.0)
+    return family
+
+
+@pytest.mark.parametrize(
+    ("task_id", "size"),
+    [
+        ("m.py::t[1000]", 1000.0),
+        ("m.py::t[32-float64-1000]", 32000.0),
+        ("m.py::t[2.5e3]", 2500.0),
+        ("m.py::t[utf8]", None),
+        ("m.py::t", None),
+        ("m.py::t[0]", None),
+        (f"m.py::t[{'9' * 400}]", None),
+    ],
+)
+def test_the_size_is_the_product_of_the_numbers_among_the_parameters(task_id: str, size: float | None) -> None:
+    assert size_in(task_id) == size
+
+
+def test_memory_that_grows_with_size_is_foreseen_for_a_size_never_seen() -> None:
+    sizes = random.Random(8).sample(range(100, 1000), 30)
+    family = learnt([(size, 40 * MIB + size * MIB) for size in (*sizes, 999)])
+    reserved, rule = family.predict(725.0, LIMIT)
+    assert 765 * MIB <= reserved <= 800 * MIB, "a tenth above the largest would be 1,100 MiB"
+    assert "linear" in rule
+
+
+def test_memory_that_size_does_not_explain_is_not_explained_by_it() -> None:
+    chance = random.Random(5)
+    pairs = [(chance.uniform(1, 1000), 500 * MIB + chance.choice((0, 1)) * 300 * MIB) for _ in range(60)]
+    family = learnt(pairs)
+    assert 700 * MIB < family.predict(500.0, LIMIT)[0] < 960 * MIB
+    assert not family.scaling().trusted
+    assert family.scaling().factor(10, 1000) == 1.0
+
+
+def test_the_scaling_factor_is_the_slope_of_the_logarithms() -> None:
+    scaling = learnt([(n, MIB * n**0.5) for n in (1.0, 4.0, 9.0, 100.0, 16.0, 400.0)]).scaling()
+    assert scaling.trusted
+    assert scaling.exponent == pytest.approx(0.5)
+    assert scaling.factor(1.0, 100.0) == pytest.approx(10.0)
+
+
+def test_few_attempts_get_the_largest_and_a_tenth() -> None:
+    family = learnt([(1.0, 100 * MIB), (2.0, 300 * MIB)])
+    assert family.predict(1000.0, LIMIT)[0] == pytest.approx(330 * MIB)
+
+
+def test_caution_reserves_no_less() -> None:
+    chance = random.Random(3)
+    pairs = [(chance.uniform(1, 100), chance.uniform(100, 900) * MIB) for _ in range(40)]
+    bold, cautious = learnt(pairs), learnt(pairs, CostSettings(failure_penalty=4.0, cautious=True))
+    assert cautious.predict(50.0, LIMIT)[0] >= bold.predict(50.0, LIMIT)[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1e12), st.floats(1, 1e12)), min_size=1, max_size=30),
+    st.floats(0, 1e15),
+)
+def test_no_prediction_leaves_its_bounds(pairs: list[tuple[float, float]], size: float) -> None:
+    family = learnt(pairs)
+    peaks = [peak for _, peak in pairs]
+    reserved = family.predict(size, LIMIT)[0]
+    least = CostSettings().least_bytes
+    assert min(min(peaks) / 2, LIMIT) * 0.999 <= reserved <= max(min(2 * max(peaks), LIMIT), least) * 1.001
+
+
+def test_only_the_newest_are_kept() -> None:
+    memory = SizedMemory()
+    for number in range(600):
+        memory.learn(float(number), 100 * MIB + number, 1.0, LIMIT)
+    assert len(memory._x) == 256
+    assert memory.samples == 600
+
+
+def test_a_kill_for_memory_is_followed_by_twice_as_much_then_by_all_there_is() -> None:
+    assert next_reservation(100.0, 300.0, 1, 1000.0) == pytest.approx(315.0)
+    assert next_reservation(200.0, 300.0, 1, 1000.0) == 400.0
+    assert next_reservation(900.0, 300.0, 1, 1000.0) == 1000.0
+    assert next_reservation(400.0, 300.0, 2, 1000.0) == 1000.0
+
+
+def test_numpy_is_not_imported_with_the_predictor() -> None:
+    code = "import sys, drm.resource_performance_predictor, drm.session; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
