@@ -1,0 +1,136 @@
+"""How much of its free gpus a worker could still give to the tasks that are to be expected.
+
+Fragmentation gradient descent: of all places for a task, the one after which least becomes useless. Weng et al.,
+"Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent" (USENIX ATC'23):
+for a task of class m the fragment of a worker is what is free of its gpus and cannot serve m; expected over the classes
+by how often they come. Kept here is the other part, what *can* serve: the two add up to what is free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drm.model.gpus import WHOLE
+from drm.resource_optimizer.fleet.classes import UNSERVED, ClassTable
+from drm.resource_optimizer.fleet.workers import Ints
+
+Doubles = NDArray[np.float64]
+COSINE = 0.3  # a gpu's worth of a perfect match of directions; from 0.2 to 1 the outcome hardly differs
+_DIGITS = 9  # sums are compared so far: beyond, their order decides, and with it the machine
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where one task could go: ``score`` (higher is better, -inf: nowhere) and the device for a share, per worker."""
+
+    score: Doubles
+    device: NDArray[np.intp]
+
+
+class Mix:
+    """The tasks to be expected: the gpu classes of a table, by weight, no more than ``most`` of them.
+
+    What they want of devices are G *demands*: thousandths of one, or a number of whole ones. ``value[r, g]`` is what a
+    device with ``r`` thousandths free is worth to demand g, ``need[g]`` what it must find on a worker. A share by
+    memory counts as what it takes of the largest gpu.
+    """
+
+    def __init__(self, table: ClassTable, weights: Doubles, *, most: int = 256) -> None:
+        gpu = np.flatnonzero(table.uses_gpu & (weights > 0))
+        if len(gpu) > most:
+            gpu = np.sort(gpu[np.argsort(-weights[gpu], kind="stable")[:most]])
+        total = float(weights.sum())
+        share = np.where(table.share == 0, UNSERVED, table.share).min(axis=1, initial=UNSERVED)[gpu]
+        whole = table.whole[gpu]
+        demands, group = np.unique(np.stack([whole, np.where(whole > 0, 0, share)]), axis=1, return_inverse=True)
+        order = np.argsort(group.ravel(), kind="stable")
+        gpu = gpu[order]
+        rests = np.arange(WHOLE + 1)[:, None]
+        usable = np.where(demands[0] > 0, rests == WHOLE, rests >= demands[1])
+        self.value: Doubles = np.where(usable, rests / WHOLE, 0.0)
+        self.need: Doubles = np.maximum(demands[0].astype(np.float64), 1e-6)
+        self.amounts: Ints = table.amounts[:, gpu]
+        self.asked = np.flatnonzero(self.amounts.any(axis=1)) if len(gpu) else np.empty(0, dtype=np.intp)
+        self.allowed = np.ascontiguousarray(table.allowed[gpu].T)
+        self.weights = weights[gpu] / total if total else weights[gpu]
+        self.starts = np.searchsorted(group.ravel()[order], np.arange(demands.shape[1]))
+        self.share = float(self.weights.sum())
+
+    def worth(self, left: NDArray[np.int32]) -> Doubles:
+        """Return (n, G) what the devices of n workers, (n, D), are worth to each demand."""
+        worth: Doubles = self.value[left].sum(axis=1)
+        return worth
+
+    def usable(self, free: Ints, kind: NDArray[np.intp], worth: Doubles) -> Doubles:
+        """Return what n workers can give to the next task, in gpus. ``worth``: (n, G) or (n, D, G)."""
+        chance = self._chance(free, kind)
+        served = np.where(worth >= self.need, worth, 0.0)
+        given: Doubles = np.einsum("ng,n...g->n...", chance, served)
+        return given
+
+    def _chance(self, free: Ints, kind: NDArray[np.intp]) -> Doubles:
+        """Return (n, G) how likely the next task has that demand and finds all else that it needs there."""
+        finds = self.allowed[kind]
+        for row in self.asked:
+            finds &= free[row][:, None] >= self.amounts[row]
+        if not len(self.starts):
+            return np.zeros((len(kind), 0))
+        chance: Doubles = np.add.reduceat(finds * self.weights, self.starts, axis=1)  # a product's sums vary by machine
+        return chance
+
+
+def places(
+    table: ClassTable, number: int, mix: Mix, free: Ints, left: NDArray[np.int32], kind: NDArray[np.intp]
+) -> Places:
+    """Return the places for a task of one class on n workers: ``free`` (R, n), ``left`` (n, D), ``kind`` (n,).
+
+    The score is the gradient, in gpus (0: nothing becomes useless), plus ``COSINE`` times the cosine of
+    what is free and what is asked. Of equal devices the first.
+    """
+    count = left.shape[0]
+    score, device = np.full(count, -np.inf), np.zeros(count, dtype=np.intp)
+    share, whole = table.share[number, kind], int(table.whole[number])
+    fits = table.allowed[number, kind] & (free >= table.amounts[:, number, None]).all(axis=0)
+    if whole:
+        fits &= (left == WHOLE).sum(axis=1) >= whole
+    elif table.uses_gpu[number]:
+        fits &= left.max(axis=1, initial=0) >= share
+    rows = np.flatnonzero(fits)
+    if not len(rows):
+        return Places(score, device)
+    free, left, kind, share = free[:, rows], left[rows], kind[rows], share[rows]
+    after = free - table.amounts[:, number, None]
+    worth = mix.worth(left)
+    taken = share / WHOLE
+    gain = -mix.usable(free, kind, worth)
+    if whole:
+        gain += mix.usable(after, kind, worth - whole * mix.value[WHOLE])
+        taken = np.full(len(rows), float(whole))
+    elif table.uses_gpu[number]:
+        can = left >= share[:, None]
+        rest = np.where(can, left - share[:, None], 0)
+        each = mix.usable(after, kind, worth[:, None, :] - mix.value[left] + mix.value[rest])
+        each = np.where(can, np.round(each, _DIGITS), -np.inf)
+        device[rows] = each.argmax(axis=1)
+        gain += each.max(axis=1)
+    else:
+        gain += mix.usable(after, kind, worth)
+    gain += mix.share * taken
+    score[rows] = np.round(gain + COSINE * cosine(table.unit[:, number], free, left, table.scale), _DIGITS)
+    return Places(score, device)
+
+
+def cosine(unit: NDArray[np.float32], free: Ints, left: NDArray[np.int32], scale: NDArray[np.float32]) -> Doubles:
+    """Return (n,) the cosine of a direction (R + 1,) and what is free on n workers, 0 where nothing is.
+
+    Multi-resource packing by the dot product: Grandl et al., "Multi-resource Packing for Cluster Schedulers"
+    (SIGCOMM '14); by the cosine a worker's size does not count.
+    """
+    shares = np.vstack([free, left.sum(axis=1)]) / scale[:, None].astype(np.float64)
+    length = np.sqrt((shares * shares).sum(axis=0))
+    dot = (shares * unit[:, None]).sum(axis=0)
+    found: Doubles = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
+    return found
