@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from drm.resource_optimizer.fleet.batch import allocate_resources
+from drm.resource_optimizer.fleet.fleet_plan import FleetPlan
 from drm.resource_optimizer.fleet.online import OnlineAllocator, Placed, Refused
 from drm.resource_optimizer.fleet.requests import Request, Worker
+from drm.resource_optimizer.fleet.tasks import TaskTable
 from drm.resource_optimizer.fleet.workers import Fleet
 
-__all__ = ["Fleet", "OnlineAllocator", "Placed", "Refused", "Request", "Worker"]
+__all__ = [
+    "Fleet",
+    "FleetPlan",
+    "OnlineAllocator",
+    "Placed",
+    "Refused",
+    "Request",
+    "TaskTable",
+    "Worker",
+    "allocate_resources",
+]

@@ -18,7 +18,7 @@ from drm.resource_optimizer.fleet.classes import UNSERVED, ClassTable
 from drm.resource_optimizer.fleet.workers import Ints
 
 Doubles = NDArray[np.float64]
-COSINE = 0.3  # a gpu's worth of a perfect match of directions; from 0.2 to 1 the outcome hardly differs
+COSINE = 0.5  # of a gpu, for a perfect match of directions; from 0.2 to 1 the outcome hardly differs
 _DIGITS = 9  # sums are compared so far: beyond, their order decides, and with it the machine
 
 
