@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drm.resource_optimizer.fleet import Fleet, OnlineAllocator, Placed, Request, Worker
+from drm.resource_optimizer.fleet import Fleet, OnlineAllocator, Placed, Request, TaskTable, Worker, allocate_resources
 
 INFLATION = 1.3
 MIB = 2**20
@@ -119,12 +119,18 @@ def one_by_one(fleet: Fleet, pods: Sequence[Request], come: Sequence[Request]) -
     return given
 
 
+def all_at_once(fleet: Fleet, come: Sequence[Request]) -> int:
+    """Return the thousandths of gpus that are given out, all pods seen before the first is placed."""
+    table = TaskTable.of((str(number), pod) for number, pod in enumerate(come))
+    return allocate_resources(table, fleet).gpu_milli()
+
+
 def run(folder: Path, workload: str, seed: int, batch: bool) -> float:
     """Return the per cent of the cluster's gpus that are given out."""
     fleet, pods = read_fleet(folder), read_pods(folder / f"{_PODS}{workload}.csv")
     total = int(fleet.devices.sum())
     come = arrivals(pods, total, seed)
-    given = one_by_one(fleet, pods, come)
+    given = all_at_once(fleet, come) if batch else one_by_one(fleet, pods, come)
     return 100 * given / total
 
 

@@ -11,12 +11,14 @@ from drm.resource_optimizer.fleet.fleet_plan import FleetPlan
 from drm.resource_optimizer.fleet.fragmentation import Mix
 from drm.resource_optimizer.fleet.orders import ORDERS, Order, content_rank
 from drm.resource_optimizer.fleet.pools import CpuPool, GpuPool, Share
+from drm.resource_optimizer.fleet.requests import MOST
 from drm.resource_optimizer.fleet.tasks import TaskTable
 from drm.resource_optimizer.fleet.units import Units
 from drm.resource_optimizer.fleet.workers import Fleet, Ints
 
 _SMALL = 2**20  # classes times workers up to which several orders are tried
-_LIKELY = 32  # classes that the fragments of gpus are judged by, where only one order is tried
+_LIKELY = 32  # classes that the fragments of gpus are judged by where only one order is tried
+_BREADTH = 64  # places for a class that are judged so, there
 
 
 def allocate_resources(tasks: TaskTable, fleet: Fleet, *, orders: tuple[Order, ...] = ORDERS) -> FleetPlan:
@@ -29,7 +31,7 @@ def allocate_resources(tasks: TaskTable, fleet: Fleet, *, orders: tuple[Order, .
     """
     units = Units.of(tasks, fleet)
     small = len(units.counts) * max(1, len(fleet)) <= _SMALL
-    work = _Work(tasks, fleet, units, likely=len(units.counts) if small else _LIKELY)
+    work = _Work(tasks, fleet, units, small=small)
     tried = [work.run(order) for order in (orders if small else orders[:1])]
     best = max(tried, key=lambda each: each.value)  # the first of equals
     return work.plan(best)
@@ -38,16 +40,17 @@ def allocate_resources(tasks: TaskTable, fleet: Fleet, *, orders: tuple[Order, .
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     value: tuple[float, ...]
-    shares: list[tuple[int, list[Share]]]
+    shares: dict[int, list[Share]]
     locked: dict[int, str]
 
 
 class _Work:
-    def __init__(self, tasks: TaskTable, fleet: Fleet, units: Units, *, likely: int) -> None:
+    def __init__(self, tasks: TaskTable, fleet: Fleet, units: Units, *, small: bool) -> None:
         self._tasks, self._fleet, self._units = tasks, fleet, units
         self._rank = content_rank(units.table)
         self._ordered, self._starts = _by_class(tasks, units)
-        self._mix = Mix(units.table, units.counts.astype(np.float64), most=likely)
+        self._mix = Mix(units.table, units.counts.astype(np.float64), most=len(units.counts) if small else _LIKELY)
+        self._breadth = None if small else _BREADTH
         self._sums = self._exact_sums()
         self._levels = sorted({request.priority for request in units.table.requests}, reverse=True)
 
@@ -56,28 +59,39 @@ class _Work:
         table, counts = self._units.table, self._units.counts
         gpu = self._fleet.gpu_workers
         without = np.setdiff1d(np.arange(len(self._fleet)), gpu, assume_unique=True)
-        cpu_pool, gpu_pool = CpuPool(self._fleet, without), GpuPool(self._fleet, gpu, self._mix)
+        cpu_pool = CpuPool(self._fleet, without)
+        gpu_pool = GpuPool(self._fleet, gpu, self._mix, breadth=self._breadth)
         holders: dict[str, str] = {}
         locked: dict[int, str] = {}
-        done: list[tuple[int, list[Share]]] = []
-        for number in order(self._units, self._fleet, self._rank).tolist():
-            wanted = int(counts[number])
+        done: dict[int, list[Share]] = {}
+        turns = order(self._units, self._fleet, self._rank)
+        slices = -(-counts // np.maximum(1, np.bincount(turns, minlength=len(counts))))
+        todo = np.where(table.lacks, 0, counts)
+        for number in turns.tolist():
             locks = table.requests[number].locks
             held = next((lock for lock in locks if lock in holders), None)
-            if held is not None:
-                locked[number] = _waits(held, holders[held])
-            if not wanted or held is not None:
+            if held is not None and todo[number]:
+                locked.setdefault(number, f"waits for the lock {held}, which {holders[held]} holds")
+                todo[number] = 0
+            wanted = min(int(slices[number]), int(todo[number]), 1 if locks else MOST)
+            if not wanted:
                 continue
-            most = 1 if locks else wanted
-            shares = [] if table.uses_gpu[number] else cpu_pool.place(table, number, most, self._exact(number, 0))
-            placed = sum(int(share.counts.sum()) for share in shares)
-            if placed < most and len(gpu):
-                shares += gpu_pool.place(table, number, most - placed, self._exact(number, placed))
+            before = int(counts[number] - todo[number])
+            shares = []
+            if not table.uses_gpu[number]:
+                shares += cpu_pool.place(table, number, wanted, self._exact(number, before))
+            placed = _tasks(shares)
+            if placed < wanted and len(gpu):
+                shares += gpu_pool.place(table, number, wanted - placed, self._exact(number, before + placed))
+            todo[number] -= _tasks(shares)
             if shares:
-                done.append((number, shares))
+                done.setdefault(number, []).extend(shares)
                 holders.update(dict.fromkeys(locks, self._first_of(number)))
-                if locks:
-                    locked[number] = _waits(locks[0], self._first_of(number))
+            if locks and shares and todo[number]:
+                locked[number] = f"waits for the lock {locks[0]}, which {holders[locks[0]]} holds"
+                todo[number] = 0
+            elif _tasks(shares) < wanted:
+                todo[number] = 0  # it will not fit later either
         return _Outcome(self._value(done), done, locked)
 
     def plan(self, outcome: _Outcome) -> FleetPlan:
@@ -85,7 +99,7 @@ class _Work:
         count, first_group = len(self._tasks), len(self._tasks.requests)
         worker = np.full(count, -1, dtype=np.int32)
         devices = np.zeros(count, dtype=np.int64) if self._units.table.uses_gpu.any() else None
-        for number, shares in outcome.shares:
+        for number, shares in outcome.shares.items():
             start, end = int(self._starts[number]), int(self._starts[number + 1])
             members = self._ordered[start:end]
             where = np.concatenate([np.repeat(share.workers, share.counts) for share in shares])
@@ -109,15 +123,15 @@ class _Work:
         sums = self._sums if number < len(self._tasks.requests) else None  # a group takes more than one of its tasks
         return _Exact(self._units.table.amounts[:, number, None], sums, int(self._starts[number]) + placed)
 
-    def _value(self, done: list[tuple[int, list[Share]]]) -> tuple[float, ...]:
+    def _value(self, done: dict[int, list[Share]]) -> tuple[float, ...]:
         """Return per priority how much is given out of the scarcest resource, and how many tasks have a place."""
         table, counts = self._units.table, self._units.counts
         asked = np.vstack([table.amounts, table.gpu_milli()]).astype(np.float64)
         there = np.append(self._fleet.free.sum(axis=1), self._fleet.left.sum()).astype(np.float64)
         scarcest = int(np.argmax((asked * counts).sum(axis=1) / np.maximum(there, 1.0)))
         given = np.zeros(len(counts))
-        for number, shares in done:
-            given[number] = sum(int(share.counts.sum()) for share in shares)
+        for number, shares in done.items():
+            given[number] = _tasks(shares)
         priority = np.array([request.priority for request in table.requests])
         value: list[float] = []
         for level in self._levels:
@@ -142,8 +156,8 @@ class _Exact:
         return taken
 
 
-def _waits(lock: str, holder: str) -> str:
-    return f"waits for the lock {lock}, which {holder} holds"
+def _tasks(shares: list[Share]) -> int:
+    return sum(int(share.counts.sum()) for share in shares)
 
 
 def _bits(share: Share) -> Ints:

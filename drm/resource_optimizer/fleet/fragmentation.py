@@ -8,8 +8,6 @@ by how often they come. Kept here is the other part, what *can* serve: the two a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,16 +16,6 @@ from drm.resource_optimizer.fleet.classes import UNSERVED, ClassTable
 from drm.resource_optimizer.fleet.workers import Ints
 
 Doubles = NDArray[np.float64]
-COSINE = 0.5  # of a gpu, for a perfect match of directions; from 0.2 to 1 the outcome hardly differs
-_DIGITS = 9  # sums are compared so far: beyond, their order decides, and with it the machine
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where one task could go: ``score`` (higher is better, -inf: nowhere) and the device for a share, per worker."""
-
-    score: Doubles
-    device: NDArray[np.intp]
 
 
 class Mix:
@@ -80,57 +68,3 @@ class Mix:
             return np.zeros((len(kind), 0))
         chance: Doubles = np.add.reduceat(finds * self.weights, self.starts, axis=1)  # a product's sums vary by machine
         return chance
-
-
-def places(
-    table: ClassTable, number: int, mix: Mix, free: Ints, left: NDArray[np.int32], kind: NDArray[np.intp]
-) -> Places:
-    """Return the places for a task of one class on n workers: ``free`` (R, n), ``left`` (n, D), ``kind`` (n,).
-
-    The score is the gradient, in gpus (0: nothing becomes useless), plus ``COSINE`` times the cosine of
-    what is free and what is asked. Of equal devices the first.
-    """
-    count = left.shape[0]
-    score, device = np.full(count, -np.inf), np.zeros(count, dtype=np.intp)
-    share, whole = table.share[number, kind], int(table.whole[number])
-    fits = table.allowed[number, kind] & (free >= table.amounts[:, number, None]).all(axis=0)
-    if whole:
-        fits &= (left == WHOLE).sum(axis=1) >= whole
-    elif table.uses_gpu[number]:
-        fits &= left.max(axis=1, initial=0) >= share
-    rows = np.flatnonzero(fits)
-    if not len(rows):
-        return Places(score, device)
-    free, left, kind, share = free[:, rows], left[rows], kind[rows], share[rows]
-    after = free - table.amounts[:, number, None]
-    worth = mix.worth(left)
-    taken = share / WHOLE
-    gain = -mix.usable(free, kind, worth)
-    if whole:
-        gain += mix.usable(after, kind, worth - whole * mix.value[WHOLE])
-        taken = np.full(len(rows), float(whole))
-    elif table.uses_gpu[number]:
-        can = left >= share[:, None]
-        rest = np.where(can, left - share[:, None], 0)
-        each = mix.usable(after, kind, worth[:, None, :] - mix.value[left] + mix.value[rest])
-        each = np.where(can, np.round(each, _DIGITS), -np.inf)
-        device[rows] = each.argmax(axis=1)
-        gain += each.max(axis=1)
-    else:
-        gain += mix.usable(after, kind, worth)
-    gain += mix.share * taken
-    score[rows] = np.round(gain + COSINE * cosine(table.unit[:, number], free, left, table.scale), _DIGITS)
-    return Places(score, device)
-
-
-def cosine(unit: NDArray[np.float32], free: Ints, left: NDArray[np.int32], scale: NDArray[np.float32]) -> Doubles:
-    """Return (n,) the cosine of a direction (R + 1,) and what is free on n workers, 0 where nothing is.
-
-    Multi-resource packing by the dot product: Grandl et al., "Multi-resource Packing for Cluster Schedulers"
-    (SIGCOMM '14); by the cosine a worker's size does not count.
-    """
-    shares = np.vstack([free, left.sum(axis=1)]) / scale[:, None].astype(np.float64)
-    length = np.sqrt((shares * shares).sum(axis=0))
-    dot = (shares * unit[:, None]).sum(axis=0)
-    found: Doubles = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
-    return found

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from drm.model.gpus import WHOLE
 from drm.resource_optimizer.fleet.classes import ClassTable
-from drm.resource_optimizer.fleet.fragmentation import Doubles, Mix, places
+from drm.resource_optimizer.fleet.fragmentation import Doubles, Mix
+from drm.resource_optimizer.fleet.gpu_state import GpuState
 from drm.resource_optimizer.fleet.workers import Fleet
 
 Devices = tuple[tuple[int, int], ...]  # device, thousandths of it
@@ -27,41 +28,42 @@ class _Row:
 class GpuTier:
     """What is free on n workers with gpus. A class is scored anew only on workers that changed since it last was."""
 
-    def __init__(self, fleet: Fleet, workers: NDArray[np.intp]) -> None:
+    def __init__(self, fleet: Fleet, workers: NDArray[np.intp], mix: Mix) -> None:
         self.workers = workers
-        self.free = fleet.free[:, workers].copy()
-        self.left = fleet.left[workers].copy()
-        self._kind = fleet.kind[workers]
+        self._state = GpuState(fleet, workers, mix)
+        self.free, self.left = self._state.free, self._state.left
         self._changed = np.ones(len(workers), dtype=np.int64)
         self._changes = 1
         self._rows: dict[int, _Row] = {}
 
-    def forget(self) -> None:
+    def set_mix(self, mix: Mix) -> None:
         """The tasks to be expected are others now: every score is out of date."""
+        self._state.set_mix(mix)
         self._rows.clear()
 
-    def best(self, table: ClassTable, number: int, mix: Mix) -> int:
+    def best(self, table: ClassTable, number: int) -> int:
         """Return the worker (its place in ``workers``) for a task of that class, the first of equals; -1: none now."""
-        score = self._scored(table, number, mix).score
+        score = self._scored(table, number).score
         if not len(score):
             return -1
         place = int(score.argmax())
         return place if score[place] > -np.inf else -1
 
-    def fits(self, table: ClassTable, number: int, mix: Mix, place: int) -> bool:
+    def fits(self, table: ClassTable, number: int, place: int) -> bool:
         """Tell whether a task of that class fits there now."""
-        return bool(self._scored(table, number, mix).score[place] > -np.inf)
+        return bool(self._scored(table, number).score[place] > -np.inf)
 
-    def _scored(self, table: ClassTable, number: int, mix: Mix) -> _Row:
+    def _scored(self, table: ClassTable, number: int) -> _Row:
         row = self._rows.get(number)
         if row is None:
             count = len(self.workers)
             row = self._rows[number] = _Row(np.full(count, -np.inf), np.zeros(count, dtype=np.intp))
         stale = np.flatnonzero(self._changed > row.seen)
         if len(stale):
-            found = places(table, number, mix, self.free[:, stale], self.left[stale], self._kind[stale])
-            row.score[stale] = found.score
-            row.device[stale] = found.device
+            found = self._state.places(table, number, stale)
+            row.score[stale] = -np.inf
+            row.score[found.rows] = found.score
+            row.device[found.rows] = found.device
             row.seen = self._changes
         return row
 
@@ -73,7 +75,7 @@ class GpuTier:
             full = np.flatnonzero(self.left[place] == WHOLE)[:whole].tolist()
             devices = tuple((device, WHOLE) for device in full)
         elif table.uses_gpu[number]:
-            share = int(table.share[number, self._kind[place]])
+            share = int(table.share[number, self._state.kind[place]])
             devices = ((int(self._rows[number].device[place]), share),)
         self.reserve(table, number, place, devices)
         return devices
@@ -96,5 +98,6 @@ class GpuTier:
         self.free[:, place] += sign * table.amounts[:, number]
         for device, milli in devices:
             self.left[place, device] += sign * milli
+        self._state.look(np.array([place]))
         self._changes += 1
         self._changed[place] = self._changes

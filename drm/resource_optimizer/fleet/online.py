@@ -62,7 +62,7 @@ class OnlineAllocator:
         self._learn_at = _LEARN_FROM if expected is None else math.inf
         gpu = fleet.gpu_workers
         self._cpu = CpuTier(fleet, np.setdiff1d(np.arange(len(fleet)), gpu), self._table)
-        self._gpu = GpuTier(fleet, gpu)
+        self._gpu = GpuTier(fleet, gpu, Mix(self._table, np.zeros(0)))
         self._cpu_workers: list[int] = self._cpu.workers.tolist()
         self._gpu_workers: list[int] = gpu.tolist()
         self._place = {worker: place for place, worker in enumerate(self._gpu_workers)}
@@ -71,7 +71,6 @@ class OnlineAllocator:
         self._locks: dict[str, str] = {}
         self._groups: dict[str, list[int]] = {}  # group -> worker, tasks
         self._refusals: dict[int, Refused] = {}
-        self._mix = Mix(self._table, np.zeros(0))
         if expected is not None:
             self.intern_all(list(expected))
             self._seen = [expected[request] for request in self._requests]
@@ -176,14 +175,14 @@ class OnlineAllocator:
             place = self._cpu.best(number)
             if place >= 0:
                 return self._cpu_workers[place]
-        place = self._gpu.best(self._table, number, self._mix)
+        place = self._gpu.best(self._table, number)
         return self._gpu_workers[place] if place >= 0 else -1
 
     def _in_group(self, number: int, worker: int) -> int:
         place = self._cpu_place.get(worker)
         if place is not None:
             return worker if self._cpu.fits(number, place) else -1
-        return worker if self._gpu.fits(self._table, number, self._mix, self._place[worker]) else -1
+        return worker if self._gpu.fits(self._table, number, self._place[worker]) else -1
 
     def _take(self, number: int, worker: int) -> Devices:
         place = self._cpu_place.get(worker)
@@ -236,5 +235,4 @@ class OnlineAllocator:
             self._learn()
 
     def _learn(self) -> None:
-        self._mix = Mix(self._table, np.array(self._seen, dtype=np.float64))
-        self._gpu.forget()
+        self._gpu.set_mix(Mix(self._table, np.array(self._seen, dtype=np.float64)))

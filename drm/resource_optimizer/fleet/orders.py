@@ -13,6 +13,7 @@ from drm.resource_optimizer.fleet.workers import Fleet
 
 Order = Callable[[Units, Fleet, NDArray[np.intp]], NDArray[np.intp]]
 Doubles = NDArray[np.float64]
+_SLICES = 10
 
 
 def content_rank(table: ClassTable) -> NDArray[np.intp]:
@@ -56,13 +57,27 @@ def largest_sum(units: Units, fleet: Fleet, rank: NDArray[np.intp]) -> NDArray[n
     return _sorted(units, rank, (_shares(units, fleet)).sum(axis=0))
 
 
-ORDERS: tuple[Order, ...] = (scarce_then_dominant, gpus_then_few_cpus, labels_then_gpus, largest_sum)
+def in_slices(units: Units, fleet: Fleet, rank: NDArray[np.intp]) -> NDArray[np.intp]:
+    """By priority, then a tenth of each class in turn: no class finds only what the others left, shares find partners.
+
+    Returned are the classes ten times; each time as many of its tasks are placed.
+    """
+    once = gpus_then_few_cpus(units, fleet, rank)
+    priority = _priority(units)[once]
+    again = np.tile(once, _SLICES)
+    return again[np.argsort(-np.tile(priority, _SLICES), kind="stable")]
+
+
+ORDERS: tuple[Order, ...] = (scarce_then_dominant, gpus_then_few_cpus, labels_then_gpus, largest_sum, in_slices)
+
+
+def _priority(units: Units) -> Doubles:
+    return np.array([request.priority for request in units.table.requests], dtype=np.float64)
 
 
 def _sorted(units: Units, rank: NDArray[np.intp], *keys: Doubles) -> NDArray[np.intp]:
     """Return the classes, of each key the highest first, priority before all."""
-    priority = np.array([request.priority for request in units.table.requests], dtype=np.float64)
-    return np.lexsort((rank, *(-key for key in reversed(keys)), -priority))
+    return np.lexsort((rank, *(-key for key in reversed(keys)), -_priority(units)))
 
 
 def _shares(units: Units, fleet: Fleet) -> Doubles:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from drm.model.gpus import WHOLE
 from drm.resource_optimizer.fleet.classes import ClassTable
-from drm.resource_optimizer.fleet.fragmentation import Mix, places
+from drm.resource_optimizer.fleet.fragmentation import Mix
+from drm.resource_optimizer.fleet.gpu_state import GpuState
 from drm.resource_optimizer.fleet.workers import Fleet, Floats, Ints
 
 _SAMPLE = 256  # workers looked at to guess which score so many others exceed
@@ -111,32 +112,33 @@ class CpuPool:
 class GpuPool:
     """Workers with gpus, by fragmentation gradient descent; all shares of one pass on a worker are of one device."""
 
-    def __init__(self, fleet: Fleet, workers: NDArray[np.intp], mix: Mix) -> None:
+    def __init__(self, fleet: Fleet, workers: NDArray[np.intp], mix: Mix, *, breadth: int | None = None) -> None:
         self.workers = workers
-        self.free: Ints = np.ascontiguousarray(fleet.free[:, workers])
-        self.left = fleet.left[workers].copy()
-        self._kind = fleet.kind[workers]
-        self._mix = mix
+        self._state = GpuState(fleet, workers, mix)
+        self.free, self.left, self._kind = self._state.free, self._state.left, self._state.kind
+        self._breadth = breadth
 
     def place(self, table: ClassTable, number: int, count: int, sums: Exact) -> list[Share]:
-        """Reserve room for as many of ``count`` tasks of a class as fit, and say where."""
+        """Reserve room for as many of ``count`` tasks of a class as fit, and say where.
+
+        ``breadth``: places that are looked at closely, or four for each task where that is more.
+        """
         shares: list[Share] = []
+        rows = np.arange(len(self.workers))
         left = count
-        score = np.full(len(self.workers), -np.inf)
-        device = np.zeros(len(self.workers), dtype=np.intp)
-        stale = np.arange(len(self.workers))
         while left:
-            found = places(table, number, self._mix, self.free[:, stale], self.left[stale], self._kind[stale])
-            score[stale], device[stale] = found.score, found.device
-            able = np.flatnonzero(score > -np.inf)
-            if not len(able):
+            most = None if self._breadth is None else max(self._breadth, 4 * left)
+            found = self._state.places(table, number, rows, most=most)
+            if not len(found.rows):
                 break
-            able = able[np.argsort(-score[able], kind="stable")]
-            half = (self._fit(table, number, able, device[able]) + 1) >> 1
-            stale, counts = _cut(able, half, left)
-            self.free[:, stale] -= sums(count - left, counts)
+            best = np.argsort(-found.score, kind="stable")
+            able, device = found.rows[best], found.device[best]
+            half = (self._fit(table, number, able, device) + 1) >> 1
+            some, counts = _cut(able, half, left)
+            self.free[:, some] -= sums(count - left, counts)
             left -= int(counts.sum())
-            shares += self._give(table, number, stale, counts, device[stale])
+            shares += self._give(table, number, some, counts, device[: len(some)])
+            self._state.look(some)
         return shares
 
     def _fit(self, table: ClassTable, number: int, some: NDArray[np.intp], device: NDArray[np.intp]) -> Ints:

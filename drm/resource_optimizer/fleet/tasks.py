@@ -64,9 +64,11 @@ class TaskTable:
         rank = np.asarray(priority)
         columns = np.broadcast_arrays(cpu, memory, *rest, rank)
         exact = np.stack([np.ravel(columns[0]), np.ravel(columns[1])])
-        keys = [*(_up(row) if rounded else row for row in exact), *(np.ravel(column) for column in columns[2:])]
+        keys = [*(_step(row) if rounded else row for row in exact), *(np.ravel(column) for column in columns[2:])]
         class_of, first = _distinct(keys)
         rows = [key[first].tolist() for key in keys]
+        if rounded:
+            rows[:2] = [[_of_step(step) for step in steps] for steps in rows[:2]]
         requests = [
             Request(cpu_milli=a, memory_bytes=b, gpu_devices=c, gpu_milli=d, priority=e)
             for a, b, c, d, e in zip(*rows, strict=True)
@@ -97,11 +99,17 @@ def _seconds(values: ArrayLike | None, count: int) -> NDArray[np.float64] | None
     return seconds
 
 
-def _up(amounts: Ints) -> Ints:
-    """Return the amounts rounded up to four leading binary digits."""
+def _step(amounts: Ints) -> Ints:
+    """Return the number of the step to which each amount is rounded up: to four leading binary digits."""
     _, digits = np.frexp(amounts.astype(np.float64))
     shift = np.maximum(digits.astype(np.int64) - _LEADING, 0)
-    return ((amounts + (np.int64(1) << shift) - 1) >> shift) << shift
+    leading = (amounts + (np.int64(1) << shift) - 1) >> shift
+    return (shift << (_LEADING + 1)) | leading
+
+
+def _of_step(step: int) -> int:
+    """Return the amount of a step."""
+    return (step & ((1 << (_LEADING + 1)) - 1)) << (step >> (_LEADING + 1))
 
 
 def _distinct(keys: Sequence[Ints]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:

@@ -1,0 +1,113 @@
+"""What is free on workers with gpus, and how good each is for a task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drm.model.gpus import WHOLE
+from drm.resource_optimizer.fleet.classes import ClassTable
+from drm.resource_optimizer.fleet.fragmentation import Doubles, Mix
+from drm.resource_optimizer.fleet.workers import Fleet, Ints
+
+COSINE = 0.5  # of a gpu, for a perfect match of directions; from 0.2 to 1 the outcome hardly differs
+_DIGITS = 9  # sums are compared so far: beyond, their order decides, and with it the machine
+
+Rows = NDArray[np.intp]
+
+
+class Places(NamedTuple):
+    """The workers (places in the state) on which one task fits, the score of each (higher is better), and the device
+    that a share goes to there."""
+
+    rows: Rows
+    score: Doubles
+    device: Rows
+
+
+class GpuState:
+    """n workers: ``free`` (R, n), ``left`` (n, D). Call ``look`` after a change of either.
+
+    The score of a place is the gradient of the fragments, in gpus (0: nothing becomes useless), plus ``COSINE`` times
+    the cosine of what is free and what is asked: multi-resource packing by the dot product, Grandl et al.,
+    "Multi-resource Packing for Cluster Schedulers" (SIGCOMM '14); by the cosine a worker's size does not count.
+    """
+
+    def __init__(self, fleet: Fleet, workers: Rows, mix: Mix) -> None:
+        self.workers = workers
+        self.free: Ints = np.ascontiguousarray(fleet.free[:, workers])
+        self.left = fleet.left[workers].copy()
+        self.kind = fleet.kind[workers]
+        self._scale = fleet.scale().astype(np.float64)
+        self._along: Doubles = np.zeros((len(self.free) + 1, len(workers)))
+        self.set_mix(mix)
+
+    def set_mix(self, mix: Mix) -> None:
+        """Judge fragments by these tasks from now on."""
+        self._mix = mix
+        self._worth: Doubles = np.zeros((len(self.workers), len(mix.need)))
+        self._usable: Doubles = np.zeros(len(self.workers))
+        self.look(np.arange(len(self.workers)))
+
+    def look(self, rows: Rows) -> None:
+        """Take note of what is free on these workers now."""
+        free, left = self.free[:, rows], self.left[rows]
+        self._worth[rows] = worth = self._mix.worth(left)
+        self._usable[rows] = self._mix.usable(free, self.kind[rows], worth)
+        shares = np.vstack([free, left.sum(axis=1)]) / self._scale[:, None]
+        length = np.sqrt((shares * shares).sum(axis=0))
+        self._along[:, rows] = shares / np.where(length > 0, length, 1.0)
+
+    def places(self, table: ClassTable, number: int, rows: Rows, *, most: int | None = None) -> Places:
+        """Return the places for a task of one class, of ``rows``; of more than ``most`` those of the best cosine."""
+        rows = self._fitting(table, number, rows)
+        matching = self._cosine(table, number, rows)
+        if most is not None and len(rows) > most:
+            best = np.sort(np.argsort(-matching, kind="stable")[:most])
+            rows, matching = rows[best], matching[best]
+        device = np.zeros(len(rows), dtype=np.intp)
+        if not len(rows):
+            return Places(rows, matching, device)
+        gain = self._mix.share * self._taken(table, number, rows) - self._usable[rows]
+        after, kind = self.free[:, rows] - table.amounts[:, number, None], self.kind[rows]
+        worth, left, whole = self._worth[rows], self.left[rows], int(table.whole[number])
+        if whole:
+            gain += self._mix.usable(after, kind, worth - whole * self._mix.value[WHOLE])
+        elif table.uses_gpu[number]:
+            share = table.share[number, kind][:, None]
+            can = left >= share
+            rest = np.where(can, left - share, 0)
+            each = worth[:, None, :] - self._mix.value[left] + self._mix.value[rest]
+            usable = np.where(can, np.round(self._mix.usable(after, kind, each), _DIGITS), -np.inf)
+            device = usable.argmax(axis=1)
+            gain += usable.max(axis=1)
+        else:
+            gain += self._mix.usable(after, kind, worth)
+        return Places(rows, np.round(gain + COSINE * matching, _DIGITS), device)
+
+    def _fitting(self, table: ClassTable, number: int, rows: Rows) -> Rows:
+        whole, amounts = int(table.whole[number]), table.amounts[:, number]
+        kind = self.kind[rows]
+        fits = table.allowed[number, kind]
+        for row in np.flatnonzero(amounts):
+            fits &= self.free[row, rows] >= amounts[row]
+        if whole:
+            fits &= (self.left[rows] == WHOLE).sum(axis=1) >= whole
+        elif table.uses_gpu[number]:
+            fits &= self.left[rows].max(axis=1, initial=0) >= table.share[number, kind]
+        fitting: Rows = rows[fits]
+        return fitting
+
+    def _cosine(self, table: ClassTable, number: int, rows: Rows) -> Doubles:
+        along, unit = self._along, table.unit[:, number].astype(np.float64)
+        matching: Doubles = np.zeros(len(rows))
+        for row in np.flatnonzero(unit):
+            matching += unit[row] * along[row, rows]
+        return matching
+
+    def _taken(self, table: ClassTable, number: int, rows: Rows) -> Doubles:
+        """Return the gpus that a task takes."""
+        taken: Doubles = table.whole[number] + table.share[number, self.kind[rows]] / WHOLE
+        return taken
