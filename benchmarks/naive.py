@@ -63,7 +63,8 @@ class Naive:
         self.machines = [Machine.of(worker) for worker in self.workers]
         self.names = sorted({name for worker in self.workers for name, _ in worker.resources})
         amounts = [self._vector(Machine.of(worker)) for worker in self.workers]
-        self.scale = [max(1, *column) for column in zip(*amounts, strict=True)] if amounts else [1] * (3 + len(self.names))
+        nothing = [0] * (3 + len(self.names))
+        self.scale = [max(1, *column) for column in zip(nothing, *amounts, strict=True)]
 
     def _vector(self, machine: Machine) -> list[int]:
         named = [machine.names.get(name, 0) for name in self.names]
