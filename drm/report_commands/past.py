@@ -10,7 +10,7 @@ from pathlib import Path
 from drm.ci_commands.context import current_context
 from drm.ci_commands.links import links_of
 from drm.history import past_trends
-from drm.reporting.collect import build_report
+from drm.reporting.collect import Replay, build_report, replay_all
 from drm.reporting.report import Report
 from drm.reporting.text import one_line
 
@@ -20,11 +20,14 @@ HISTORY = Path(".drm", "history.db")
 _NO_PROVIDER = "generic"
 
 
-def report_of(reports_dir: Path, *, stages: Sequence[str] = (), history: Path = HISTORY) -> Report:
+def report_of(
+    reports_dir: Path, *, stages: Sequence[str] = (), history: Path = HISTORY, replay: Replay = replay_all
+) -> Report:
     """Return the report of the folder, made here and now, with what the history remembers of its branch."""
     context = current_context()
     ci = "" if context.provider == _NO_PROVIDER else context.provider
-    return with_trends(build_report(reports_dir, links=links_of(context), ci=ci, stages=stages), history)
+    report = build_report(reports_dir, links=links_of(context), ci=ci, stages=stages, replay=replay)
+    return with_trends(report, history)
 
 
 def with_trends(report: Report, history: Path) -> Report:

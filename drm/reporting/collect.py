@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,10 +23,18 @@ from drm.reporting.results import Head, check_version, read_head, read_results
 from drm.reporting.text import one_line
 from drm.summary import RunSummary, summarise
 
-__all__ = ["RECORDS", "build_report", "read_run"]
+__all__ = ["RECORDS", "Replay", "build_report", "read_run", "replay_all"]
 
 _STATUS_VERSION = 1
 RECORDS = ("status.json", "results.json", "events.ndjson")
+
+
+Replay = Callable[[Path, Callable[[str], None]], RunSummary]
+
+
+def replay_all(path: Path, on_note: Callable[[str], None]) -> RunSummary:
+    """Return what the recorded run came to."""
+    return summarise(read_events(path, on_note=on_note))
 
 
 def build_report(
@@ -38,18 +46,20 @@ def build_report(
     trends: Trends = NO_TRENDS,
     stages: Sequence[str] = (),
     damage: list[str] | None = None,
+    replay: Replay = replay_all,
 ) -> Report:
     """Return the report of everything under the folder; a folder that is empty or absent gives an empty report.
 
     ``links`` and ``ci``: where in CI it is made. ``stages``: those to report on; all if none is named. What cannot be
-    read of the runs' records goes to ``damage``, a line each.
+    read of the runs' records goes to ``damage``, a line each. ``replay`` makes the summary of an events.ndjson, and is
+    told where to note half a line.
     """
     root = Path(reports_dir)
     problems: list[str] = []
     damage = damage if damage is not None else []
     return assemble(
         {
-            stage.name: _runs(root, stage.name, damage)
+            stage.name: _runs(root, stage.name, damage, replay)
             for stage in (*STAGES, OWN_RUN)
             if not stages or stage.name in stages
         },
@@ -69,30 +79,30 @@ def read_run(folder: Path, damage: list[str]) -> RunReport | None:
 
     What cannot be read there goes to ``damage``, a line each.
     """
-    return _run(folder.parent, folder, folder.name, damage)
+    return _run(folder.parent, folder, folder.name, damage, replay_all)
 
 
-def _runs(root: Path, stage: str, damage: list[str]) -> list[RunReport]:
+def _runs(root: Path, stage: str, damage: list[str], replay: Replay) -> list[RunReport]:
     """Return the stage's runs: its own folder, and one per component where CI split it (``unit-<component>``)."""
     runs = []
     for folder in [root / stage] if stage == OWN_RUN.name else stage_folders(root, stage):
         its_damage: list[str] = []  # of this run alone: the state of a run tells of its own
-        run = _run(root, folder, folder.name, its_damage)
+        run = _run(root, folder, folder.name, its_damage, replay)
         damage += its_damage
         runs += [run] if run is not None else []
     return runs
 
 
-def _run(root: Path, folder: Path, name: str, damage: list[str]) -> RunReport | None:
+def _run(root: Path, folder: Path, name: str, damage: list[str], replay: Replay) -> RunReport | None:
     """Return the run recorded in the folder, None when there is no trace of one."""
     inner_folders = sorted(path for path in (folder / "runs").iterdir()) if (folder / "runs").is_dir() else []
-    inner = [_run(root, path, f"{name} / {path.name}", []) for path in inner_folders]
+    inner = [_run(root, path, f"{name} / {path.name}", [], replay) for path in inner_folders]
     if not any((folder / record).exists() for record in RECORDS):
         return None
     notes: list[str] = []
     status = _status(folder / "status.json", damage)
     found: list[str] = []
-    replayed = _replay(folder / "events.ndjson", found, notes)
+    replayed = _replay(folder / "events.ndjson", found, notes, replay)
     head, summary = _results(folder / "results.json", damage, is_all_wanted=replayed is None)
     damage += found
     exit_code = head.exit_code if head is not None else None
@@ -155,11 +165,11 @@ def _results(path: Path, damage: list[str], *, is_all_wanted: bool) -> tuple[Hea
     return Head(run_id=results.summary.run_id, exit_code=results.exit_code), results.summary
 
 
-def _replay(path: Path, damage: list[str], notes: list[str]) -> RunSummary | None:
+def _replay(path: Path, damage: list[str], notes: list[str], replay: Replay) -> RunSummary | None:
     if not path.exists():
         return None
     try:
-        return summarise(read_events(path, on_note=notes.append))
+        return replay(path, notes.append)
     except DrmError as error:
         damage.append(_naming(path, error))
     except (TypeError, ValueError, AttributeError, KeyError) as error:  # a field of a type that no event has

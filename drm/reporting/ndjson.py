@@ -14,7 +14,7 @@ from drm.model.errors import ConfigError, DrmError
 from drm.model.events import FORMAT_VERSION, Event, RunStarted, from_dict
 from drm.reporting.files import cannot_write
 
-__all__ = ["NdjsonSink", "read_events"]
+__all__ = ["EventReader", "NdjsonSink", "read_events"]
 
 _log = logging.getLogger("drm")
 _LATEST_S = 1e9  # 30 years: what is later, or no number, is no time of a run
@@ -92,22 +92,36 @@ def read_events(path: Path, *, on_note: Callable[[str], None] = _log.warning) ->
     ``on_note`` is told in one line. Damage before it raises ConfigError with file,
     line number and remedy.
     """
-    expected = 1
-    try:
-        with Path(path).open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.endswith(b"\n"):
-                    on_note(f"{path}: line {number} is only half written and was left out")
-                    return
-                event = _parse(line, path, number)
-                if event.seq != expected:
-                    raise ConfigError(
-                        f"{path}: line {number} has event {event.seq} where {expected} was due", remedy=_REMEDY
-                    )
-                expected += 1
-                yield event
-    except OSError as error:
-        raise DrmError(f"{path}: cannot be read ({error.strerror or error})", remedy=_REMEDY) from error
+    return EventReader(path).read(on_note=on_note)
+
+
+class EventReader:
+    """Reads a file of events; each ``read`` goes on where the last one ended. ``offset``: bytes read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+        self._lines = 0
+        self.offset = 0
+
+    def read(self, *, on_note: Callable[[str], None] = _log.warning) -> Iterator[Event]:
+        """Yield the events that have been written since; as ``read_events``."""
+        try:
+            with self._path.open("rb") as lines:
+                lines.seek(self.offset)
+                for line in lines:
+                    number = self._lines + 1
+                    if not line.endswith(b"\n"):
+                        on_note(f"{self._path}: line {number} is only half written and was left out")
+                        return
+                    event = _parse(line, self._path, number)
+                    if event.seq != number:
+                        raise ConfigError(
+                            f"{self._path}: line {number} has event {event.seq} where {number} was due", remedy=_REMEDY
+                        )
+                    self._lines, self.offset = number, self.offset + len(line)
+                    yield event
+        except OSError as error:
+            raise DrmError(f"{self._path}: cannot be read ({error.strerror or error})", remedy=_REMEDY) from error
 
 
 _scan = json.JSONDecoder().raw_decode  # json.loads would guess the encoding of each line

@@ -246,3 +246,8 @@ def junit_of(path: Path) -> list[tuple[str, str, str]]:
 def results_text(project: Project) -> dict[str, Any]:
     """Return results.json as plain data."""
     return dict(json.loads((project.report_dir / "results.json").read_text(encoding="utf-8")))
+
+
+def clean_environment() -> dict[str, str]:
+    """What the run around this one says of itself is not for the inner one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DRM_"))}

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from projects import clean_environment
 
 from drm.model.events import AttemptStarted
 from drm.reporting.ndjson import read_events
@@ -28,11 +29,6 @@ def drm_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
-
-
-def clean_environment() -> dict[str, str]:
-    """What the run around this one says of itself is not for the inner one."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DRM_"))}
 
 
 def badge(folder: Path) -> str:
