@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from drm.history.database import Database
 from drm.history.memory import MemoryHistory
+from drm.history.schema import SCHEMA_VERSION, version_of
+from drm.history.trends import SINCE, read_trends
 from drm.model.errors import ConfigError
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.ports import HistoryStore, RunFacts, Sample
@@ -190,15 +192,21 @@ def _is_damage(error: Exception) -> bool:
 
 
 def past_trends(path: Path, branch: str, *, warn: Callable[[str], None]) -> Trends:
-    """Return the last runs of the branch from a file that is only read; what is wrong with it is said in a line."""
-    if not path.exists():
-        return Trends(branch=branch)
-    try:
-        store = Database(path, read_only=True)
+    """Return the last runs of the branch from a file that is only read, also while a run writes to it.
+
+    What is wrong with it is said in a line. ``immutable`` does where nothing may be written beside the file.
+    """
+    why: object = ""
+    for how in ("mode=ro", "mode=ro&immutable=1") if path.exists() else ():
         try:
-            return store.trends(branch)
-        finally:
-            store.abandon()
-    except (sqlite3.Error, ConfigError, OSError) as error:
-        warn(f"history {path} cannot be read ({error}); the report goes without trends")
-        return Trends(branch=branch)
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=5.0)) as connection:
+                version = version_of(connection)
+                if version <= SCHEMA_VERSION:  # one of before trends has none
+                    return read_trends(connection, branch, KEPT_RUNS) if version >= SINCE else Trends(branch=branch)
+                why = f"it is of format {version}, this drm knows {SCHEMA_VERSION}"
+                break
+        except (sqlite3.Error, OSError) as error:
+            why = error
+    if why:
+        warn(f"history {path} cannot be read ({why}); the report goes without trends")
+    return Trends(branch=branch)

@@ -112,6 +112,22 @@ def test_what_cannot_be_read_is_one_line_and_is_left_as_it_is(path: Path, spoil:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_the_file_is_read_while_a_run_writes_to_it(path: Path) -> None:
+    store = open_history(path, warn=no_warning)
+    assert past_trends(path, "main", warn=no_warning).runs == ()
+    store.record_run("main", run(1))
+    assert past_trends(path, "main", warn=no_warning).runs == (run(1),)
+
+
+def test_a_file_of_a_newer_drm_is_told(path: Path) -> None:
+    open_history(path, warn=no_warning).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    lines: list[str] = []
+    past_trends(path, "main", warn=lines.append)
+    assert "it is of format 99" in lines[0]
+
+
 def test_no_file_is_no_news(path: Path) -> None:
     assert past_trends(path, "main", warn=no_warning).runs == ()
     assert not path.parent.exists()
