@@ -46,6 +46,10 @@ def _main(arguments: list[str]) -> int:
         from drm.report_commands.dashboard import main as dashboard
 
         return dashboard(arguments[1:])
+    if arguments[:1] == ["bench"]:
+        from drm.bench_commands import main as bench
+
+        return bench(arguments[1:])
     if arguments[:1] == ["simulate"]:
         from drm.simulate_command import main as simulate
 
@@ -73,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("ci", help="what a CI pipeline needs to know of a suite, and says of a run", add_help=False)
     commands.add_parser("report", help="make a report of what stages or runs left, in several formats", add_help=False)
     commands.add_parser("dashboard", help="show a run as a page while it goes on", add_help=False)
+    commands.add_parser("bench", help="compare the benchmarks of two versions of a project", add_help=False)
     commands.add_parser(
         "simulate", help="run a suite in virtual time: what if there were other workers?", add_help=False
     )

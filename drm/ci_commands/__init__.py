@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
 from drm.model.errors import DrmError
 
-__all__ = ["main"]
+__all__ = ["main", "run_command"]
 
 # In the order of the help.
 COMMANDS: tuple[str, ...] = ("init", "run", "discover", "analyze", "context", "status", "publish", "render")
@@ -26,10 +26,25 @@ _USAGE_ERROR = 4  # pytest's
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``drm ci ARGUMENTS``; return the exit code (4 for a usage error). The command's own are in its help."""
-    parser = _Parser(prog="drm ci", description="What a pipeline needs to know of a suite, and says of a run.")
+    return run_command(
+        arguments,
+        prog="drm ci",
+        description="What a pipeline needs to know of a suite, and says of a run.",
+        modules=[f"drm.ci_commands.{name}" for name in COMMANDS],
+    )
+
+
+def run_command(
+    arguments: Sequence[str], *, prog: str, description: str, modules: Iterable[str], pytest: Sequence[str] = ()
+) -> int:
+    """Run one of the commands that the modules add; return its exit code, 4 for a usage error.
+
+    ``pytest``: what was given for pytest after ``--``, where the command has positional arguments of its own.
+    """
+    parser = _Parser(prog=prog, description=description)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name in COMMANDS:
-        add_to: Callable[[Any], None] = import_module(f"drm.ci_commands.{name}").add_to
+    for module in modules:
+        add_to: Callable[[Any], None] = import_module(module).add_to
         add_to(commands)
     options, others = parser.parse_known_args(arguments)
     if others and not hasattr(options, "pytest"):
@@ -37,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.command is None:
         parser.print_help()
         return 0
+    if pytest:
+        options.pytest = list(pytest)
     if others:
         options.pytest = [argument for place, argument in enumerate(others) if place or argument != "--"]
     with suppress(AttributeError):  # whatever a test is called, it is no reason to fail where the terminal is no UTF-8
