@@ -1,12 +1,15 @@
 """Measurements of this run against those stored for the same kind of machine.
 
-A baseline file holds, per benchmark, the least seconds of each of the last runs: the
+A baseline file holds, per benchmark, the least seconds of each of the last 30 runs: the
 noise of a machine only adds. Runs on other machines say nothing, so the file's name is
-the machine's fingerprint.
+the machine's fingerprint, and there is no verdict where there is no file.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -17,10 +20,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from drm.worker.limits import machine_capacity
+
 SCHEMA_VERSION = 1
 KEPT_RUNS = 30
 FEW_RUNS = 5
-FLOOR_FEW, FLOOR_MANY = 0.30, 0.15
+FLOOR_FEW, FLOOR_MANY = 0.30, 0.08
 SPREADS = 4.0
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
@@ -43,7 +48,8 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The least seconds against the stored ones; ``change`` 0.1 is 10 % slower. None where nothing is stored."""
+    """The least seconds against the stored ones; ``change`` 0.1 is 10 % slower, ``z`` the change in robust standard
+    deviations of the stored runs (None where these are all the same). None where nothing is stored."""
 
     name: str
     verdict: str
@@ -51,6 +57,7 @@ class Comparison:
     baseline_s: float | None = None
     change: float | None = None
     limit: float | None = None
+    z: float | None = None
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -63,17 +70,27 @@ class Comparison:
 
 
 def machine() -> dict[str, str | int]:
-    """Return what makes times comparable: cpu model, cores that may be used, Python's minor version."""
+    """Return what makes times comparable: cpu model, cores that may be used, how much of them (a cgroup's quota),
+    Python and how it was built, numpy."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "python": f"{platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}",
+        "quota": f"{machine_capacity().cpu_cores:g}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "build": f"{platform.python_compiler()}, {' '.join(map(str, platform.python_build()))}",
+        "numpy": _numpy_version(),
     }
 
 
+def _numpy_version() -> str:
+    """Return the version that is installed, without loading it."""
+    return importlib.metadata.version("numpy") if importlib.util.find_spec("numpy") is not None else "none"
+
+
 def fingerprint(facts: Mapping[str, str | int]) -> str:
-    """Return the machine's facts as a file name without suffix."""
-    text = f"{facts['cpu']}-{facts['cores']}cores-{facts['python']}"
+    """Return the machine's facts as a file name without suffix: those that people know, and a hash of all."""
+    code = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:8]
+    text = f"{facts['cpu']}-{facts['cores']}cores-{facts['python']}-{code}"
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
@@ -122,9 +139,10 @@ def compare(
 ) -> list[Comparison]:
     """Return one verdict per measurement.
 
-    The limit is the larger of four robust standard deviations of the past runs
-    (median absolute deviation, Rousseeuw and Croux 1993) and a floor: 30 % while
-    fewer than five runs are stored and for a quick run, else 15 %.
+    Regressed: slower than the median of the past runs by more than four robust
+    standard deviations of theirs (median absolute deviation, Rousseeuw and Croux 1993)
+    and by more than a floor: 30 % while fewer than five runs are stored and for a
+    quick run, else 8 %. A limit on the mean alone would call a third of unchanged runs slower.
     """
     return [_verdict(each, past.get(each.name, ()), quick=quick) for each in measured]
 
@@ -144,6 +162,7 @@ def _verdict(each: Measurement, past: Sequence[float], *, quick: bool) -> Compar
         baseline_s=centre,
         change=change,
         limit=limit,
+        z=(each.min_s - centre) / spread if spread > 0 else None,
     )
 
 

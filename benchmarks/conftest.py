@@ -72,6 +72,8 @@ def measure(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Callable
     yield run
     if benchmark.stats is not None:
         stats = benchmark.stats.stats
+        if "events" in benchmark.extra_info:
+            benchmark.extra_info["events_per_s"] = round(benchmark.extra_info["events"] / stats.min)
         request.config.stash[measured_key].append(
             compare.Measurement(
                 name=benchmark.name,

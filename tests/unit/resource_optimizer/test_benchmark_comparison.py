@@ -44,8 +44,8 @@ def measurement(compare: ModuleType, min_s: float, name: str = "test_x"):  # typ
         ([1.0], 1.29, "unchanged"),
         ([1.0], 1.31, "regressed"),
         ([1.0], 0.69, "improved"),
-        ([1.0, 1.01, 0.99, 1.0, 1.0], 1.14, "unchanged"),
-        ([1.0, 1.01, 0.99, 1.0, 1.0], 1.16, "regressed"),
+        ([1.0, 1.01, 0.99, 1.0, 1.0], 1.07, "unchanged"),
+        ([1.0, 1.01, 0.99, 1.0, 1.0], 1.09, "regressed"),
         ([1.0, 1.1, 0.9, 1.05, 0.95], 1.25, "unchanged"),
         ([1.0, 1.1, 0.9, 1.05, 0.95], 1.35, "regressed"),
     ],
@@ -83,11 +83,21 @@ def test_another_format_is_an_error_and_not_a_baseline(compare: ModuleType, tmp_
 
 
 def test_the_machine_is_a_file_name(compare: ModuleType) -> None:
-    facts = {"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores": 4, "python": "CPython 3.12"}
-    assert compare.fingerprint(facts) == "intel-r-xeon-r-cpu-2.20ghz-4cores-cpython-3.12"
+    facts = {"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores": 4, "python": "CPython 3.12.1", "numpy": "2.0"}
+    name = compare.fingerprint(facts)
+    assert name.startswith("intel-r-xeon-r-cpu-2.20ghz-4cores-cpython-3.12.1-")
+    assert name != compare.fingerprint({**facts, "numpy": "2.1"}), "every fact counts, shown or not"
     mine = compare.machine()
     assert mine["cores"] >= 1
-    assert compare.fingerprint(mine)
+    assert set(mine) == {"cpu", "cores", "quota", "python", "build", "numpy"}
+    assert compare.fingerprint(mine) == compare.fingerprint(compare.machine())
+
+
+def test_the_change_is_told_in_deviations_too(compare: ModuleType) -> None:
+    past = {"test_x": [1.0, 1.1, 0.9, 1.05, 0.95], "test_y": [1.0] * 5}
+    noisy, steady = compare.compare([measurement(compare, 1.2), measurement(compare, 1.2, "test_y")], past)
+    assert noisy.z == pytest.approx(0.2 / (1.4826 * 0.05))
+    assert steady.z is None
 
 
 def test_the_report_holds_one_flat_row_per_benchmark(compare: ModuleType) -> None:
