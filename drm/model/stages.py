@@ -87,6 +87,7 @@ STAGES: tuple[Stage, ...] = (
         summary="coordinator, workers of three kinds, scaling and recovery, with real processes",
         paths=("tests/e2e",),
         options=("--drm-executors", "0"),
+        extras=("test", "browser"),
         after=("integration",),
         optional=True,
     ),

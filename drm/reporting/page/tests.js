@@ -13,7 +13,7 @@ const writeHash = (run) => {
   if (asked.status.size) words.set("status", [...asked.status].join(","));
   if (asked.sort !== "status" || !asked.down) words.set("sort", (asked.down ? "-" : "") + asked.sort);
   if (asked.inView) words.set("seen", "1");
-  if (isZoomed()) words.set("t", `${time.from.toFixed(3)}-${time.to.toFixed(3)}`);
+  if (isZoomed()) words.set("t", `${time.from.toFixed(4)}-${time.to.toFixed(4)}`);
   const hash = `#${words}`;
   if (hash !== (location.hash || "#")) history.replaceState(null, "", hash);
 };

@@ -15,7 +15,7 @@ const setView = (from, to) => {
   if (b - a >= high - low) [a, b] = [low, high];
   if (a < low) [a, b] = [low, Math.min(high, low + b - a)];
   if (b > high) [a, b] = [Math.max(low, high - (b - a)), high];
-  [time.from, time.to] = [a, b];
+  [time.from, time.to] = [a, b].map((t) => Math.min(Math.round(t * 1e4) / 1e4, high)); // as the address holds it
   time.listeners.forEach((listener) => listener());
 };
 
