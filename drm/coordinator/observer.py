@@ -167,6 +167,7 @@ class Observer:
             capacity=joined.capacity,
             labels=tuple(sorted(joined.labels)),
             pid=joined.pid,
+            gpu_memory_bytes=joined.gpu_memory_bytes,
         )
 
     def _on_left(self, left: seen.WorkerLeft) -> None:
@@ -202,6 +203,7 @@ class Observer:
             used=sampled.used,
             executors=len(here),
             running=sum(executor.current is not None for executor in here),
+            gpu_memory_bytes=sampled.gpu_memory_bytes,
         )
 
     def _on_memory(self, sampled: seen.MemorySampled) -> None:

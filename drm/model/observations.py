@@ -23,7 +23,7 @@ class Observation:
 class WorkerJoined(Observation):
     """An agent is up and its zygote has collected the suite: executors can be started on it.
 
-    ``held_bytes``: memory that it and the zygote hold, which tests cannot have.
+    ``held_bytes``: memory that it and the zygote hold, which tests cannot have. ``gpu_memory_bytes``: of its gpus.
     """
 
     capacity: Resources
@@ -31,6 +31,7 @@ class WorkerJoined(Observation):
     worker_type: str = ""
     pid: int = 0
     held_bytes: int = 0
+    gpu_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +43,13 @@ class WorkerLeft(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSampled(Observation):
-    """What executors use now: cores busy since the last sample; memory, less what the worker held when it joined."""
+    """What executors use now: cores busy since the last sample; memory, less what the worker held when it joined.
+
+    Of its gpus, how many are busy and how much of their memory is used, by whomever.
+    """
 
     used: Resources
+    gpu_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

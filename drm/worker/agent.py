@@ -21,9 +21,10 @@ from drm.model.errors import LostError
 from drm.worker import oom, probe, stacks
 from drm.worker.channel import Channel
 from drm.worker.eviction import Eviction
+from drm.worker.gpu_watch import GpuWatch
 from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
 from drm.worker.memory import MemoryWatch, with_children
-from drm.worker.protocol import sample_message
+from drm.worker.protocol import GPUS_OF_JOINED, sample_message
 from drm.worker.pulse import Pulse
 
 _SAMPLE_S = 1.0
@@ -54,7 +55,7 @@ class Agent:
     Commands: ["spawn", id, workerinput], ["run", id, batch, next task, budget, gpus, cores], ["stop", id],
     ["interrupt", id], ["kill", id, kind, reason], ["evict", id, kind, reason]. Messages: ``joined`` once executors
     can be spawned; what they send, with the executor's id put second; ["ready", id, pid],
-    ["exited", id, death or None], ["sample", cores, bytes], ["memory", ...], ["left", reason].
+    ["exited", id, death or None], ["sample", cores, bytes, gpus, gpu bytes], ["memory", ...], ["left", reason].
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Agent:
         self._joined = joined
         self._memory = MemoryWatch(memory_limit)
         self._held_bytes = 0
+        self._gpus: GpuWatch | None = None  # made when the zygote is there, which must not know of any
         self._launcher = launcher
         self._selector = selector
         self._emit = emit
@@ -157,7 +159,8 @@ class Agent:
             self._exited(*rest)
         elif name == "collected":
             self._held_bytes = self._memory.scan()
-            self._emit([*self._joined, self._held_bytes])
+            self._gpus = GpuWatch(self._joined[GPUS_OF_JOINED])
+            self._emit([*self._joined, self._held_bytes, self._gpus.total_bytes()])
         else:
             for executor_id in list(self._executors):
                 self._receive(executor_id)
@@ -260,7 +263,8 @@ class Agent:
                 cores += max(0.0, used - executor.cpu_s) / elapsed_s
                 executor.cpu_s = used
         memory = max(0, self._memory.used_bytes(self._residents()) - self._held_bytes)
-        self._emit(["sample", round(cores, 3), memory])
+        gpus = self._gpus.sample() if self._gpus is not None else (0.0, 0)
+        self._emit(["sample", round(cores, 3), memory, *gpus])
 
     def close(self) -> None:
         """End everything by force; returns when no process is left."""

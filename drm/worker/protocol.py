@@ -22,7 +22,15 @@ def observation(worker_id: str, message: list[Any]) -> seen.Observation:
 
 
 def _joined(
-    worker_id: str, cpu: float, memory: int, gpus: float, labels: list[str], kind: str, pid: int, held: int
+    worker_id: str,
+    cpu: float,
+    memory: int,
+    gpus: float,
+    labels: list[str],
+    kind: str,
+    pid: int,
+    held: int,
+    gpu_memory: int,
 ) -> Any:
     capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
     return seen.WorkerJoined(
@@ -32,11 +40,15 @@ def _joined(
         worker_type=kind,
         pid=pid,
         held_bytes=held,
+        gpu_memory_bytes=gpu_memory,
     )
 
 
+GPUS_OF_JOINED = 3  # the place of the number of gpus in the message
+
+
 def joined_message(capacity: Resources, labels: frozenset[str], worker_type: str, pid: int) -> list[Any]:
-    """Return the message by which a worker joins; its agent adds how much memory it holds already."""
+    """Return the message by which a worker joins; its agent adds the memory it holds already, and that of its gpus."""
     amounts = [capacity.cpu_cores, capacity.memory_bytes, capacity.gpus]
     return ["joined", *amounts, sorted(labels), worker_type, pid]
 
@@ -112,8 +124,10 @@ def _memory(worker: str, levels: list[list[Any]], pressure: float, residents: li
 _READERS: dict[str, Any] = {
     "joined": _joined,
     "left": lambda worker, reason: seen.WorkerLeft(worker_id=worker, reason=reason),
-    "sample": lambda worker, cores, memory: seen.WorkerSampled(
-        worker_id=worker, used=Resources(cpu_cores=cores, memory_bytes=memory)
+    "sample": lambda worker, cores, memory, gpus, gpu_memory: seen.WorkerSampled(
+        worker_id=worker,
+        used=Resources(cpu_cores=cores, memory_bytes=memory, gpus=gpus),
+        gpu_memory_bytes=gpu_memory,
     ),
     "memory": _memory,
     "settled": lambda worker, executor, base: seen.ExecutorSettled(

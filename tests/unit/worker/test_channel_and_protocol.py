@@ -121,9 +121,19 @@ def test_no_message_raises_anything_but_lost(value: Any) -> None:
 
 def test_messages_become_observations() -> None:
     capacity = Resources(cpu_cores=1.5, memory_bytes=10, gpus=1)
-    joined = [*joined_message(capacity, frozenset({"b", "a"}), "kind", 7), 5]
+    joined = [*joined_message(capacity, frozenset({"b", "a"}), "kind", 7), 5, 80]
     assert observation("w", joined) == seen.WorkerJoined(
-        worker_id="w", capacity=capacity, labels=frozenset({"a", "b"}), worker_type="kind", pid=7, held_bytes=5
+        worker_id="w",
+        capacity=capacity,
+        labels=frozenset({"a", "b"}),
+        worker_type="kind",
+        pid=7,
+        held_bytes=5,
+        gpu_memory_bytes=80,
+    )
+    used = Resources(cpu_cores=1.5, memory_bytes=7, gpus=0.5)
+    assert observation("w", ["sample", 1.5, 7, 0.5, 9]) == seen.WorkerSampled(
+        worker_id="w", used=used, gpu_memory_bytes=9
     )
     sample = MemorySample(
         levels=(MemoryLevel(name="the machine", limit_bytes=9, used_bytes=4),),
@@ -159,7 +169,8 @@ def test_messages_become_observations() -> None:
     "message",
     [
         ["joined"],
-        ["joined", "x", 1, 1, [], "k", 1, 0],
+        ["joined", "x", 1, 1, [], "k", 1, 0, 0],
+        ["sample", 1.0, 7],
         ["memory", [["short"]], 0.0, []],
         ["end", "gw0", "t", 1, "splendid", "", [], [1, 1, 1]],
         ["shutdown"],
