@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import re
@@ -28,6 +29,7 @@ FEW_RUNS = 5
 FLOOR_FEW, FLOOR_MANY = 0.30, 0.08
 SPREADS = 4.0
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
+NORMAL_95 = 1.96
 
 REGRESSED, IMPROVED, UNCHANGED, NO_BASELINE = "regressed", "improved", "unchanged", "no baseline for this machine"
 
@@ -49,7 +51,8 @@ class Measurement:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """The least seconds against the stored ones; ``change`` 0.1 is 10 % slower, ``z`` the change in robust standard
-    deviations of the stored runs (None where these are all the same). None where nothing is stored."""
+    deviations of the stored runs (None where these are all the same). None where nothing is stored. ``low`` and
+    ``high``: what the change may be with the noise of the stored runs, 95 of 100 times. ``past_s``: those runs."""
 
     name: str
     verdict: str
@@ -57,6 +60,9 @@ class Comparison:
     baseline_s: float | None = None
     change: float | None = None
     limit: float | None = None
+    low: float | None = None
+    high: float | None = None
+    past_s: tuple[float, ...] = ()
     z: float | None = None
 
     def describe(self) -> str:
@@ -155,6 +161,8 @@ def _verdict(each: Measurement, past: Sequence[float], *, quick: bool) -> Compar
     floor = FLOOR_FEW if quick or len(past) < FEW_RUNS else FLOOR_MANY
     limit = max(floor, SPREADS * spread / centre)
     change = each.min_s / centre - 1
+    # One new run against the median of n: for a normal distribution its variance is pi/2 that of the mean.
+    noise = NORMAL_95 * spread / centre * math.sqrt(1 + math.pi / (2 * len(past)))
     return Comparison(
         name=each.name,
         verdict=REGRESSED if change > limit else IMPROVED if change < -limit else UNCHANGED,
@@ -162,6 +170,9 @@ def _verdict(each: Measurement, past: Sequence[float], *, quick: bool) -> Compar
         baseline_s=centre,
         change=change,
         limit=limit,
+        low=change - noise if len(past) >= FEW_RUNS else None,
+        high=change + noise if len(past) >= FEW_RUNS else None,
+        past_s=tuple(past),
         z=(each.min_s - centre) / spread if spread > 0 else None,
     )
 

@@ -37,6 +37,19 @@ def measurement(compare: ModuleType, min_s: float, name: str = "test_x"):  # typ
     )
 
 
+def test_a_change_comes_with_its_noise_once_enough_runs_are_stored(compare: ModuleType) -> None:
+    past = [1.0, 1.1, 0.9, 1.05, 0.95]
+    (few,) = compare.compare([measurement(compare, 1.2)], {"test_x": past[:4]})
+    assert (few.low, few.high, few.past_s) == (None, None, tuple(past[:4]))
+    (compared,) = compare.compare([measurement(compare, 1.2)], {"test_x": past})
+    assert compared.past_s == tuple(past)
+    assert compared.low < compared.change < compared.high
+    spread = 1.4826 * 0.05
+    assert compared.high - compared.low == pytest.approx(2 * 1.96 * spread * (1 + 3.14159 / 10) ** 0.5, rel=1e-4)
+    (steady,) = compare.compare([measurement(compare, 1.2)], {"test_x": [1.0] * 9})
+    assert (steady.low, steady.high) == (steady.change, steady.change)
+
+
 @pytest.mark.parametrize(
     ("past", "now", "verdict"),
     [
