@@ -12,6 +12,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, collect_and, run_zygote
 
 _POLL_S = 0.5
+_DYING_S = 2.0
 
 
 def _connect(address: str) -> Channel:
@@ -71,14 +73,28 @@ def make_launcher(suite: Suite, start: str) -> Launcher:
 
 
 def _sweep(address: str) -> None:
-    """Remove the socket of a coordinator that died without doing so itself."""
+    """Remove the socket of a coordinator that died without doing so itself.
+
+    The kernel may close a dying coordinator's connections before that socket: one that still lets us in is
+    given a moment to close it as well.
+    """
     path = Path(address.partition(":")[2])
-    with socket.socket(socket.AF_UNIX) as sock, suppress(OSError):
-        try:
-            sock.connect(str(path))
-        except ConnectionRefusedError:  # nobody listens any more
-            path.unlink()
-            path.parent.rmdir()
+    deadline = time.monotonic() + _DYING_S
+    while (left_s := deadline - time.monotonic()) > 0:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(left_s)
+            try:
+                sock.connect(str(path))
+                sock.recv(1)
+            except ConnectionRefusedError:  # nobody listens any more
+                with suppress(OSError):  # another worker was faster
+                    path.unlink()
+                    path.parent.rmdir()
+                return
+            except ConnectionResetError:
+                continue
+            except OSError:
+                return
 
 
 class _Released(Exception):
