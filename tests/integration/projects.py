@@ -27,7 +27,7 @@ TIMEOUT_S = 120.0
 MODES = {
     "fork": ("--drm-executors", "2"),
     "spawn": ("--drm-executors", "2", "--drm-start", "spawn"),
-    "workers": ("--drm-workers", "2", "--drm-worker-type", "cpu=1"),
+    "workers": ("--drm-workers", "2", "--drm-worker-type", "cpu=1", "--drm-cpus", "2"),
 }
 
 
