@@ -25,9 +25,10 @@ def limit_captured(config: pytest.Config) -> None:
 
 def _limited(stream: Any, snap: Callable[[], str]) -> Callable[[], str]:
     def limited() -> str:
-        stream.tmpfile.flush()
         file = stream.tmpfile.buffer
         size: int = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return ""
         if size <= MOST:
             return snap()
         file.seek(0)

@@ -54,6 +54,11 @@ def is_plain_fixture_phase(encoded: Any) -> bool:
     return isinstance(encoded, list) and encoded[0] != 1
 
 
+def is_plain_pass(encoded: list[Any]) -> bool:
+    """Tell whether the encoded reports of a test are those of three phases that passed and said nothing."""
+    return len(encoded) == len(_PHASES) and all(type(data) is list for data in encoded)
+
+
 class ReportDecoder:
     """Rebuilds reports on the controller, with what it knows of the collected item."""
 
@@ -64,26 +69,13 @@ class ReportDecoder:
         """Return the reports of one test in order, each with ``worker_id`` set as under pytest-xdist."""
         keywords: Any = None
         location: Any = None
-        nodeid: Any = getattr(item, _NODEID)
         reports = []
         for data in encoded:
             if isinstance(data, list):
                 if keywords is None:
                     keywords = dict.fromkeys(item.keywords, 1)
-                phase, duration, start, *where = data
-                location = tuple(where[0]) if where else location or item.location
-                when: Any = _PHASES[phase]
-                report = pytest.TestReport(
-                    nodeid,
-                    location,
-                    keywords,
-                    "passed",
-                    None,
-                    when,
-                    duration=duration,
-                    start=start,
-                    stop=start + duration,
-                )
+                location = tuple(data[3]) if len(data) > 3 else location or item.location
+                report = _plain_report(item, data, keywords, location)
             else:
                 report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
                 if isinstance(report.longrepr, list):  # the (path, line, reason) of a skip: JSON has no tuples
@@ -92,6 +84,22 @@ class ReportDecoder:
             report.worker_id = worker_id  # type: ignore[attr-defined]
             reports.append(report)
         return reports
+
+    def decode_call(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> pytest.TestReport:
+        """Return the report of the call alone; for a plain pass, whose other phases nobody wants."""
+        setup, call, _ = encoded
+        report = _plain_report(item, call, dict.fromkeys(item.keywords, 1), tuple(setup[3]))
+        report.worker_id = worker_id  # type: ignore[attr-defined]
+        return report
+
+
+def _plain_report(item: pytest.Item, encoded: list[Any], keywords: Any, location: Any) -> pytest.TestReport:
+    phase, duration, start = encoded[:3]
+    nodeid: Any = getattr(item, _NODEID)
+    when: Any = _PHASES[phase]
+    return pytest.TestReport(
+        nodeid, location, keywords, "passed", None, when, duration=duration, start=start, stop=start + duration
+    )
 
 
 def encode_warning(message: warnings.WarningMessage, when: str, nodeid: str, location: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ nothing, where all that counts is pytest's own work: a sixth of an executor's ti
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -107,23 +107,30 @@ def capture_without_pause(config: pytest.Config) -> None:
     if manager is None or manager._global_capturing is None:
         return
 
-    @contextmanager
-    def item_capture(when: str, item: pytest.Item) -> Iterator[None]:
-        manager.resume_global_capture()
-        early = manager.read_global_capture()
-        for text, stream in ((early.out, manager._global_capturing.out), (early.err, manager._global_capturing.err)):
-            if text:
-                stream.writeorg(text)
-        manager.activate_fixture()
-        try:
-            yield
-        finally:
-            manager.deactivate_fixture()
-            out, err = manager.read_global_capture()
-            item.add_report_section(when, "stdout", out)
-            item.add_report_section(when, "stderr", err)
+    capturing = manager._global_capturing
+    streams = [(name, stream) for name, stream in (("stdout", capturing.out), ("stderr", capturing.err)) if stream]
 
-    manager.item_capture = item_capture
+    class Captured:
+        def __init__(self, when: str, item: pytest.Item) -> None:
+            self._when = when
+            self._item = item
+
+        def __enter__(self) -> None:
+            capturing.resume_capturing()
+            for _, stream in streams:
+                early = stream.snap()
+                if early:
+                    stream.writeorg(early)
+            manager.activate_fixture()
+
+        def __exit__(self, *_: object) -> None:
+            manager.deactivate_fixture()
+            for name, stream in streams:
+                text = stream.snap()
+                if text:
+                    self._item.add_report_section(self._when, name, text)
+
+    manager.item_capture = Captured
 
 
 def catch_logs_directly(config: pytest.Config) -> None:
@@ -138,17 +145,23 @@ def catch_logs_directly(config: pytest.Config) -> None:
         return  # before pytest 9 it is a generator, and no context manager
     root, own, shown = logging.getLogger(), plugin.caplog_handler, plugin.report_handler
 
-    @contextmanager
-    def runtest_for(item: pytest.Item, when: str) -> Iterator[None]:
-        root.handlers += own, shown
-        own.reset()
-        shown.reset()
-        item.stash[caplog_records_key][when] = own.records
-        item.stash[caplog_handler_key] = own
-        try:
-            yield
-        finally:
-            root.handlers = [handler for handler in root.handlers if handler is not own and handler is not shown]
-            item.add_report_section(when, "log", shown.stream.getvalue().strip())
+    class Caught:
+        def __init__(self, item: pytest.Item, when: str) -> None:
+            self._item = item
+            self._when = when
 
-    plugin._runtest_for = runtest_for
+        def __enter__(self) -> None:
+            root.handlers += own, shown
+            own.reset()
+            shown.reset()
+            stash = self._item.stash
+            stash[caplog_records_key][self._when] = own.records
+            stash[caplog_handler_key] = own
+
+        def __exit__(self, *_: object) -> None:
+            root.handlers = [handler for handler in root.handlers if handler is not own and handler is not shown]
+            text = shown.stream.getvalue()
+            if text:
+                self._item.add_report_section(self._when, "log", text.strip())
+
+    plugin._runtest_for = Caught
