@@ -18,7 +18,7 @@ from drm.inline import InlineRun, is_benchmark
 from drm.interruptions import Interruptions
 from drm.launching import choose_start_method, launcher_of, suite_of, tasks_of
 from drm.model.errors import DrmError
-from drm.model.work import Task, unique_ids
+from drm.model.work import Task
 from drm.nodes import Nodes
 from drm.options import run_options
 from drm.pytest_surface import PytestSurface
@@ -27,7 +27,7 @@ from drm.settings import read_settings
 from drm.status_line import StatusLine
 from drm.summary import RunSummary
 from drm.worker.once_files import once_folder, sweep
-from drm.worker.suite import Suite
+from drm.worker.suite import Suite, items_of
 
 _RARELY = 50_000  # new objects from one search for garbage to the next
 
@@ -75,8 +75,7 @@ class Controller:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Read every test's requirements: a bad marker is a usage error, before anything runs."""
-        ids = unique_ids(item.nodeid for item in session.items)
-        self._items = dict(zip(ids, session.items, strict=True))
+        self._items = items_of(session)
         try:
             self._tasks = tasks_of(self._items, self._settings)
         except DrmError as error:
@@ -133,7 +132,7 @@ class Controller:
                 run.coordinator.hold(self._tasks)  # none will run; all are accounted for
                 raise KeyboardInterrupt
             if not self._options.worker_types:
-                run.start_local_worker(launcher_of(session, suite, self._options))
+                run.start_local_worker(launcher_of(session, self._items, suite, self._options))
             alone = {item: task_id for task_id, item in self._items.items() if is_benchmark(item)}
             with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
                 run.submit([task for task in self._tasks if self._items[task.task_id] not in alone])

@@ -72,12 +72,14 @@ def choose_start_method(options: RunOptions, say: Callable[[str], None]) -> str:
     return "spawn" if threads else "fork"
 
 
-def launcher_of(session: pytest.Session, suite: Suite, options: RunOptions) -> Launcher:
+def launcher_of(
+    session: pytest.Session, items: Mapping[str, pytest.Item], suite: Suite, options: RunOptions
+) -> Launcher:
     if options.start_method == "spawn":
         command = (sys.executable, "-m", "drm.worker.spawned")
         return SpawnLauncher(command, lambda executor_id: environment_for(suite, executor_id))
 
     def fork(control: socket.socket, foreign: socket.socket) -> int:
-        return fork_zygote(session, suite, control, foreign)
+        return fork_zygote(session, items, suite, control, foreign)
 
     return ZygoteLauncher(fork)

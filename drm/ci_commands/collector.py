@@ -16,9 +16,9 @@ import pytest
 from drm.launching import tasks_of
 from drm.model.errors import DrmError
 from drm.model.resources import Requirements
-from drm.model.work import unique_ids
 from drm.plugin_entry import arguments_for_plugin
 from drm.settings import read_settings
+from drm.worker.suite import items_of
 
 __all__ = ["main"]
 
@@ -49,8 +49,7 @@ class Collector:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        ids = unique_ids(item.nodeid for item in session.items)
-        items = dict(zip(ids, session.items, strict=True))
+        items = items_of(session)
         try:
             settings = read_settings(session.config.rootpath)
             tasks = tasks_of(items, settings)

@@ -27,7 +27,7 @@ from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.linux import adopt_orphans, bury_children
 from drm.worker.protocol import joined_message
 from drm.worker.spawned import environment_for
-from drm.worker.suite import Suite, collect_and, run_zygote
+from drm.worker.suite import Suite, collect_and, items_of, run_zygote
 
 _POLL_S = 0.5
 _DYING_S = 2.0
@@ -62,7 +62,7 @@ def make_launcher(suite: Suite, start: str) -> Launcher:
                 from drm.worker.identity import shed_capture
 
                 shed_capture(session.config)
-                run_zygote(session, suite, control)
+                run_zygote(session, items_of(session), suite, control)
 
             code = collect_and(suite, suite.identity("zygote"), loop)
             sys.stderr.write(f"drm.worker: collecting the suite ended with exit code {code}\n")

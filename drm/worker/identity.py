@@ -71,14 +71,18 @@ def _metadata(config: pytest.Config) -> dict[str, Any]:
     return {} if metadata is None else {"metadata": metadata}
 
 
-def become_worker(config: pytest.Config, identity: Identity) -> None:
-    """Turn a fork of the controller into a worker: silent, with its own capture, temp folder and identity."""
-    set_worker_input(config, identity)
+def leave_controller(config: pytest.Config) -> None:
+    """Take what is the controller's out of a fork of it: its plugin, and all that writes for the whole run."""
     controller = config.pluginmanager.get_plugin("drm-controller")
     if controller is not None:
         config.pluginmanager.unregister(controller)
     silence(config)
     _drop_writers(config)
+
+
+def become_worker(config: pytest.Config, identity: Identity) -> None:
+    """Turn a fork of a silent process into a worker, with its own capture, temp folder and identity."""
+    set_worker_input(config, identity)
     _own_basetemp(config, Path(identity.basetemp) / f"popen-{identity.executor_id}")
     _own_capture(config)
 

@@ -36,11 +36,10 @@ def main(descriptor: int, stacks: int) -> int:
     # Until tests run there is nothing to tear down. Set before the imports that take long.
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     adopt_orphans()
-    from drm.model.work import unique_ids
     from drm.worker.channel import Channel
     from drm.worker.executor import Executor
     from drm.worker.stacks import write_on_signal
-    from drm.worker.suite import Suite, collect_and
+    from drm.worker.suite import Suite, collect_and, items_of
 
     suite = Suite.from_json(os.environ.pop(SUITE_VARIABLE))
     executor_id = os.environ.pop(EXECUTOR_VARIABLE)
@@ -50,11 +49,10 @@ def main(descriptor: int, stacks: int) -> int:
         return 0
 
     def loop(session: pytest.Session) -> None:
-        items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         write_on_signal(stacks)
         with suppress(KeyboardInterrupt):
-            Executor(session, channel, items, max_failures=suite.max_failures).serve(tear_down=False)
+            Executor(session, channel, items_of(session), max_failures=suite.max_failures).serve(tear_down=False)
 
     code = collect_and(suite, suite.identity(executor_id, greeting[1]), loop)
     channel.close()

@@ -15,7 +15,7 @@ import pytest
 from drm.model.work import unique_ids
 from drm.worker.channel import Channel
 from drm.worker.executor import Executor
-from drm.worker.identity import Identity, become_worker, set_worker_input, shed_capture, silence
+from drm.worker.identity import Identity, become_worker, leave_controller, set_worker_input, shed_capture, silence
 from drm.worker.stacks import write_on_signal
 from drm.worker.threads import fork
 from drm.worker.zygote import Zygote
@@ -55,7 +55,18 @@ class Suite:
         )
 
 
-def fork_zygote(session: pytest.Session, suite: Suite, control: socket.socket, foreign: socket.socket) -> int:
+def items_of(session: pytest.Session) -> dict[str, pytest.Item]:
+    """Return the collected tests by the ids that all processes of a run know them by."""
+    return dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
+
+
+def fork_zygote(
+    session: pytest.Session,
+    items: Mapping[str, pytest.Item],
+    suite: Suite,
+    control: socket.socket,
+    foreign: socket.socket,
+) -> int:
     """Fork a zygote from a process that has collected; return its pid."""
     config = session.config
     capture = config.pluginmanager.get_plugin("capturemanager")
@@ -68,13 +79,13 @@ def fork_zygote(session: pytest.Session, suite: Suite, control: socket.socket, f
     if pid == 0:
         foreign.close()
         shed_capture(config)
-        run_zygote(session, suite, control)
+        run_zygote(session, items, suite, control)
     return pid
 
 
-def run_zygote(session: pytest.Session, suite: Suite, control: socket.socket) -> None:
-    """Become a zygote; never returns."""
-    items = dict(zip(unique_ids(item.nodeid for item in session.items), session.items, strict=True))
+def run_zygote(session: pytest.Session, items: Mapping[str, pytest.Item], suite: Suite, control: socket.socket) -> None:
+    """Become a zygote; never returns. What is the same for all executors is done here, once."""
+    leave_controller(session.config)
 
     def serve(executor_id: str, sock: socket.socket, stacks: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the terminal's input is the controller's
