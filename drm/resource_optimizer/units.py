@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drm.model.claims import Claims, there_is
 from drm.model.cluster import WorkerView
-from drm.model.resources import ZERO, Requirements
+from drm.model.resources import ZERO, Requirements, Resources
 from drm.model.work import Task
 from drm.resource_optimizer.classes import TaskClass
 from drm.resource_optimizer.placement import can_hold
@@ -76,26 +77,60 @@ def _pool(requirements: Requirements, units: list[Unit], workers: Sequence[Worke
 
 
 def lower_bound_s(pools: Sequence[Pool], workers: Sequence[WorkerView], counted: Mapping[str, int]) -> float:
-    """Return seconds that no plan can beat.
+    """Return seconds that no plan can beat. Units that fit no worker are left out.
 
-    The largest of: the longest unit; per resource, work x amount over what all
-    workers have; per claim, work x amount over what there is in the run, which for a lock is
-    the work that must run one after another. (Graham 1969,
-    "Bounds on multiprocessing timing anomalies"; Garey and Graham 1975 for several resources.)
+    The largest of: the longest unit; per resource, work x amount over what all workers have; the same of units
+    that want a gpu, or labels, over the workers that they can run on; per resource, the work of all units of some
+    size or more over how many of that size the workers have room for; per claim, work x amount over what there is in
+    the run, which for a lock is the work that must run one after another. (Graham 1969, "Bounds on multiprocessing
+    timing anomalies";
+    Garey and Graham 1975 for several resources; large units as in bin packing, Martello and Toth 1990.)
     """
-    bound = 0.0
-    areas = [0.0, 0.0, 0.0]
+    pools = [pool for pool in pools if pool.eligible]
+    rooms = [_amounts(worker.allocatable) for worker in workers]
+    bound = max((pool.units[0].duration_s for pool in pools), default=0.0)
     claimed: dict[str, float] = {}
     for pool in pools:
-        work_s = sum(unit.duration_s for unit in pool.units)
-        bound = max(bound, pool.units[0].duration_s)
-        areas = [area + work_s * amount for area, amount in zip(areas, pool.amounts, strict=True)]
         for name, amount in pool.claims:
-            claimed[name] = claimed.get(name, 0.0) + work_s * amount / there_is(name, counted)
-    wholes = (
-        sum(worker.allocatable.cpu_cores for worker in workers) * 1000,
-        sum(worker.allocatable.memory_bytes for worker in workers),
-        sum(worker.allocatable.gpus for worker in workers) * 1000,
-    )
-    shares = [area / whole for area, whole in zip(areas, wholes, strict=True) if whole > 0]
-    return max([bound, *shares, *claimed.values()])
+            claimed[name] = claimed.get(name, 0.0) + _work_s(pool) * amount / there_is(name, counted)
+    areas = [_area_s(part, rooms) for part in _parts(pools)]
+    return max([bound, *claimed.values(), *areas, *(_large_s(pools, rooms, axis) for axis in range(3))])
+
+
+def _parts(pools: Sequence[Pool]) -> list[list[Pool]]:
+    """Return all units, and those that can run only on the same workers or on fewer: they share less."""
+    by_width: dict[frozenset[int], list[Pool]] = {}
+    for pool in pools:
+        by_width.setdefault(pool.eligible, []).append(pool)
+    within = ([pool for part, each in by_width.items() if part <= width for pool in each] for width in by_width)
+    return [*within, list(pools)]
+
+
+def _area_s(pools: Sequence[Pool], rooms: Sequence[Amounts]) -> float:
+    """Return the seconds for which some resource of the workers these units can run on is used up at least."""
+    eligible = frozenset[int]().union(*(pool.eligible for pool in pools))
+    longest = 0.0
+    for axis in range(3):
+        whole = sum(rooms[index][axis] for index in eligible)
+        if whole:
+            longest = max(longest, sum(_work_s(pool) * pool.amounts[axis] for pool in pools) / whole)
+    return longest
+
+
+def _large_s(pools: Sequence[Pool], rooms: Sequence[Amounts], axis: int) -> float:
+    """Return the seconds that units of some size or more take at least, as a worker has room for so many of them."""
+    sizes = Counter(room[axis] for room in rooms)
+    longest = work_s = 0.0
+    for pool in sorted((pool for pool in pools if pool.amounts[axis]), key=lambda pool: -pool.amounts[axis]):
+        work_s += _work_s(pool)
+        places = sum(size // pool.amounts[axis] * count for size, count in sizes.items())
+        longest = max(longest, work_s / places)
+    return longest
+
+
+def _work_s(pool: Pool) -> float:
+    return sum(unit.duration_s for unit in pool.units)
+
+
+def _amounts(room: Resources) -> Amounts:
+    return round(room.cpu_cores * 1000), room.memory_bytes, round(room.gpus * 1000)
