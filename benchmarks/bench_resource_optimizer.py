@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.bounds import least_cost
 from benchmarks.workloads import TYPES, suite, workers
 from drm.model.cluster import ClusterSnapshot
 from drm.model.resources import Resources
@@ -40,6 +41,15 @@ def test_recommend_worker_types(measure: Any) -> None:
     rows = measure(lambda: ResourceOptimizer().recommend_worker_types(tasks, TYPES, maximum=50), tasks=10_000)
     measure.extra["usd_per_hour"] = round(sum(row.usd_per_hour for row in rows), 3)
     assert sum(row.count for row in rows) == 50
+
+
+def test_cost_of_recommended_workers(measure: Any) -> None:
+    tasks = [task for task in suite(10_000) if not task.requirements.claims]
+    rows = measure(lambda: ResourceOptimizer().recommend_worker_types(tasks, TYPES, maximum=10**6), tasks=len(tasks))
+    ratio = sum(row.usd_per_hour for row in rows) / least_cost(tasks, TYPES)
+    measure.extra["cost_over_lp_bound"] = round(ratio, 4)
+    assert sum(row.tasks for row in rows) == len(tasks)
+    assert ratio <= 1.03
 
 
 class OneForecast:

@@ -14,7 +14,7 @@ WORKER = WorkerType(name="w", capacity=Resources(cpu_cores=8, memory_bytes=32 * 
 
 
 def tight(workers: int, per_worker: int, *, seed: int = 42) -> tuple[list[Task], list[WorkerView]]:
-    """Return tests of 1 to 10 s in eight shapes: a run is longer than it need be where a worker is idle before its end."""
+    """Return tests of 1 to 10 s in eight shapes: a run is too long where a worker is idle before its end."""
     rng = random.Random(seed)
     tasks = []
     for number in range(workers * per_worker):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 from drm.model.claims import there_is
 from drm.model.cluster import ClusterSnapshot, QueueView, WorkerType
 from drm.model.plan import TypeRecommendation
+from drm.model.resources import ZERO
 from drm.model.work import Task
+from drm.resource_optimizer.buying import Bought, Wanted, buy
 from drm.resource_optimizer.classes import TaskClass, group_tasks
 from drm.resource_optimizer.placement import can_hold, side_by_side
 
@@ -26,6 +28,7 @@ class _Demand:
     longest_s: float = 0.0
     shares: float = 0.0
     free_runners: int = 0
+    workers: int = 0  # bought for them; 0: by ``shares``
     narrow: dict[str, list[int]] = field(default_factory=dict)  # group or claim -> tests, most at once
 
     def add(self, each: TaskClass, fits: int, counted: Mapping[str, int]) -> None:
@@ -54,6 +57,8 @@ class _Demand:
 
     @property
     def per_worker(self) -> float:
+        if self.workers:
+            return self.waiting / self.workers
         return self.waiting / self.shares if self.shares else 0.0
 
 
@@ -119,11 +124,30 @@ def recommend(
 ) -> tuple[TypeRecommendation, ...]:
     """Return how many workers of each type would run everything at once, ``maximum`` in all.
 
-    Under the maximum every type that some test needs comes first with one worker
-    (the one with most tests first); the rest goes where most is missing.
+    Types with a price are bought by ``buying.buy``. Under the maximum every type that some test needs comes first
+    with one worker (the one with most tests first); the rest goes where most is missing.
     """
-    demands = _demands(tasks, types, counted)
+    classes = group_tasks(tasks)
+    priced = [index for index, each in enumerate(types) if each.usd_per_hour > 0]
+    demands = [_Demand() for _ in types]
+    packed = []
+    for each in classes:
+        index = cheapest_type(each, types)
+        if index is None:
+            continue
+        if index in priced and each.requirements.amounts != ZERO:
+            packed.append(each)
+        else:
+            demands[index].add(each, side_by_side(each.requirements.amounts, types[index].capacity), counted)
     wanted = [min(math.ceil(demand.shares), demand.runnable) for demand in demands]
+    bought = buy(_wanted(packed, counted), [types[index] for index in priced])
+    for index, row in zip(priced, bought, strict=True):
+        wanted[index] += row.workers
+        demands[index].workers = wanted[index]
+    for parts in _parts(packed, bought):
+        for place, part in parts:
+            index = priced[place]
+            demands[index].add(part, side_by_side(part.requirements.amounts, types[index].capacity), counted)
     given = _share_out(wanted, [demand.waiting for demand in demands], maximum)
     return tuple(
         TypeRecommendation(
@@ -136,6 +160,34 @@ def recommend(
         for worker_type, demand, want, count in zip(types, demands, wanted, given, strict=True)
         if count
     )
+
+
+def _wanted(classes: Sequence[TaskClass], counted: Mapping[str, int]) -> list[Wanted]:
+    """Return how many tests of each class can run at once: one of a group, of claims what there is."""
+    left: dict[str, int] = {}
+    wanted = []
+    for each in classes:
+        count = len(each.tasks) if each.requirements.group is None else 1
+        for name, amount in each.requirements.claims:
+            count = min(count, left.setdefault(name, there_is(name, counted)) // amount)
+        for name, amount in each.requirements.claims:
+            left[name] -= count * amount
+        wanted.append(Wanted(each.requirements, count))
+    return wanted
+
+
+def _parts(classes: Sequence[TaskClass], bought: Sequence[Bought]) -> list[list[tuple[int, TaskClass]]]:
+    """Return which tests of each class go to which type; those that run after others, to the type of these."""
+    parts = []
+    for row, each in enumerate(classes):
+        counts = [(place, row_of.tests[row]) for place, row_of in enumerate(bought) if row in row_of.tests]
+        tasks, mine = list(each.tasks), []
+        for place, count in reversed(counts):
+            share = tasks if place == counts[0][0] else tasks[:count]
+            tasks = tasks[len(share) :]
+            mine.append((place, replace(each, tasks=tuple(share))))
+        parts.append(mine)
+    return parts
 
 
 def _share_out(wanted: Sequence[int], waiting: Sequence[int], maximum: int) -> list[int]:

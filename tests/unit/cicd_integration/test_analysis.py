@@ -196,7 +196,8 @@ def test_counted_resources_hold_in_the_plan() -> None:
 
 
 def test_the_optimizer_recommends_a_mix() -> None:
-    needs = needs_of([found("a", gpu=1, memory="1MiB"), found("b", memory="1MiB")], {}, {})
+    others = [found(f"b{number}", memory="1MiB") for number in range(40)]
+    needs = needs_of([found("a", gpu=1, memory="1MiB"), *others], {}, {})
     types = [kind("plain", usd=0.1), kind("gpu", gpu=1, usd=1)]
     assert {(row.name, count) for row, count in recommended(needs, types, {}, maximum=2)} == {("plain", 1), ("gpu", 1)}
 

@@ -150,12 +150,15 @@ def test_recommendations_are_cheapest_and_within_the_maximum() -> None:
     tasks = [task(n) for n in range(20)] + [task(20, needs(memory_bytes=8 * GIB)), task(21, needs(gpus=1))]
     optimizer = ResourceOptimizer()
     everything = optimizer.recommend_worker_types(tasks, TYPES, maximum=100)
-    assert {each.worker_type: each.count for each in everything} == {"gpu": 1, "large": 1, "small": 10}
-    assert next(each for each in everything if each.worker_type == "small").usd_per_hour == pytest.approx(1.0)
+    assert {each.worker_type: each.count for each in everything} == {"gpu": 1, "small": 8}, (
+        "the worker that one test needs for its gpu has room for the large test and four small ones"
+    )
+    assert next(each for each in everything if each.worker_type == "small").usd_per_hour == pytest.approx(0.8)
+    assert sum(each.tasks for each in everything) == len(tasks)
     few = optimizer.recommend_worker_types(tasks, TYPES, maximum=5)
-    assert {each.worker_type: each.count for each in few} == {"gpu": 1, "large": 1, "small": 3}
+    assert {each.worker_type: each.count for each in few} == {"gpu": 1, "small": 4}
     assert all(each.reason for each in few)
-    assert "10 would run them all at once" in few[-1].reason
+    assert "8 would run them all at once" in few[-1].reason
     assert [each.worker_type for each in optimizer.recommend_worker_types(tasks, TYPES, maximum=1)] == ["small"]
     assert optimizer.recommend_worker_types(tasks, TYPES, maximum=0) == ()
     assert optimizer.recommend_worker_types([], TYPES, maximum=9) == ()
@@ -163,8 +166,17 @@ def test_recommendations_are_cheapest_and_within_the_maximum() -> None:
 
 def test_the_price_counts_per_test_not_per_worker() -> None:
     wide = WorkerType(name="wide", capacity=Resources(cpu_cores=8, memory_bytes=4 * GIB), usd_per_hour=0.3)
+    (only,) = ResourceOptimizer().recommend_worker_types([task(n) for n in range(8)], [SMALL, wide], maximum=3)
+    assert (only.worker_type, only.count) == ("wide", 1), "four small ones cost more"
     (only,) = ResourceOptimizer().recommend_worker_types([task(0)], [SMALL, wide], maximum=3)
-    assert only.worker_type == "wide"
+    assert (only.worker_type, only.count) == ("small", 1), "one test does not fill the wide one"
+
+
+def test_tests_of_one_lock_or_group_need_one_worker() -> None:
+    tasks = [task(n, Requirements(claims=claims_of(locks=["db"]))) for n in range(4)]
+    tasks += [task(4 + n, Requirements(group="g")) for n in range(3)]
+    (only,) = ResourceOptimizer().recommend_worker_types(tasks, [SMALL], maximum=9)
+    assert (only.count, only.tasks) == (1, 7), "two at a time is all that there can be"
 
 
 def test_of_equally_cheap_types_the_smallest_is_taken() -> None:
