@@ -36,6 +36,10 @@ def _main(arguments: list[str]) -> int:
         from drm.ci_commands import main as ci
 
         return ci(arguments[1:])
+    if arguments[:1] == ["history"]:
+        from drm.history_command import main as history
+
+        return history(arguments[1:])
     if arguments[:1] == ["badges"]:
         return _badges(arguments[1:])
     if arguments[:1] == ["report"]:
@@ -81,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "simulate", help="run a suite in virtual time: what if there were other workers?", add_help=False
     )
+    help_of_history = "look at what is known of past attempts, and carry it from place to place"
+    commands.add_parser("history", help=help_of_history, add_help=False)
     help_of_badges = "make SVG and shields.io JSON badges of what stages left, and a README's lines"
     commands.add_parser("badges", help=help_of_badges, add_help=False)
     return parser

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from drm.resource_performance_predictor.distributions import Prediction, Spread
 from drm.resource_performance_predictor.predictor import ResourcePerformancePredictor
 from drm.resource_performance_predictor.statistics import PredictorStatistics
 
-__all__ = ["PredictorStatistics", "ResourcePerformancePredictor"]
+__all__ = ["Prediction", "PredictorStatistics", "ResourcePerformancePredictor", "Spread"]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from drm.model.errors import ConfigError
-from drm.model.units import format_bytes
 from drm.model.work import Forecast, Outcome, Task, Usage
 from drm.ports import Sample
+from drm.resource_performance_predictor.checks import check_settings, check_usage
+from drm.resource_performance_predictor.distributions import Prediction, Uncertainty, together
+from drm.resource_performance_predictor.drift import as_here, since_change, speeds
+from drm.resource_performance_predictor.families import size_in
 from drm.resource_performance_predictor.statistics import PredictorStatistics, TestRecord, Totals, median_of_last
 
 # The next of n + 1 passes all n seen with probability 1 / (n + 1) (by exchangeability): 19 make it one in twenty.
 _ENOUGH = 19
+_SIZED_FROM, _SIZED_FROM_BYTES = 5, 64 * 2**20
+_ROOM = 8  # times the largest seen: what a worker is taken to have, of which the predictor knows nothing
 _CPU_FROM_S = 0.05  # below this much wall time, cpu time over wall time says nothing
 
 
@@ -35,11 +39,15 @@ class ResourcePerformancePredictor:
         default_memory_bytes: int = 256 * 2**20,
         memory_margin: float = 1.1,
         sibling_margin: float = 1.5,
+        machine: str = "",
     ) -> None:
-        _check_settings(default_wall_s, default_memory_bytes, memory_margin, sibling_margin)
+        check_settings(default_wall_s, default_memory_bytes, memory_margin, sibling_margin)
         self._default = Forecast(wall_s=default_wall_s, memory_bytes=default_memory_bytes)
         self._memory_margin = memory_margin
         self._sibling_margin = sibling_margin
+        self._machine = machine
+        self._past: dict[str, Sequence[Sample]] = {}
+        self._uncertainty: Uncertainty | None = None
         self._records: dict[str, TestRecord] = {}
         self._scopes: dict[str, Totals] = {}
         self._functions: dict[str, Totals] = {}  # of tests with parameters
@@ -52,24 +60,59 @@ class ResourcePerformancePredictor:
         ``outcome`` None: it was cut short, so only its memory counts, as "at least this".
         ConfigError (nothing learnt) for amounts that are negative or not finite.
         """
+        record = self._records.get(task_id)
+        if record is not None and record.is_changed and outcome is not None and outcome is not Outcome.NOT_RUN:
+            check_usage(task_id, usage)
+            del self._records[task_id]  # what was known of it was of another test
         self._learn(task_id, usage, outcome)
         self._recorded += 1
 
-    def train_models(self, samples: Mapping[str, Sequence[Sample]]) -> int:
+    def train_models(self, samples: Mapping[str, Sequence[Sample]], *, sources: Mapping[str, int] | None = None) -> int:
         """Learn from past attempts, oldest first per test; return how many there were.
 
-        ConfigError names the first bad one, and then nothing is learnt.
+        Durations of other machine classes are taken as they would have been on this one, where tests that both ran
+        tell how. ``sources``: what the tests' functions are now, as hashes: of a test that has changed only what came
+        after counts, once there is something. ConfigError names the first bad one, and then nothing is learnt.
         """
         for task_id, rows in samples.items():
             for row in rows:
-                _check(task_id, row.usage)
+                check_usage(task_id, row.usage)
+        factors = speeds(samples, self._machine)
         count = 0
         for task_id, rows in samples.items():
-            for row in rows:
-                self._learn(task_id, row.usage, row.outcome)
-                count += 1
+            count += len(rows)
+            told, changed = since_change(rows, sources.get(task_id, 0)) if sources else (rows, False)
+            for row in as_here(told, factors):
+                usage = row.usage
+                if usage.wall_s or usage.cpu_s or usage.peak_rss_bytes:  # else only its outcome is known
+                    self._learn(task_id, usage, row.outcome)
+            if changed and task_id in self._records:
+                self._records[task_id].is_changed = True
+            self._past[task_id] = told
+        self._uncertainty = None
         self._learnt += count
         return count
+
+    def predict_distribution(self, task: Task) -> Prediction:
+        """Return all that is known of what the test's next attempt will need: quantiles, confidence, and why."""
+        if self._uncertainty is None:
+            self._uncertainty = Uncertainty(self._past)
+        (forecast,) = self.predict_resource_requirements([task])
+        return self._uncertainty.predict(task.task_id, forecast, self._why(task, forecast))
+
+    def predict_together(self, name: str, tasks: Sequence[Task]) -> Prediction:
+        """Return the same of a test taken at random from these: a module's, a component's, a class of parameters'."""
+        return together(name, [self.predict_distribution(task) for task in tasks])
+
+    def get_resource_scaling_factor(self, task_id: str, size: float, other: float) -> float:
+        """Return what the memory that a test needs at ``size`` is to be multiplied by at ``other``.
+
+        ``task_id``: any test of the function, with or without parameters. A power of the ratio, fitted to what is
+        known of the function at sizes that vary; 1.0 while size has not been shown to tell anything.
+        """
+        totals = self._functions.get(task_id.partition("[")[0])
+        family = totals.sized() if totals is not None else None
+        return family.scaling().factor(size, other) if family is not None else 1.0
 
     def predict_resource_requirements(self, tasks: Sequence[Task]) -> list[Forecast]:
         """Return one forecast per task, in the same order."""
@@ -118,12 +161,14 @@ class ResourcePerformancePredictor:
     def _learn(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None:
         wall_s, cpu_s, rss_bytes = usage.wall_s, usage.cpu_s, usage.peak_rss_bytes
         if not (0 <= wall_s < math.inf and 0 <= cpu_s < math.inf and 0 <= rss_bytes < math.inf):
-            _check(task_id, usage)
+            check_usage(task_id, usage)
         if outcome is Outcome.NOT_RUN:
             return
         record = self._records.get(task_id)
         if record is None:
             record = self._records[task_id] = TestRecord()
+        if record.samples >= 2 and outcome is not None:
+            record.judge(rss_bytes)
         if rss_bytes > record.peak_rss_bytes:
             record.peak_rss_bytes = rss_bytes
         if outcome is None:
@@ -146,12 +191,15 @@ class ResourcePerformancePredictor:
             if totals is None:
                 totals = self._functions[function] = Totals()
             totals.add(wall_s, rss_bytes)
+            if rss_bytes:
+                totals.unsorted.append((task_id, wall_s, rss_bytes))
 
     def _own(self, record: TestRecord, scope: str, by_scope: dict[str, Forecast]) -> Forecast:
         cores = record.cpu_s / record.cpu_wall_s if record.cpu_wall_s else 1.0
         wall_s = median_of_last(record.walls) if record.walls else self._of_scope(scope, by_scope).wall_s
         if record.peak_rss_bytes:
-            memory_bytes = math.ceil(record.peak_rss_bytes * self._memory_margin)
+            margin = self._sibling_margin if record.is_changed else record.margin(self._memory_margin)
+            memory_bytes = math.ceil(record.peak_rss_bytes * margin)
         else:
             memory_bytes = self._of_scope(scope, by_scope).memory_bytes
         return Forecast(
@@ -167,10 +215,49 @@ class ResourcePerformancePredictor:
         function, bracket, _ = task.task_id.partition("[")
         if not bracket or function not in self._functions:
             return self._of_scope(task.scope, by_scope)
+        sized = self._of_size(task.task_id, self._functions[function])
+        if sized is not None:
+            return sized
         forecast = by_scope.get(function)
         if forecast is None:
             forecast = by_scope[function] = self._mean(self._functions[function], "siblings", 0)
         return forecast
+
+    def _of_size(self, task_id: str, totals: Totals) -> Forecast | None:
+        """Return the forecast by a function's sizes: where they vary, and enough memory is at stake."""
+        family, size = totals.sized(), size_in(task_id)
+        if family is None or size is None or family.samples < _SIZED_FROM or family.largest < _SIZED_FROM_BYTES:
+            return None
+        try:
+            experts = family.catch_up(_ROOM * family.largest)
+        except ImportError:  # numpy comes with the extra "ml": without it the function's quantile has to do
+            return None
+        if not experts.sizes_vary:
+            return None
+        return Forecast(
+            wall_s=totals.wall_s / totals.samples,
+            memory_bytes=math.ceil(family.predict(size, _ROOM * family.largest)[0]),
+            method="siblings",
+            samples=family.samples,
+        )
+
+    def _why(self, task: Task, forecast: Forecast) -> str:
+        """Return the rule that a forecast came from, in a sentence."""
+        record = self._records.get(task.task_id)
+        if forecast.method == "history" and record is not None:
+            if record.is_changed:
+                return f"it has changed since its {record.samples} attempts: half as much again as the largest of them"
+            added = record.margin(self._memory_margin) - 1
+            return f"the largest of its {record.samples} attempts and {added:.0%}; the median of its last durations"
+        totals = self._functions.get(task.task_id.partition("[")[0])
+        is_sized = totals is not None and self._of_size(task.task_id, totals) is not None
+        if forecast.method == "siblings" and is_sized and totals is not None and totals.family is not None:
+            rule = totals.family.catch_up(_ROOM * totals.family.largest).leader
+            return f"by size, from {forecast.samples} attempts with other parameters; nearest so far: {rule}"
+        return {
+            "siblings": f"from {forecast.samples} attempts of its function or module: it has none of its own",
+            "run": f"from all {forecast.samples} attempts of the run: nothing is known of its module",
+        }.get(forecast.method, "nothing is known: the configured default")
 
     def _of_scope(self, scope: str, by_scope: dict[str, Forecast]) -> Forecast:
         """Return the forecast of a module's tests never seen: made once per module and call."""
@@ -202,21 +289,3 @@ class ResourcePerformancePredictor:
             method=method,
             samples=totals.samples,
         )
-
-
-def _check(task_id: str, usage: Usage) -> None:
-    """Raise ConfigError for a usage that cannot have been measured."""
-    for name in ("wall_s", "cpu_s", "peak_rss_bytes"):
-        value = getattr(usage, name)
-        if not 0 <= value < math.inf:
-            raise ConfigError(f"sample of {task_id}: {name} is {value!r}", remedy="leave this sample out")
-
-
-def _check_settings(wall_s: float, memory_bytes: int, memory_margin: float, sibling_margin: float) -> None:
-    if not 0 < wall_s < math.inf:
-        raise ConfigError(f"default_wall_s: {wall_s!r} is not a duration")
-    if not 0 <= memory_bytes < math.inf:
-        raise ConfigError(f"default_memory_bytes: {format_bytes(memory_bytes)} is not a size")
-    for name, margin in (("memory_margin", memory_margin), ("sibling_margin", sibling_margin)):
-        if not 1 <= margin < math.inf:
-            raise ConfigError(f"{name}: {margin!r} is not a factor of at least 1")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
+
+from drm.resource_performance_predictor.families import Family, size_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +27,20 @@ class PredictorStatistics:
     peak_rss_bytes: int = 0
 
 
-class TestRecord:
-    """One test: its last walls (oldest first), its largest memory, its cores busy on average."""
+_UNSORTED = 256
+_MARGINS = (1.1, 1.05, 1.02)  # of the largest seen
+_MARGINS_FROM = 5  # samples
+_PENALTY = 0.5  # as for families of tests: ``experts.CostSettings``
 
-    __slots__ = ("cpu_s", "cpu_wall_s", "peak_rss_bytes", "samples", "walls")
+
+class TestRecord:
+    """One test: its last walls (oldest first), its largest memory, its cores busy on average.
+
+    From five attempts on it keeps count of what each margin on the largest peak would have cost (bytes too many; all of
+    the next attempt for too few), and has the one that cost least.
+    """
+
+    __slots__ = ("costs", "cpu_s", "cpu_wall_s", "is_changed", "peak_rss_bytes", "samples", "walls")
     __test__ = False
 
     def __init__(self) -> None:
@@ -36,14 +49,40 @@ class TestRecord:
         self.cpu_s = 0.0
         self.cpu_wall_s = 0.0
         self.samples = 0
+        self.costs: list[float] | None = None
+        self.is_changed = False  # since what is known of it
+
+    def judge(self, rss_bytes: int) -> None:
+        """Count what each margin would have cost, given what an attempt then used; before that is learnt."""
+        largest = self.peak_rss_bytes
+        if not (rss_bytes and largest):
+            return
+        costs = self.costs or [0.0] * len(_MARGINS)
+        self.costs = [
+            cost + (largest * margin - rss_bytes if largest * margin >= rss_bytes else (2 + _PENALTY) * rss_bytes)
+            for cost, margin in zip(costs, _MARGINS, strict=True)
+        ]
+
+    def margin(self, usual: float) -> float:
+        """Return the factor on the largest peak: the ``usual`` one while few attempts are known."""
+        if self.costs is None or self.samples < _MARGINS_FROM:
+            return usual
+        return _MARGINS[self.costs.index(min(self.costs))]
 
 
 class Totals:
-    """Many attempts: counts and sums, for means and deviations."""
+    """Many attempts: counts and sums, for means and deviations.
 
-    __slots__ = ("measured", "peak_rss_bytes", "rss_bytes", "rss_squares", "samples", "wall_s")
+    Of a function's: ``unsorted`` are the newest (task id, seconds, bytes) of which the sizes have not been read yet.
+    """
+
+    __slots__ = (
+        *("family", "measured", "peak_rss_bytes", "rss_bytes", "rss_squares", "samples", "unsorted", "wall_s"),
+    )
 
     def __init__(self) -> None:
+        self.family: Family | None = None
+        self.unsorted: deque[tuple[str, float, int]] = deque(maxlen=_UNSORTED)
         self.samples = 0
         self.wall_s = 0.0
         self.measured = 0
@@ -61,6 +100,17 @@ class Totals:
             self.rss_squares += rss_bytes * rss_bytes
             if rss_bytes > self.peak_rss_bytes:
                 self.peak_rss_bytes = rss_bytes
+
+    def sized(self) -> Family | None:
+        """Return what is known by size, with all of ``unsorted``; None where no test of the function has a size."""
+        while self.unsorted:
+            task_id, wall_s, rss_bytes = self.unsorted.popleft()
+            size = size_in(task_id)
+            if size is not None:
+                if self.family is None:
+                    self.family = Family()
+                self.family.learn(size, rss_bytes, wall_s)
+        return self.family
 
     def memory_quantile(self, margin: float) -> float:
         """Return bytes that few further tests will pass: ``margin`` times the mean, or two standard deviations above
