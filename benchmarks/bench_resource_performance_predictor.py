@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from benchmarks.workloads import suite
 from drm.model.work import Outcome, Usage
 from drm.ports import Sample
 from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.resource_performance_predictor.families import Family
 
 COUNT = 20_000
 USAGE = Usage(wall_s=0.2, cpu_s=0.1, peak_rss_bytes=10**8)
@@ -40,3 +43,31 @@ def test_train_models(measure: Any) -> None:
         lambda predictor: predictor.train_models(samples), setup=ResourcePerformancePredictor, attempts=3 * COUNT
     )
     assert learnt == 3 * COUNT
+
+
+def test_predict_one(measure: Any) -> None:
+    predictor, tasks = trained(), suite(1)
+    measure(lambda: predictor.predict_resource_requirements(tasks), iterations=2000)
+
+
+@pytest.fixture
+def family() -> Family:
+    """Fifty attempts of a function at sizes that vary: as many as are kept of a test."""
+    made = Family()
+    for number in range(50):
+        size = 1 + number * 7919 % 1000
+        made.learn(size, 10**8 + size * 10**5 + number % 7 * 10**6, 1.0)
+    made.catch_up(2**36)
+    return made
+
+
+def test_predict_one_by_size(measure: Any, family: Family) -> None:
+    measure(lambda: family.predict(500.0, 2**36), iterations=200)
+
+
+def test_update_by_size(measure: Any, family: Family) -> None:
+    def update() -> None:
+        family.learn(321.0, 1.3e8, 1.0)
+        family.catch_up(2**36)
+
+    measure(update, iterations=20)

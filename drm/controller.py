@@ -24,6 +24,7 @@ from drm.options import run_options
 from drm.pytest_surface import PytestSurface
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
+from drm.sources import sources_of
 from drm.status_line import StatusLine
 from drm.summary import RunSummary
 from drm.worker.once_files import once_folder, sweep
@@ -135,7 +136,8 @@ class Controller:
                 run.start_local_worker(launcher_of(session, self._items, suite, self._options))
             alone = {item: task_id for task_id, item in self._items.items() if is_benchmark(item)}
             with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
-                run.submit([task for task in self._tasks if self._items[task.task_id] not in alone])
+                shared = [task for task in self._tasks if self._items[task.task_id] not in alone]
+                run.submit(shared, sources_of(self._items))
                 accounts = run.coordinator.hold([task for task in self._tasks if self._items[task.task_id] in alone])
                 run.coordinator.run()
             if alone and not run.coordinator.stop_reason:

@@ -17,6 +17,7 @@ from drm.model.errors import ConfigError
 from drm.model.markers import parse_worker_type, some_bytes
 from drm.model.resources import Resources
 from drm.model.units import parse_count_range, shown
+from drm.priorities import ORDERS
 from drm.session import RunOptions, capacity_of, check_worker_types
 from drm.settings import ProjectSettings
 from drm.worker.gpus import machine_gpus, visible_devices
@@ -54,8 +55,8 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     if start not in (None, "fork", "spawn"):
         raise ConfigError(f"{start_from}: {start!r} is no way to start executors", remedy="write fork or spawn")
     order, order_from = option("order")
-    if order not in (None, "longest", "file"):
-        raise ConfigError(f"{order_from}: {order!r} is no order of tests", remedy="write longest or file")
+    if order not in (None, *ORDERS):
+        raise ConfigError(f"{order_from}: {order!r} is no order of tests", remedy=f"write one of {', '.join(ORDERS)}")
     retries, retries_from = option("retries")
     factor, factor_from = option("timeout_factor")
     scaling, scaling_from = option("scaling")
@@ -68,7 +69,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         capacity=capacity,
         start_method=start,
         counted=settings.counted,
-        file_order=order == "file",
+        order=order or ORDERS[0],
         retries=parse_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
         timeout_factor=_factor(factor, factor_from) if factor is not None else None,
         scaling=parse_scaling(scaling, where=scaling_from) if scaling is not None else ScalingSettings(),

@@ -230,6 +230,15 @@ class RunFacts:
     origin: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Risk:
+    """What the past says of a test's next attempt: the ``chance`` that it fails, whether it ever has, and did last."""
+
+    chance: float
+    failed_last: bool
+    has_failed: bool = False
+
+
 class HistoryStore(Protocol):
     """Past attempts. Written by the controller only."""
 
@@ -253,6 +262,10 @@ class HistoryStore(Protocol):
 
     def task_ids(self) -> list[str]:
         """Return every test of which attempts are kept, in the order in which they were first seen."""
+        ...
+
+    def risks(self) -> Mapping[str, Risk]:
+        """Return, by test of which an outcome is kept, how likely it fails."""
         ...
 
     def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:

@@ -78,9 +78,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add(
         "--drm-order",
-        choices=("longest", "file"),
+        choices=("longest", "slow-first", "file", "failed-first", "risk"),
         default=None,
-        help="which tests are begun first: the longest (the shortest run; default) or as they were collected",
+        help="which tests are begun first: the longest, which is slow-first (the shortest run; default), as they were "
+        "collected (file), those that failed last (failed-first), those likely to fail soon (risk)",
     )
     add(
         "--drm-retries",
@@ -125,6 +126,20 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         # end (what is cleaned up last was asked for first), and need not be searched when the interpreter ends.
         config.add_cleanup(gc.unfreeze)
         atexit.register(gc.freeze)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put tests in quarantine, in every process that collects them."""
+    if not config.getoption("drm"):
+        return
+    with _no_rewriting(config):
+        from drm.model.errors import DrmError
+        from drm.quarantine import put_in_quarantine
+        from drm.settings import read_settings
+
+    with suppress(DrmError):  # the controller reads them too, and says so
+        put_in_quarantine(items, read_settings(config.rootpath).options.get("quarantine", "").split())
 
 
 @pytest.hookimpl(trylast=True)

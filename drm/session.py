@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from drm.model.errors import ConfigError, DrmError
 from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.ports import EventSink, HistoryStore, Surface
+from drm.priorities import ORDERS, groups_of
 from drm.reporting.ndjson import NdjsonSink
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import ResourcePerformancePredictor
@@ -38,7 +39,7 @@ from drm.worker.limits import machine_capacity
 from drm.worker.suite import Suite
 
 LOCAL_WORKER = "local"
-_LEARN_FROM = 3  # newest attempts per test
+_LEARN_FROM, _AT_LEAST, _ROWS = 20, 3, 10_000  # newest attempts per test; fewer where there would be more rows
 _MADE_AT_THE_END = ("results.json", "status.json")
 
 
@@ -47,7 +48,7 @@ class RunOptions:
     """What the surface was asked for. ``executors`` (0, 0): run in this process. ``workers``: (0, 0) for none.
 
     ``start_method``: "fork" or "spawn"; None: fork where that is safe.
-    ``counted``: resources of the whole run, by name. ``file_order``: not the longest tests first.
+    ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
     """
 
     executors: tuple[int, int]
@@ -56,7 +57,7 @@ class RunOptions:
     capacity: Resources
     start_method: str | None = None
     counted: Mapping[str, int] = field(default_factory=dict)
-    file_order: bool = False
+    order: str = ORDERS[0]
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_factor: float | None = None
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
@@ -99,16 +100,17 @@ class Journal:
                 _ignore_by_git(options.history_path.parent)
             self.history = open_history(options.history_path, warn=say)
         self._summary = SummarySink()
+        self.attempts = HistorySink(
+            self.history,
+            run_id=run_id,
+            machine=self.machine,
+            summary=self._summary.summary,
+            suite=options.report_dir.name if options.report_dir is not None else "",
+        )
         sinks: list[EventSink] = [
             *also,
             self._summary,
-            HistorySink(
-                self.history,
-                run_id=run_id,
-                machine=self.machine,
-                summary=self._summary.summary,
-                suite=options.report_dir.name if options.report_dir is not None else "",
-            ),
+            self.attempts,
         ]
         if options.report_dir is not None:
             for name in _MADE_AT_THE_END:  # of the run before: they must not pass for this one's
@@ -151,7 +153,7 @@ class Run:
         self.journal = journal
         clock = SystemClock()
         self.manager = DynamicResourceManager(options.scaling)
-        self.predictor = ResourcePerformancePredictor()
+        self.predictor = ResourcePerformancePredictor(machine=journal.machine)
         self.optimizer = ResourceOptimizer(self.predictor, counted=options.counted)
         self.engine = EmbeddedEngine(
             suite=suite, start_method=options.start_method or "fork", given=surface.executor_starts
@@ -166,7 +168,7 @@ class Run:
             retries=options.retries,
             timeout_factor=options.timeout_factor,
             counted=options.counted,
-            file_order=options.file_order,
+            file_order=options.order not in ("longest", "slow-first"),
         )
         if options.worker_types:
             self.providers.add_provider(LocalProvider(options.capacity, options.worker_types))
@@ -198,10 +200,20 @@ class Run:
             LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=self._options.capacity), launcher
         )
 
-    def submit(self, tasks: Sequence[Task]) -> None:
-        """Learn what history knows of the tests, and queue them."""
-        self.predictor.train_models(self.journal.history.samples([task.task_id for task in tasks], last=_LEARN_FROM))
-        self.coordinator.submit(tasks, self._planned_workers())
+    def submit(self, tasks: Sequence[Task], sources: Mapping[str, int]) -> None:
+        """Learn what history knows of the tests, and queue them. ``sources``: what their functions are, as hashes."""
+        history, order = self.journal.history, self._options.order
+        self.journal.attempts.sources = sources
+        last = min(_LEARN_FROM, max(_AT_LEAST, _ROWS // max(1, len(tasks))))
+        samples = dict(history.samples([task.task_id for task in tasks], last=last))
+        for task_id, before in history.namesakes(sources).items():
+            renamed = history.samples([before], last=last).get(before, ())
+            samples[task_id] = [replace(row, task_id=task_id) for row in renamed]
+        self.predictor.train_models(samples, sources=sources)
+        risks = history.risks() if order in ("failed-first", "risk") else {}
+        seconds = {task.task_id: self.predictor.expected_wall_s(task.task_id, task.scope) for task in tasks if risks}
+        for group in groups_of(tasks, order, risks, seconds):
+            self.coordinator.submit(group, self._planned_workers())
 
     def _planned_workers(self) -> list[WorkerView]:
         """Return the workers as they will be when the pool is at its largest: what a plan may count on."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from drm.history import trends
+from drm.history.flakiness import flaky_rates
 from drm.history.retention import Retention, prune, transaction
 from drm.history.samples import is_sound
 from drm.history.schema import SCHEMA_VERSION, raise_to_current, version_of
 from drm.model.errors import ConfigError
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.model.work import Outcome, Usage
-from drm.ports import RunFacts, Sample
+from drm.ports import Risk, RunFacts, Sample
 
 _Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source
 _OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
@@ -152,6 +153,14 @@ class Database:
     def task_ids(self) -> list[str]:
         """Return every test of which attempts are kept, in the order in which they were first seen."""
         return [task_id for (task_id,) in self._connection.execute("SELECT task_id FROM tests ORDER BY id")]
+
+    def risks(self) -> Mapping[str, Risk]:
+        """Return, by test of which an outcome is kept, how likely it fails."""
+        rates = flaky_rates(self._connection) if self._knows_sources else []
+        return {
+            rate.task_id: Risk(chance=rate.risk, failed_last=rate.failed_last, has_failed=rate.bad > 0)
+            for rate in rates
+        }
 
     def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
         """Return what tests never seen were called before, where that is beyond doubt."""

@@ -17,8 +17,10 @@ WITH once AS (
         max(attempts.id) AS newest
     FROM attempts JOIN runs ON runs.id = attempts.run
     WHERE outcome IN ('failed', 'error', 'passed', 'xfailed', 'xpassed') GROUP BY test, code)
-SELECT task_id, count(*), sum(bad AND good), sum(bad), (SELECT outcome FROM attempts WHERE id = max(newest))
-FROM once JOIN tests ON tests.id = once.test GROUP BY once.test
+SELECT task_id, seen, flaky, bad, attempts.outcome
+FROM (SELECT test, count(*) AS seen, sum(bad AND good) AS flaky, sum(bad) AS bad, max(newest) AS newest
+    FROM once GROUP BY test) AS each
+JOIN tests ON tests.id = each.test JOIN attempts ON attempts.id = each.newest
 """
 
 

@@ -15,7 +15,7 @@ from drm.history.schema import SCHEMA_VERSION, version_of
 from drm.history.trends import SINCE, read_trends
 from drm.model.errors import ConfigError
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
-from drm.ports import HistoryStore, RunFacts, Sample
+from drm.ports import HistoryStore, Risk, RunFacts, Sample
 
 _Result = TypeVar("_Result")
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -44,6 +44,10 @@ class GuardedHistory:
     def begin(self, facts: RunFacts) -> None:
         """Note what is known of a run."""
         self._guard(lambda store: store.begin(facts), "written")
+
+    def risks(self) -> Mapping[str, Risk]:
+        """Return how likely tests fail."""
+        return self._guard(lambda store: store.risks(), "read")
 
     def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
         """Return what tests never seen were called before."""
@@ -159,6 +163,9 @@ class ReadOnlyHistory:
 
     def begin(self, facts: RunFacts) -> None:
         """Leave it: that was said when the file was opened."""
+
+    def risks(self) -> Mapping[str, Risk]:
+        return self._file.risks()
 
     def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
         return self._file.namesakes(sources)

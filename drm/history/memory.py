@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from drm.history.samples import KEPT_PER_TEST, is_sound
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
-from drm.ports import RunFacts, Sample
+from drm.ports import Risk, RunFacts, Sample
 
 
 class MemoryHistory:
@@ -19,6 +19,10 @@ class MemoryHistory:
 
     def begin(self, facts: RunFacts) -> None:
         """Nothing is kept of runs."""
+
+    def risks(self) -> Mapping[str, Risk]:
+        """Return how likely tests fail: this run's outcomes say nothing of that yet."""
+        return {}
 
     def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
         """Return what tests never seen were called before, by this run: nothing."""

@@ -79,6 +79,12 @@ def merge(into: Database, path: Path) -> Merged:
         return _take(into.connection, copy)
 
 
+def sort_by_time(connection: sqlite3.Connection) -> None:
+    """Number the attempts anew, the oldest first; to be called inside a transaction."""
+    for statement in _SORT:
+        connection.execute(statement)
+
+
 def _copy(path: Path, copy: Path) -> None:
     """Copy the database with what its WAL holds; the file may be in use."""
     source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -99,8 +105,7 @@ def _take(connection: sqlite3.Connection, copy: Path) -> Merged:
         with transaction(connection):
             tests, runs, attempts, _ = (connection.execute(statement).rowcount for statement in _TAKE)
             if attempts and newest is not None and first < newest:
-                for statement in _SORT:
-                    connection.execute(statement)
+                sort_by_time(connection)
     finally:
         connection.execute("DETACH DATABASE other")
     return Merged(tests=tests, runs=runs, attempts=attempts, present=theirs - attempts)

@@ -11,8 +11,8 @@ from typing import Any
 
 from drm.history.database import Database
 from drm.history.exchange import Batch, export_lines, from_durations, from_lines, from_pytest_cache, run_id_of
-from drm.history.merging import merge
-from drm.history.retention import Retention
+from drm.history.merging import merge, sort_by_time
+from drm.history.retention import Retention, transaction
 from drm.history_command.showing import open_existing
 from drm.model.errors import ConfigError
 from drm.model.work import Outcome, Usage
@@ -72,6 +72,8 @@ def _import(options: argparse.Namespace) -> int:
             taken = sum(_take(store, batch) for batch in runs)
             known = sum(len(batch.samples) for batch in runs)
             print(f"{path}: {taken} attempts taken in" + (f", {known - taken} left out" if known > taken else ""))
+        with transaction(store.connection):
+            sort_by_time(store.connection)  # what is imported may be older than what is known
         store.prune()
     finally:
         store.abandon()

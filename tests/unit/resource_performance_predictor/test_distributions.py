@@ -1,0 +1,121 @@
+"""Quantiles, confidence and reasons; other machines; tests that have changed."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+
+from drm.model.work import Outcome, Task, Usage
+from drm.ports import Sample
+from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.resource_performance_predictor.drift import since_change, speeds
+from drm.sources import sources_of
+
+MIB = 2**20
+
+
+def row(task_id: str, wall_s: float, mib: int = 100, machine: str = "here", source: int = 0) -> Sample:
+    usage = Usage(wall_s=wall_s, cpu_s=2 * wall_s, peak_rss_bytes=mib * MIB)
+    return Sample(task_id=task_id, usage=usage, outcome=Outcome.PASSED, machine=machine, source=source)
+
+
+def task(task_id: str) -> Task:
+    return Task(task_id=task_id, scope=task_id.partition("::")[0])
+
+
+def test_a_prediction_says_how_much_how_surely_and_why() -> None:
+    chance = random.Random(4)
+    samples = {
+        f"m.py::t{number}": [row(f"m.py::t{number}", chance.lognormvariate(0, 0.2)) for _ in range(20)]
+        for number in range(50)
+    }
+    predictor = ResourcePerformancePredictor()
+    predictor.train_models(samples)
+    known, fresh = (predictor.predict_distribution(task(name)) for name in ("m.py::t1", "new.py::t"))
+    assert known.wall_s.p50 < known.wall_s.p90 < known.wall_s.p99
+    walls = [predictor.predict_distribution(task(name)).wall_s for name in samples]
+    assert 1.2 < statistics.fmean(wall.p90 / wall.p50 for wall in walls) < 1.6, "e ** (1.28 * 0.2 * 1.2) is 1.36"
+    assert known.cpu_cores.p50 == pytest.approx(2.0)
+    assert 0 <= fresh.confidence < known.confidence <= 1
+    assert "largest of its 20 attempts" in known.why
+    assert "nothing is known of its module" in fresh.why
+    module = predictor.predict_together("m.py", [task(name) for name in samples])
+    assert module.samples == 50 * 20
+    assert len(known.sentences()) == 3
+
+
+def test_a_size_never_tried_is_foreseen_from_others() -> None:
+    predictor = ResourcePerformancePredictor()
+    sizes = random.Random(2).sample(range(100, 1000), 20)
+    predictor.train_models({f"m.py::t[{n}]": [row(f"m.py::t[{n}]", 1.0, 50 + n)] for n in (*sizes, 1000)})
+    prediction = predictor.predict_distribution(task("m.py::t[500]"))
+    assert 550 * MIB <= prediction.reserved_bytes <= 620 * MIB
+    assert "by size" in prediction.why
+    assert predictor.get_resource_scaling_factor("m.py::t", 100, 1000) == pytest.approx(7, rel=0.2)
+    assert predictor.get_resource_scaling_factor("m.py::unknown", 100, 1000) == 1.0
+
+
+def test_a_steady_test_comes_to_reserve_less_than_a_tenth_too_much() -> None:
+    predictor = ResourcePerformancePredictor()
+    for _ in range(10):
+        predictor.record_task_execution("m.py::t", row("", 1.0).usage, Outcome.PASSED)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::t")])
+    assert forecast.memory_bytes == pytest.approx(102 * MIB, rel=0.001)
+
+
+def test_seconds_of_another_machine_are_told_in_ours() -> None:
+    samples = {f"m.py::t{n}": [row("x", 1.0 + n), row("x", 2.0 + 2 * n, machine="slow")] for n in range(6)}
+    samples["m.py::only there"] = [row("x", 8.0, machine="slow")]
+    assert speeds(samples, "here") == {"slow": pytest.approx(0.5)}
+    predictor = ResourcePerformancePredictor(machine="here")
+    predictor.train_models(samples)
+    assert predictor.expected_wall_s("m.py::only there", "m.py") == pytest.approx(4.0)
+    assert speeds(dict(list(samples.items())[:3]), "here") == {}, "three tests in common prove little"
+
+
+def test_what_was_before_a_change_counts_until_there_is_something_after_it() -> None:
+    old, new = row("t", 1.0, 100, source=1), row("t", 5.0, 300, source=2)
+    assert since_change([old, new], 2) == ([new], False)
+    assert since_change([old], 2) == ([old], True)
+    assert since_change([row("t", 1.0), old], 1)[1] is False
+    predictor = ResourcePerformancePredictor()
+    predictor.train_models({"m.py::t": [old] * 5}, sources={"m.py::t": 2})
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::t")])
+    assert forecast.memory_bytes == 150 * MIB
+    predictor.record_task_execution("m.py::t", row("t", 9.0, 40).usage, Outcome.PASSED)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::t")])
+    assert (forecast.wall_s, forecast.memory_bytes) == (9.0, pytest.approx(44 * MIB))
+
+
+class Item:
+    def __init__(self, function: object) -> None:
+        self.function = function
+
+
+def sum_one(size: int) -> None:
+    total = sum(range(10))
+    assert total == 45
+    assert size
+
+
+def sum_again(size: int) -> None:
+    total = sum(range(10))
+    assert total == 45
+    assert size
+
+
+def sum_otherwise(size: int) -> None:
+    total = sum(range(11))
+    assert total == 55
+    assert size
+
+
+def test_the_source_is_what_the_function_does_not_what_it_is_called() -> None:
+    functions = {"a": sum_one, "b": sum_again, "c": sum_otherwise, "d[1]": sum_one, "e": len}
+    found = sources_of({name: Item(function) for name, function in functions.items()})
+    assert found["a"] == found["b"]
+    assert len({found["a"], found["c"], found["d[1]"]}) == 3
+    assert "e" not in found
+    assert all(0 < value < 2**63 for value in found.values())
