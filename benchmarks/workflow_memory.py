@@ -18,7 +18,7 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drm.resource_performance_predictor.calibration import Calibration, Deviation
@@ -213,9 +213,10 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, action="append", help="of the split; may be given again (0, 1, 2)")
     parser.add_argument("--known-only", action="store_true", help="A, on the known part: constants are chosen on it")
     parser.add_argument("--json", action="store_true", help="JSON lines")
+    parser.add_argument("--boosted", action="store_true", help="LightGBM as one more expert (extra ml)")
     options = parser.parse_args(None if arguments is None else list(arguments))
     seeds = options.seed or ([0, 1, 2] if options.protocol == "A" else [0])
-    settings = SAFE if options.safe else None
+    settings = replace(SAFE if options.safe else CostSettings(), boosted=options.boosted)
     if not options.json:
         print(f"{'workflow':<12}{'GB-hours':>12}{'failing %':>12}{'covered %':>12}{'tasks':>9}  presets, GB-hours")
     for row in results(options.data, options.protocol, seeds, settings, known_only=options.known_only):

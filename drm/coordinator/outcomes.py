@@ -38,7 +38,7 @@ class Outcomes:
         death: DeathKind | None = None,
     ) -> None:
         """One attempt is over. ``cause`` and ``death``: what ended it from outside, if anything did."""
-        self._parts.optimizer.record_task_result(task_id, usage, outcome)
+        self._parts.optimizer.record_task_result(task_id, usage, outcome if death is None else None)
         if executor.amounts is None or usage.peak_rss_bytes > executor.amounts.memory_bytes:
             self._dispatch.foresight.outgrew(task_id, usage.peak_rss_bytes)
         self._parts.recorder.record(

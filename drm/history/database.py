@@ -18,16 +18,20 @@ from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.model.work import Outcome, Usage
 from drm.ports import Risk, RunFacts, Sample
 
-_Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source
+_Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes
 _OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
 _NEWEST = """
-SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes
 FROM attempts WHERE test = (SELECT id FROM tests WHERE task_id = ?) ORDER BY id DESC LIMIT ?
 """
 _LATEST = """
-SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, tests.task_id
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, tests.task_id
 FROM attempts JOIN tests ON tests.id = attempts.test
 WHERE attempts.id > (SELECT max(id) FROM attempts) - ? ORDER BY attempts.id
+"""
+_KNOW = """
+INSERT INTO tests (task_id, source) VALUES (?, ?) ON CONFLICT (task_id)
+DO UPDATE SET source = excluded.source WHERE excluded.source NOT IN (0, source)
 """
 _INSERT = """
 INSERT INTO attempts (test, run, outcome, wall_s, cpu_s, peak_rss_bytes, at, machine,
@@ -99,14 +103,8 @@ class Database:
         with transaction(connection):
             connection.execute("INSERT OR IGNORE INTO runs (run_id) VALUES (?)", (run_id,))
             (run,) = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-            connection.executemany(
-                "INSERT OR IGNORE INTO tests (task_id) VALUES (?)", ((_text(row.task_id),) for row in rows)
-            )
+            connection.executemany(_KNOW, ((_text(row.task_id), row.source) for row in rows))
             connection.executemany(_INSERT, (_values(row, run) for row in rows))
-            connection.executemany(
-                "UPDATE tests SET source = ? WHERE task_id = ? AND source != ?",
-                ((row.source, _text(row.task_id), row.source) for row in rows if row.source),
-            )
         self._recorded += len(rows)
         self._run = run
 
@@ -137,7 +135,7 @@ class Database:
 
     def _query(self, text: str) -> str:
         """Return the query as the file's format allows: one that may only be read can be older."""
-        return text if self._knows_sources else text.replace("attempts.source", "0")
+        return text if self._knows_sources else text.replace("attempts.source, death, reserved_bytes", "0, '', 0")
 
     def _latest(self, rows: int) -> dict[str, list[_Row]]:
         """Return the file's newest rows by test, oldest first.
@@ -223,7 +221,7 @@ def _values(sample: Sample, run: int) -> tuple[object, ...]:
 
 
 def _sample(task_id: str, row: _Row) -> Sample:
-    outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source = row
+    outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes = row
     return Sample(
         task_id=task_id,
         usage=Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak_rss_bytes),
@@ -231,4 +229,6 @@ def _sample(task_id: str, row: _Row) -> Sample:
         at=at,
         machine=machine,
         source=source,
+        death=death,
+        reserved_bytes=reserved_bytes,
     )

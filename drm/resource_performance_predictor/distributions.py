@@ -73,7 +73,7 @@ class Uncertainty:
         self._of_wall: dict[str, Deviation] = {}
         self._of_peak: dict[str, Deviation] = {}
         finished = {
-            task_id: [row for row in rows if row.outcome is not None and row.usage.wall_s]
+            task_id: [row for row in rows if row.outcome is not None and row.usage.wall_s and not row.death]
             for task_id, rows in samples.items()
         }
         for position in range(1, max(map(len, finished.values()), default=0)):
@@ -94,7 +94,7 @@ class Uncertainty:
 
     def predict(self, task_id: str, forecast: Forecast, rule: str) -> Prediction:
         """Return the forecast with what is known of its kind's errors."""
-        rows = [row for row in self._samples.get(task_id, ()) if row.outcome is not None]
+        rows = [row for row in self._samples.get(task_id, ()) if row.outcome is not None and not row.death]
         peaks = tuple(float(row.usage.peak_rss_bytes) for row in rows if row.usage.peak_rss_bytes)
         expected_bytes = median_of_last(peaks[-3:]) if peaks else forecast.memory_bytes / 1.5
         own_wall, own_peak = self._of_wall.get(task_id), self._of_peak.get(task_id)

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from drm.resource_performance_predictor.boosting import Booster
+
     Floats = NDArray[np.float64]
 
 _BASES = ("max", "constant", "kNN", "largest of kNN", "linear", "log-linear")
-_BOOSTED = "boosted"
+_BOOSTED = "LightGBM"
 _OFFSETS = ("constant", "kNN", "linear", "largest of kNN")  # of these also the variant that adds instead of multiplying
 _SLACKS = (0.002, 0.01, 0.03)
 _FITTED_EVERY = 32
@@ -38,12 +40,14 @@ class CostSettings:
     has too much, and ``failure_penalty`` times what it used, for as long as the family's attempts take in the mean: a
     failure of a short one is a failure too. Nobody gets less than ``least_bytes``. ``cautious``: the largest of the
     leaders, not their mean. ``decay``: what a cost counts one attempt later. ``leaders``: how many are followed.
+    ``boosted``: LightGBM is one more expert, from 30 samples on.
     """
 
     failure_penalty: float = 0.5
     cautious: bool = False
     decay: float = 0.98
     leaders: int = 5
+    boosted: bool = False
     least_bytes: float = 32 * 2**20
 
 
@@ -58,13 +62,17 @@ class SizedMemory:
     ``learn`` and ``predict`` are no more than a few numpy calls each; numpy is imported when one is made.
     """
 
-    def __init__(self, settings: CostSettings | None = None, *, booster: Any = None) -> None:
+    def __init__(self, settings: CostSettings | None = None) -> None:
         import numpy
 
         self._np = numpy
         self._settings = settings or CostSettings()
-        self._booster = booster
-        self._names = (*_BASES, _BOOSTED) if booster is not None else _BASES
+        self._booster: Booster | None = None
+        if self._settings.boosted:
+            from drm.resource_performance_predictor.boosting import Booster
+
+            self._booster = Booster()
+        self._names = _BASES if self._booster is None else (*_BASES, _BOOSTED)
         self._plus = [self._names.index(name) for name in _OFFSETS]
         experts = len(self._names) + len(self._plus)
         self._x = self._y = self._t = numpy.empty(0)

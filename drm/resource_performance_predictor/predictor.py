@@ -85,7 +85,9 @@ class ResourcePerformancePredictor:
             for row in as_here(told, factors):
                 usage = row.usage
                 if usage.wall_s or usage.cpu_s or usage.peak_rss_bytes:  # else only its outcome is known
-                    self._learn(task_id, usage, row.outcome)
+                    self._learn(task_id, usage, None if row.death else row.outcome)
+                    if row.death == "memory":  # it would have used more
+                        self._records[task_id].wanted_bytes = 2 * row.reserved_bytes
             if changed and task_id in self._records:
                 self._records[task_id].is_changed = True
             self._past[task_id] = told
@@ -175,6 +177,7 @@ class ResourcePerformancePredictor:
             self._censored += 1
             return
         record.samples += 1
+        record.wanted_bytes = 0
         record.walls = (*record.walls[-2:], wall_s)
         if wall_s >= _CPU_FROM_S:
             record.cpu_s += cpu_s
@@ -199,7 +202,7 @@ class ResourcePerformancePredictor:
         wall_s = median_of_last(record.walls) if record.walls else self._of_scope(scope, by_scope).wall_s
         if record.peak_rss_bytes:
             margin = self._sibling_margin if record.is_changed else record.margin(self._memory_margin)
-            memory_bytes = math.ceil(record.peak_rss_bytes * margin)
+            memory_bytes = max(math.ceil(record.peak_rss_bytes * margin), record.wanted_bytes)
         else:
             memory_bytes = self._of_scope(scope, by_scope).memory_bytes
         return Forecast(

@@ -40,7 +40,7 @@ class TestRecord:
     the next attempt for too few), and has the one that cost least.
     """
 
-    __slots__ = ("costs", "cpu_s", "cpu_wall_s", "is_changed", "peak_rss_bytes", "samples", "walls")
+    __slots__ = ("costs", "cpu_s", "cpu_wall_s", "is_changed", "peak_rss_bytes", "samples", "walls", "wanted_bytes")
     __test__ = False
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class TestRecord:
         self.cpu_wall_s = 0.0
         self.samples = 0
         self.costs: list[float] | None = None
+        self.wanted_bytes = 0  # since it was killed for memory, until an attempt ends well
         self.is_changed = False  # since what is known of it
 
     def judge(self, rss_bytes: int) -> None:

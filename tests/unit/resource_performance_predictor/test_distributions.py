@@ -119,3 +119,17 @@ def test_the_source_is_what_the_function_does_not_what_it_is_called() -> None:
     assert len({found["a"], found["c"], found["d[1]"]}) == 3
     assert "e" not in found
     assert all(0 < value < 2**63 for value in found.values())
+
+
+def test_what_was_killed_for_memory_gets_twice_as_much_and_its_duration_says_nothing() -> None:
+    usage = Usage(wall_s=0.1, peak_rss_bytes=300 * MIB)
+    killed = Sample(
+        task_id="m.py::t", usage=usage, outcome=Outcome.FAILED, death="memory", reserved_bytes=256 * MIB, machine="here"
+    )
+    predictor = ResourcePerformancePredictor()
+    predictor.train_models({"m.py::t": [row("m.py::t", 5.0, 100), killed]})
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::t")])
+    assert (forecast.wall_s, forecast.memory_bytes) == (5.0, 512 * MIB)
+    predictor.record_task_execution("m.py::t", row("m.py::t", 5.0, 400).usage, Outcome.PASSED)
+    (forecast,) = predictor.predict_resource_requirements([task("m.py::t")])
+    assert forecast.memory_bytes == pytest.approx(440 * MIB)

@@ -107,3 +107,17 @@ def test_a_kill_for_memory_is_followed_by_twice_as_much_then_by_all_there_is() -
 def test_numpy_is_not_imported_with_the_predictor() -> None:
     code = "import sys, drm.resource_performance_predictor, drm.session; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_lightgbm_is_one_more_expert_where_it_is_installed() -> None:
+    pytest.importorskip("lightgbm")
+    chance = random.Random(6)
+    family = Family(CostSettings(boosted=True))
+    for _ in range(60):  # steps, which no line follows
+        size = chance.uniform(0, 100)
+        family.learn(size, (100 + 400 * (size > 50)) * chance.uniform(0.95, 1.05) * MIB, 1.0)
+    experts = family.catch_up(LIMIT)
+    assert experts._booster is not None
+    assert experts._booster.predict(80.0, 0.0) == pytest.approx(500 * MIB, rel=0.1)
+    assert experts._booster.predict(20.0, 0.0) == pytest.approx(100 * MIB, rel=0.2)
+    assert family.predict(20.0, LIMIT)[0] < 250 * MIB
