@@ -253,12 +253,15 @@ def from_dict(data: dict[str, Any]) -> Event:
     cls = EVENT_TYPES.get(str(data.get("event")))
     if cls is None:
         raise ConfigError(f"event {data.get('event')!r} is not known", remedy="use the drm version that wrote it")
-    plain, others = _readers(cls)
-    known = {name: data[name] for name in plain if name in data}
-    for name, read in others:
-        if name in data:
+    names, rebuilt = _readers(cls)
+    known = {**data}
+    del known["event"]
+    if not known.keys() <= names:
+        known = {name: value for name, value in known.items() if name in names}
+    for name, read in rebuilt:
+        if name in known:
             try:
-                known[name] = read(data[name])
+                known[name] = read(known[name])
             except (TypeError, ValueError, KeyError) as error:
                 raise ConfigError(f"event field {name!r} is damaged ({error})") from error
     try:
@@ -268,18 +271,25 @@ def from_dict(data: dict[str, Any]) -> Event:
 
 
 _Reader = Callable[[Any], Any]
-_readers_by_class: dict[type[Event], tuple[tuple[str, ...], tuple[tuple[str, _Reader], ...]]] = {}
+_readers_by_class: dict[type[Event], tuple[frozenset[str], tuple[tuple[str, _Reader], ...]]] = {}
 
 
-def _readers(cls: type[Event]) -> tuple[tuple[str, ...], tuple[tuple[str, _Reader], ...]]:
-    """Return the fields that JSON holds as they are, and those that must be rebuilt, each with how."""
+def _readers(cls: type[Event]) -> tuple[frozenset[str], tuple[tuple[str, _Reader], ...]]:
+    """Return the names of the fields, and those that JSON does not hold as they are, each with how to rebuild it."""
     known = _readers_by_class.get(cls)
     if known is None:
         kinds = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        plain = tuple(name for name, kind in kinds.items() if kind in _PLAIN)
-        others = tuple((name, _BY_TYPE.get(kind, _tuples)) for name, kind in kinds.items() if kind not in _PLAIN)
-        known = _readers_by_class[cls] = (plain, others)
+        rebuilt = tuple((name, _reader(name, kind)) for name, kind in kinds.items() if kind not in _PLAIN)
+        known = _readers_by_class[cls] = (frozenset(kinds), rebuilt)
     return known
+
+
+def _reader(name: str, kind: str) -> _Reader:
+    return _known_amounts if name == "reserved" else _BY_TYPE.get(kind, _tuples)
+
+
+def _known_amounts(value: Any) -> Resources:
+    return _resources(**value)
 
 
 @lru_cache(maxsize=4096)  # what is reserved repeats from event to event
@@ -302,7 +312,7 @@ def _decision(value: dict[str, Any]) -> ScalingDecision:
 
 _PLAIN = frozenset(("str", "int", "float", "bool", "float | None"))
 _BY_TYPE: dict[str, _Reader] = {
-    "Resources": lambda value: _resources(**value),
+    "Resources": lambda value: Resources(**value),
     "Usage": lambda value: Usage(**value),
     "Outcome": Outcome,
     "Outcome | None": lambda value: None if value is None else Outcome(value),
