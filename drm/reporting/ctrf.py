@@ -14,10 +14,12 @@ from typing import Any
 
 from drm.model.work import Outcome
 from drm.reporting.report import Report, RunReport
+from drm.reporting.text import exchangeable
 from drm.summary import AllocationRecord, TestRecord
 
 __all__ = ["render_ctrf"]
 
+_MOST_NAME = 2_000
 _MOST_MESSAGE = 10_000
 _STATUS = {
     Outcome.PASSED: "passed",
@@ -52,7 +54,11 @@ def render_ctrf(report: Report) -> str:
                 "suites": len(runs),
                 "start": min(starts, default=0),
                 "stop": max(stops, default=0),
-                "extra": {"state": report.state.value, "headline": report.headline, "stages": states},
+                "extra": {
+                    "state": report.state.value,
+                    "headline": exchangeable(report.headline, _MOST_MESSAGE),
+                    "stages": states,
+                },
             },
             "tests": tests,
             "environment": _environment(report),
@@ -63,11 +69,13 @@ def render_ctrf(report: Report) -> str:
 
 def _environment(report: Report) -> dict[str, Any]:
     context = report.context
-    row: dict[str, Any] = {"branchName": context.branch, "commit": context.commit, "osPlatform": context.platform}
+    named = {"branchName": context.branch, "commit": context.commit, "osPlatform": context.platform}
+    row: dict[str, Any] = {key: exchangeable(value, _MOST_NAME) for key, value in named.items()}
     pages = {link.title: link.url for link in context.links}
     if "run" in pages:
         row["buildUrl"] = pages["run"]
-    return {**row, "extra": {"machine": context.machine, "python": context.python, "ci": context.ci}}
+    extra = {"machine": context.machine, "python": context.python, "ci": context.ci}
+    return {**row, "extra": {key: exchangeable(value, _MOST_NAME) for key, value in extra.items()}}
 
 
 def _tests(stage: str, run: RunReport) -> Iterator[dict[str, Any]]:
@@ -80,9 +88,10 @@ def _tests(stage: str, run: RunReport) -> Iterator[dict[str, Any]]:
 
 
 def _test(stage: str, began: int, test: TestRecord, attempts: list[AllocationRecord]) -> dict[str, Any]:
-    path, _, name = test.task_id.partition("::")
+    shown = exchangeable(test.task_id, _MOST_NAME)
+    path, _, name = shown.partition("::")
     row: dict[str, Any] = {
-        "name": test.task_id or "(a test without a name)",
+        "name": shown or "(a test without a name)",
         "status": _STATUS[test.outcome],
         "duration": _ms(test.wall_s),
         "suite": [stage, path or stage, *name.split("::")[:-1]],
@@ -95,13 +104,14 @@ def _test(stage: str, began: int, test: TestRecord, attempts: list[AllocationRec
     if test.started_s is not None and test.finished_s is not None:
         row["start"], row["stop"] = began + _ms(test.started_s), began + _ms(test.finished_s)
     if test.message:
-        row["message"] = test.message[:_MOST_MESSAGE]
+        row["message"] = exchangeable(test.message, _MOST_MESSAGE)
     if test.executor_id:
-        row["threadId"] = test.executor_id
+        row["threadId"] = exchangeable(test.executor_id, _MOST_NAME)
     if len(attempts) > 1:
         row["retryAttempts"] = [_attempt(began, record) for record in attempts]
     if test.peak_rss_bytes or test.worker_id:
-        row["extra"] = {"worker": test.worker_id, "peak_rss_bytes": test.peak_rss_bytes, "component": test.component}
+        worker = exchangeable(test.worker_id, _MOST_NAME)
+        row["extra"] = {"worker": worker, "peak_rss_bytes": test.peak_rss_bytes, "component": test.component}
     return row
 
 

@@ -10,7 +10,7 @@ from drm.model.units import format_duration
 from drm.model.work import Outcome
 from drm.summary import RunSummary
 
-__all__ = ["amount", "bars", "counts_text", "one_line", "percent", "plural"]
+__all__ = ["amount", "bars", "counts_text", "exchangeable", "one_line", "percent", "plural"]
 
 
 def one_line(text: str, limit: int = 200) -> str:
@@ -26,6 +26,12 @@ def one_line(text: str, limit: int = 200) -> str:
         cut = "".join(_tame(character) for character in cut)
         cut = " ".join(cut.split())
     return cut if len(cut) <= limit and len(text) <= limit else cut[: limit - 3] + "..."
+
+
+def exchangeable(text: str, limit: int) -> str:
+    """Return the beginning of a text as any reader of JSON takes it: a lone surrogate becomes ``?``."""
+    cut = text[:limit]
+    return cut if cut.isascii() else cut.encode("utf-8", "replace").decode()
 
 
 def _tame(character: str) -> str:

@@ -12,11 +12,13 @@ from typing import Any
 
 from drm.reporting import view
 from drm.reporting.report import Report, RunReport
+from drm.reporting.text import exchangeable
 from drm.summary import AllocationRecord, RunSummary, UtilizationSeries
 
 __all__ = ["render_trace"]
 
 _MOST_NAME = 200
+_MOST_REASON = 2_000
 _GIB = 2**30
 _COLOURS = {"passed": "good", "failed": "terrible", "error": "terrible", "skipped": "grey", "": "bad"}
 
@@ -25,7 +27,11 @@ def render_trace(report: Report) -> str:
     """Return the text of the file."""
     document = {
         "displayTimeUnit": "ms",
-        "otherData": {"drm": report.drm_version, "commit": report.commit, "machine": report.machine},
+        "otherData": {
+            "drm": report.drm_version,
+            "commit": exchangeable(report.commit, _MOST_NAME),
+            "machine": exchangeable(report.machine, _MOST_NAME),
+        },
         "traceEvents": list(_events(report)),
     }
     return json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n"
@@ -53,7 +59,7 @@ def _workers(summary: RunSummary) -> list[str]:
 
 
 def _named(pid: int, what: str, name: str, tid: int = 0) -> dict[str, Any]:
-    return {"ph": "M", "pid": pid, "tid": tid, "name": what, "args": {"name": name[:_MOST_NAME]}}
+    return {"ph": "M", "pid": pid, "tid": tid, "name": what, "args": {"name": exchangeable(name, _MOST_NAME)}}
 
 
 def _attempts(run: RunReport, places: dict[str, int]) -> Iterator[dict[str, Any]]:
@@ -76,7 +82,7 @@ def _slice(summary: RunSummary, record: AllocationRecord, pid: int, tid: int) ->
         "tid": tid,
         "ts": _us(record.at_s),
         "dur": max(0.0, _us(ended - record.at_s)),
-        "name": summary.tests[record.test].task_id[:_MOST_NAME],
+        "name": exchangeable(summary.tests[record.test].task_id, _MOST_NAME),
         "cat": "test",
         "cname": _COLOURS.get(outcome, "good"),
         "args": {
@@ -116,10 +122,10 @@ def _scaling(summary: RunSummary, pid: int) -> Iterator[dict[str, Any]]:
             "pid": pid,
             "tid": 0,
             "ts": _us(record.elapsed_s),
-            "name": f"{decision.action.value}: {decision.trigger.code}"[:_MOST_NAME],
+            "name": exchangeable(f"{decision.action.value}: {decision.trigger.code}", _MOST_NAME),
             "cat": "scaling",
             "args": {
-                "reason": decision.reason,
+                "reason": exchangeable(decision.reason, _MOST_REASON),
                 "from": decision.workers,
                 "wanted": decision.wanted,
                 "to": decision.granted,

@@ -18,6 +18,7 @@ from drm.model.work import Outcome
 from drm.reporting.annotations import annotation_lines
 from drm.reporting.collect import build_report
 from drm.reporting.comment import comment_marker, render_comment
+from drm.reporting.ctrf import render_ctrf
 from drm.reporting.html import render_html
 from drm.reporting.json_report import render_json
 from drm.reporting.junit import merge_junit
@@ -27,6 +28,7 @@ from drm.reporting.openmetrics import render_openmetrics
 from drm.reporting.report import Report, State
 from drm.reporting.terminal import closing_lines
 from drm.reporting.text import one_line
+from drm.reporting.trace import render_trace
 from drm.summary import summarise
 
 pytest.importorskip("cmarkgfm", reason="cmarkgfm is not installed: pip install cmarkgfm")
@@ -146,6 +148,20 @@ def check_openmetrics(report: Report, name: str, reports: Path) -> None:
     assert lines == render_openmetrics(of("plain", reports)).splitlines(), "no name is in it"
 
 
+def check_exchanged(render: Callable[[Report], str]) -> Callable[[Report, str, Path], None]:
+    """Return the check of a format in JSON that tools of others read: one line, sound text, of bounded length."""
+
+    def check(report: Report, name: str, reports: Path) -> None:
+        text = render(report)
+        assert text.isascii()
+        assert len(text.splitlines()) == 1
+        assert len(text) < 200_000
+        assert not re.search(r"\\ud[89a-f][0-9a-f]{2}", text.replace("\\\\", "")), "a surrogate alone is no text"
+        json.loads(text)
+
+    return check
+
+
 FORMATS: dict[str, Callable[[Report, str, Path], None]] = {
     "html": check_html,
     "markdown and job summary": check_report_md,
@@ -155,6 +171,8 @@ FORMATS: dict[str, Callable[[Report, str, Path], None]] = {
     "merged junit": check_junit,
     "annotations": check_annotations,
     "openmetrics": check_openmetrics,
+    "ctrf": check_exchanged(render_ctrf),
+    "trace": check_exchanged(render_trace),
 }
 
 
