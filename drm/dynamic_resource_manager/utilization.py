@@ -93,7 +93,15 @@ class Meter:
         covered_s = self.at_s - since_s
         if covered_s <= 0:
             return 0.0, tuple(float(amount) for amount in self._reserved + self._used)
-        return covered_s, tuple((now - then) / covered_s for now, then in zip(self._sums, before, strict=True))
+        now = self._sums
+        return covered_s, (
+            (now[0] - before[0]) / covered_s,
+            (now[1] - before[1]) / covered_s,
+            (now[2] - before[2]) / covered_s,
+            (now[3] - before[3]) / covered_s,
+            (now[4] - before[4]) / covered_s,
+            (now[5] - before[5]) / covered_s,
+        )
 
 
 def utilization_of(rows: Iterable[tuple[Amounts, Meter]]) -> Utilization:
@@ -101,11 +109,19 @@ def utilization_of(rows: Iterable[tuple[Amounts, Meter]]) -> Utilization:
     wholes = [0.0] * 3
     parts = [0.0] * 6
     window_s = 0.0
-    for allocatable, meter in rows:
+    for allocatable, meter in rows:  # thousands of them, at every decision: no lists are made on the way
         covered_s, means = meter.means()
-        window_s = max(window_s, covered_s)
-        wholes = [whole + amount for whole, amount in zip(wholes, allocatable, strict=True)]
-        parts = [part + mean for part, mean in zip(parts, means, strict=True)]
+        if covered_s > window_s:
+            window_s = covered_s
+        wholes[0] += allocatable[0]
+        wholes[1] += allocatable[1]
+        wholes[2] += allocatable[2]
+        parts[0] += means[0]
+        parts[1] += means[1]
+        parts[2] += means[2]
+        parts[3] += means[3]
+        parts[4] += means[4]
+        parts[5] += means[5]
     shares = [part / whole if whole > 0 else 0.0 for part, whole in zip(parts, wholes * 2, strict=True)]
     return Utilization(
         cpu_reserved=shares[0],
