@@ -20,6 +20,7 @@ from drm.resource_optimizer.kinds import Room
 from drm.resource_optimizer.queue import WorkQueue
 
 _SETTINGS = CrewSettings()
+_LEAST_CORES = 0.25  # an executor costs memory, however little its tests ask for
 
 
 class Staffing:
@@ -68,8 +69,9 @@ class Staffing:
         return [executor for executor in idle if executor.executor_id in decision.dismiss]
 
     def _bounds(self, worker: WorkerView) -> tuple[int, int]:
-        if self._settings.worker_types:  # separate workers: one per core
-            return 1, max(1, int(worker.allocatable.cpu_cores))
+        if self._settings.worker_types:  # separate workers: one per core, or per part of one that tests ask for
+            cores = worker.allocatable.cpu_cores
+            return 1, max(1, int(cores / min(1.0, max(_LEAST_CORES, self._queue.least_cores()))))
         return self._settings.executors
 
     def _hire(self, worker_id: str) -> None:

@@ -75,6 +75,7 @@ class Kinds:
         self._settings = settings
         self._kinds: dict[tuple[object, ...], Kind] = {}
         self._by_requirements: dict[Requirements, Kind] = {}
+        self.least_cores = 1.0
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._kinds.values())
@@ -87,6 +88,7 @@ class Kinds:
             kind = self._kinds.get(key)
             if kind is None:
                 kind = self._kinds[key] = Kind(rounded, self._most(rounded))
+                self.least_cores = min(self.least_cores, rounded.amounts.cpu_cores)
             self._by_requirements[requirements] = kind
         return kind
 

@@ -71,8 +71,7 @@ class WorkQueue:
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Queue tests; those of one scope and equal requirements in collection order."""
-        tasks = list(tasks)
-        self._count(len(tasks), sum(task.expected_s for task in tasks))
+        self._count(len(tasks := list(tasks)), sum(task.expected_s for task in tasks))
         long_s = self._order.long_s(self._waiting_s)
         lanes: dict[tuple[str, Kind, str], Lane] = {}
         groups: dict[str, list[Task]] = {}
@@ -198,6 +197,10 @@ class WorkQueue:
         owned = (lane for lane in self._owned.values() if not lane.group and lane.tasks)
         return side_by_side_in(room.free, able, fresh, owned, most) if able else 0
 
+    def least_cores(self) -> float:
+        """Return the fewest cores that any test so far has asked for (1 where there was none)."""
+        return self._kinds.least_cores
+
     def has_group(self, executor_id: str) -> bool:
         """Tell whether the rest of a group waits for this executor."""
         own = self._owned.get(executor_id)
@@ -290,10 +293,7 @@ class WorkQueue:
         )
 
     def _likely_next(self, lane: Lane) -> str | None:
-        """Return the test that the executor will probably run after this batch.
-
-        The next of its lane; when that is empty one of the same module that waits elsewhere.
-        """
+        """Return the test that probably follows: the next of the lane, else one of its module that waits elsewhere."""
         if lane.tasks:
             return lane.tasks[0].task_id
         others = self._owned.of_scope(lane.scope)

@@ -201,6 +201,14 @@ def test_a_test_that_fits_nowhere_is_refused_with_the_reason(tmp_path: Path) -> 
     assert any("needs 3 gpu" in message for message in messages)
 
 
+def test_tests_that_ask_for_half_a_core_share_one() -> None:
+    halves = {"name": "half", "cpu": 0.5, "seconds": 1, "peak": 0}
+    worker = {"name": "cpu", "cpu": 2, "memory": "8GiB", "count": 1, "start": "0s"}
+    result = run(scenario(workload={"synthetic": {"tests": 80, "classes": [halves]}}, workers=[worker], history={}))
+    assert result.bound_s == 20
+    assert result.makespan_s < 21.5, "four at a time on two cores"
+
+
 def test_an_empty_suite_ends_at_once() -> None:
     result = run(scenario(tests=0))
     assert (result.tests, result.makespan_s, result.attempts) == (0, 0.0, 0)
