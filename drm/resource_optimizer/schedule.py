@@ -148,6 +148,9 @@ class _Timeline:
         while waiting and candidates:
             entry = heapq.heappop(waiting)
             pool = self._pools[entry[2]]
+            if len(candidates) == 1 and not self._fits(pool, *candidates):
+                aside.append(entry)
+                continue
             worker = self._best_fit(pool, candidates) if self._holdings.admits(pool.claims) else None
             if worker is None:
                 aside.append(entry)
@@ -162,7 +165,12 @@ class _Timeline:
 
     def _has_room(self, index: int) -> bool:
         """Whether the least that any pool asks for is there."""
-        return all(free >= least for free, least in zip(self._free[index], self._least, strict=True))
+        free, least = self._free[index], self._least
+        return free[0] >= least[0] and free[1] >= least[1] and free[2] >= least[2]
+
+    def _fits(self, pool: Pool, index: int) -> bool:
+        asked, free = pool.amounts, self._free[index]
+        return asked[0] <= free[0] and asked[1] <= free[1] and asked[2] <= free[2] and index in pool.eligible
 
     def _best_fit(self, pool: Pool, candidates: set[int]) -> int | None:
         """Return the worker left with least, each amount as a share of the largest worker's.
