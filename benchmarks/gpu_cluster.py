@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ import random
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,12 +154,16 @@ def published(folder: Path) -> dict[str, float]:
 
 def measure(folder: Path, seeds: Sequence[int], *, batch: bool, jobs: int) -> list[Result]:
     names, known = workloads(folder), published(folder)
+    figures: Iterator[float]
     read_fleet(folder)
     for name in names:
         read_pods(folder / f"{_PODS}{name}.csv")
     todo = [(folder, name, seed, batch) for name in names for seed in seeds]
-    with multiprocessing.get_context("spawn").Pool(max(1, min(jobs, len(todo)))) as pool:
-        figures = iter(pool.starmap(run, todo, chunksize=1))
+    if jobs > 1:
+        with multiprocessing.get_context("spawn").Pool(min(jobs, len(todo))) as pool:
+            figures = iter(pool.starmap(run, todo, chunksize=1))
+    else:
+        figures = itertools.starmap(run, todo)
     rows = [(name, tuple(next(figures) for _ in seeds)) for name in names]
     return [Result(name, statistics.fmean(each), each, known.get(name)) for name, each in rows]
 

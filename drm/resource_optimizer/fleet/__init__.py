@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+
+if importlib.util.find_spec("numpy") is None:
+    raise ImportError("drm.resource_optimizer.fleet needs numpy; install it with: pip install 'drm-testing[scale]'")
+
 from drm.resource_optimizer.fleet.batch import allocate_resources
 from drm.resource_optimizer.fleet.fleet_plan import FleetPlan
 from drm.resource_optimizer.fleet.online import OnlineAllocator, Placed, Refused

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from drm.resource_optimizer.fleet import Request, Worker
 
 
-def _load(name: str) -> ModuleType:
+def load(name: str) -> ModuleType:
     """Return a module of the benchmarks, by its path: they are no part of the distribution."""
     path = Path(__file__).parents[3] / "benchmarks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
@@ -24,7 +24,7 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-naive = _load("naive")
+naive = load("naive")
 LABELS = ("cuda", "ssd", "x86")
 
 
