@@ -29,6 +29,11 @@ SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, dea
 FROM attempts JOIN tests ON tests.id = attempts.test
 WHERE attempts.id > (SELECT max(id) FROM attempts) - ? ORDER BY attempts.id
 """
+_OF_RUN = """
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, tests.task_id
+FROM attempts JOIN tests ON tests.id = attempts.test
+WHERE run = (SELECT max(id) FROM runs WHERE origin = '' AND id IN (SELECT run FROM attempts)) ORDER BY attempts.id
+"""
 _KNOW = """
 INSERT INTO tests (task_id, source) VALUES (?, ?) ON CONFLICT (task_id)
 DO UPDATE SET source = excluded.source WHERE excluded.source NOT IN (0, source)
@@ -159,6 +164,11 @@ class Database:
             rate.task_id: Risk(chance=rate.risk, failed_last=rate.failed_last, has_failed=rate.bad > 0)
             for rate in rates
         }
+
+    def last_run(self) -> list[Sample]:
+        """Return the attempts of the newest run that was recorded here, as far as they are kept."""
+        rows = self._connection.execute(_OF_RUN).fetchall() if self._knows_sources else []
+        return [_sample(row[-1], row[:-1]) for row in rows]
 
     def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
         """Return what tests never seen were called before, where that is beyond doubt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from drm.history.flakiness import FlakyRate, flaky_rates
 from drm.model.errors import ConfigError
 from drm.model.units import format_bytes
 from drm.model.work import Task
-from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.resource_performance_predictor import ResourcePerformancePredictor, assess
 
 _FLAKIEST = 10
 _LEARN_FROM = 20
@@ -106,15 +107,19 @@ def _stats(options: argparse.Namespace) -> int:
         counts = {name: store.connection.execute(query).fetchone()[0] for name, query in _COUNTS}
         first, last = store.connection.execute("SELECT min(at), max(at) FROM attempts").fetchone()
         rates = flaky_rates(store.connection)
+        run = store.last_run()
+        began = min((row.at for row in run), default=0.0)
+        past = store.samples([row.task_id for row in run], last=_LEARN_FROM)
     finally:
         store.abandon()
+    made = assess({name: [row for row in rows if row.at < began] for name, rows in past.items()}, run)
     flaky = [rate for rate in rates if rate.flaky][:_FLAKIEST]
     size = options.file.stat().st_size
     if options.json:
         print(
             json.dumps(
                 {"file": str(options.file), "bytes": size, **counts, "first_at": first, "last_at": last}
-                | {"flaky": [_as_dict(rate) for rate in flaky]}
+                | {"flaky": [_as_dict(rate) for rate in flaky], "last_run": asdict(made)}
             )
         )
         return 0
@@ -123,6 +128,14 @@ def _stats(options: argparse.Namespace) -> int:
     if first is not None:
         rows += [("first", _when(first)), ("last", _when(last))]
     print("\n".join(table(rows, right=(1,), indent="  ")))
+    if made.median_error is not None and made.covered is not None:
+        print(f"last run: {made.predicted} durations predicted, median error {made.median_error:.1%}; ", end="")
+        print(f"{made.covered:.0%} within the interval of 90 %")
+    if run:
+        print(
+            f"last run: {made.reserved_gib_hours:.3g} GiB-hours reserved, {made.unused_gib_hours:.3g} of them ", end=""
+        )
+        print(f"not used; {made.too_small} attempts used more than they had")
     if flaky:
         print("flaky: failed and passed on one state of the code")
         lines = [("rate", "95 % interval", "flaky on", "test")]

@@ -92,6 +92,10 @@ class Uncertainty:
             own = self._of_peak.setdefault(task_id, Deviation())
             self._peaks.observe(math.log(max(row.usage.peak_rss_bytes, _LEAST_BYTES) / expected), own)
 
+    def interval(self, task_id: str) -> tuple[float, float]:
+        """Return the factors of the expected seconds between which the test's next attempt lies, nine times in ten."""
+        return self._walls.interval(self._of_wall.get(task_id))
+
     def predict(self, task_id: str, forecast: Forecast, rule: str) -> Prediction:
         """Return the forecast with what is known of its kind's errors."""
         rows = [row for row in self._samples.get(task_id, ()) if row.outcome is not None and not row.death]

@@ -9,7 +9,7 @@ import pytest
 
 from drm.model.work import Outcome, Task, Usage
 from drm.ports import Sample
-from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.resource_performance_predictor import ResourcePerformancePredictor, assess
 from drm.resource_performance_predictor.drift import since_change, speeds
 from drm.sources import sources_of
 
@@ -133,3 +133,18 @@ def test_what_was_killed_for_memory_gets_twice_as_much_and_its_duration_says_not
     predictor.record_task_execution("m.py::t", row("m.py::t", 5.0, 400).usage, Outcome.PASSED)
     (forecast,) = predictor.predict_resource_requirements([task("m.py::t")])
     assert forecast.memory_bytes == pytest.approx(440 * MIB)
+
+
+def test_a_run_is_assessed_by_what_was_known_before_it() -> None:
+    before = {"m.py::a": [row("m.py::a", 2.0)], "m.py::b": [row("m.py::b", 1.0)] * 3}
+    usage = Usage(wall_s=2.5, peak_rss_bytes=2**29)
+    run = [
+        Sample(task_id="m.py::a", usage=usage, outcome=Outcome.PASSED, reserved_bytes=2**30),
+        Sample(task_id="m.py::b", usage=usage, outcome=Outcome.FAILED, reserved_bytes=2**28, death="memory"),
+        Sample(task_id="m.py::new", usage=usage, outcome=Outcome.PASSED),
+    ]
+    made = assess(before, run)
+    assert (made.predicted, made.median_error, made.too_small) == (1, pytest.approx(0.2), 1)
+    assert made.unused_gib_hours == pytest.approx(0.5 * 2.5 / 3600)
+    assert made.reserved_gib_hours == pytest.approx(1.25 * 2.5 / 3600)
+    assert assess({}, []).median_error is None
