@@ -104,7 +104,7 @@ def test_github_hands_on_hidden_files_under_names_of_their_own() -> None:
     steps = [step for job in github()["jobs"].values() for step in job["steps"]]
     uploads = [step["with"] for step in steps if "upload-artifact" in step.get("uses", "")]
     names = [upload["name"] for upload in uploads]
-    assert len(set(names)) == len(names) == len(STAGES) + 1
+    assert len(set(names)) == len(names) == 2 * len(STAGES) + 1
     assert all(("matrix.component" in name) == (name.split("-")[1] in BY_COMPONENT) for name in names)
     assert all(upload["include-hidden-files"] for upload in uploads), "coverage data is hidden"
     merged = [step["with"] for step in steps if step.get("with", {}).get("merge-multiple")]
