@@ -17,7 +17,7 @@ _STEP = 0.25  # of the level, per batch
 _HALF = 200.0  # observations of which a batch is weighed as half a full one
 _FORGET = 0.97  # what a score counts one batch later
 _RECENT = 0.9  # what a deviation of a test counts one attempt later
-_START = 0.2  # deviation (of the logarithm) before anything was seen
+_START = 0.31  # deviation (of the logarithm) before anything was seen: the interval is a factor of two either way
 
 
 class Deviation:

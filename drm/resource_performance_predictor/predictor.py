@@ -15,6 +15,7 @@ from drm.resource_performance_predictor.statistics import PredictorStatistics, T
 
 # The next of n + 1 passes all n seen with probability 1 / (n + 1) (by exchangeability): 19 make it one in twenty.
 _ENOUGH = 19
+_LEAST_BYTES = 2**20  # below it a peak is what the allocator happened to take
 _SIZED_FROM, _SIZED_FROM_BYTES = 5, 64 * 2**20
 _ROOM = 8  # times the largest seen: what a worker is taken to have, of which the predictor knows nothing
 _CPU_FROM_S = 0.05  # below this much wall time, cpu time over wall time says nothing
@@ -202,7 +203,7 @@ class ResourcePerformancePredictor:
         wall_s = median_of_last(record.walls) if record.walls else self._of_scope(scope, by_scope).wall_s
         if record.peak_rss_bytes:
             margin = self._sibling_margin if record.is_changed else record.margin(self._memory_margin)
-            memory_bytes = max(math.ceil(record.peak_rss_bytes * margin), record.wanted_bytes)
+            memory_bytes = max(math.ceil(record.peak_rss_bytes * margin), record.wanted_bytes, _LEAST_BYTES)
         else:
             memory_bytes = self._of_scope(scope, by_scope).memory_bytes
         return Forecast(
