@@ -12,10 +12,11 @@ from drm.reporting.findings import Makespan, Numbers, PathStep, PoolStep, Predic
 from drm.reporting.report import Report
 from drm.summary import AllocationRecord, RunSummary
 
-__all__ = ["analyse", "numbers_of", "what_if"]
+__all__ = ["analyse", "numbers_of", "scales_executors", "what_if"]
 
 _GIB_HOUR = 2**30 * 3600
 _AROUND = 2  # workers fewer and more
+_EXECUTORS_OF = "executors of "  # as the coordinator calls what is scaled inside a worker
 
 
 def analyse(name: str, summary: RunSummary) -> RunAnalysis:
@@ -25,7 +26,7 @@ def analyse(name: str, summary: RunSummary) -> RunAnalysis:
         numbers=_numbers([summary], regressed=None),
         makespan=_makespan(summary),
         prediction=_prediction(summary),
-        pool=tuple(_pool(summary)),
+        pool=tuple(_executor_pool(summary) if scales_executors(summary) else _pool(summary)),
     )
 
 
@@ -158,6 +159,28 @@ def _prediction(run: RunSummary) -> Prediction:
 
 def _most_workers(run: RunSummary) -> int:
     return max((step.running for step in _pool(run)), default=0)
+
+
+def scales_executors(run: RunSummary) -> bool:
+    """Tell whether decisions were about the executors of one worker, not about workers."""
+    return bool(run.scaling) and all(record.decision.worker_type.startswith(_EXECUTORS_OF) for record in run.scaling)
+
+
+def _executor_pool(run: RunSummary) -> list[PoolStep]:
+    """Return the steps of how many executors there should have been, and were, as far as samples tell."""
+    running = sorted(
+        pair for series in run.utilization for pair in zip(series.elapsed_s, series.executors, strict=True)
+    )
+    asked = [(record.elapsed_s, record.decision.wanted) for record in run.scaling]
+    now = {"running": 0, "wanted": 0}
+    steps: list[PoolStep] = []
+    changes = [("running", *pair) for pair in running] + [("wanted", *pair) for pair in asked]
+    for what, at_s, number in sorted(changes, key=lambda change: change[1]):
+        now[what] = number
+        step = PoolStep(at_s=at_s, **now)
+        if not steps or (steps[-1].wanted, steps[-1].running) != (step.wanted, step.running):
+            steps.append(step)
+    return steps
 
 
 def _pool(run: RunSummary) -> list[PoolStep]:

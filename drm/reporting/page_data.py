@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from drm.model.work import Outcome
-from drm.reporting.analysis import analyse
+from drm.reporting.analysis import analyse, scales_executors
 from drm.reporting.findings import Makespan, Prediction
 from drm.reporting.page_columns import Columns, pack
 from drm.reporting.report import RunReport
@@ -94,6 +94,7 @@ def _run(stage: str, run: RunReport, inner: bool, columns: Columns, budget: list
         "executors": summary.executors,
         "makespan": _makespan(found.makespan),
         "prediction": _prediction(found.prediction),
+        "scaled": "executor" if scales_executors(summary) else "worker",
         "pool": [[_s(step.at_s), step.running, step.wanted] for step in found.pool],
         "workers": [_worker(worker, requested.get(worker.worker_id)) for worker in summary.workers],
         "tests": _tests(summary, columns, budget),

@@ -345,7 +345,7 @@ def test_without_scripts_the_page_says_the_same(opened: Open, some: Made, tmp_pa
         assert (
             page.page.locator(f"#{name}").get_by_role("table").or_(page.page.locator(f"#{name} svg")).first.is_visible()
         )
-    assert page.page.locator("#gantt svg rect[fill='#c9252d']").count() > 0
+    assert page.page.locator("#gantt svg path[fill='#c9252d']").count() > 0
     assert page.page.get_by_role("slider").count() == 0 or how == "damaged"
 
 

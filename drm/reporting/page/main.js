@@ -119,7 +119,8 @@ const start = async () => {
     followSystem();
     repaint();
   });
-  new ResizeObserver(drawSoon).observe(main);
+  let width = main.clientWidth;
+  new ResizeObserver(() => { if (main.clientWidth !== width) { width = main.clientWidth; drawSoon(); } }).observe(main);
   requestAnimationFrame(() => requestAnimationFrame(() => { document.documentElement.dataset.drawn = performance.now().toFixed(0); }));
   if (document.documentElement.dataset.live) {
     listen(async (page) => {

@@ -36,7 +36,7 @@ const decisionWords = (decision) => [
 const outcomeWords = (decision) => {
   const words = [];
   if (decision.outcome) words.push(decision.outcome);
-  if (decision.changed) words.push(`${decision.done} of ${count(decision.changed, "worker")} ${decision.action === "down" ? "gone" : "came"}${decision.latency === null ? "" : ` within ${duration(decision.latency)}`}`);
+  if (decision.changed) words.push(`${decision.done} of ${count(decision.changed, decision.type.startsWith("executors of") ? "executor" : "worker")} ${decision.action === "down" ? "gone" : "came"}${decision.latency === null ? "" : ` within ${duration(decision.latency)}`}`);
   if (decision.cost) words.push(`cost ${decision.cost.toFixed(4)} USD`);
   return words.length ? [`outcome: ${words.join("; ")}`] : [];
 };
@@ -69,7 +69,7 @@ const makeScaling = (host, run) => {
     host.append(element("p", { class: "nothing" }, "No worker and no decision was recorded."));
     return null;
   }
-  host.append(element("p", { class: "lead" }, "How many workers were wanted and how many ran; below, each decision on the lane of its reason. Point at one for the whole reason."));
+  host.append(element("p", { class: "lead" }, `How many ${run.scaled}s were wanted and how many ran; below, each decision on the lane of its reason. Point at one for the whole reason.`));
   const steps = workerSteps(run), most = Math.max(1, ...steps.running, ...steps.wanted);
   const stepped = uPlot.paths.stepped({ align: 1 });
   const nearest = (t, box) => {
@@ -99,10 +99,10 @@ const makeScaling = (host, run) => {
     },
   });
   makePlot(host, {
-    label: "Workers wanted and running", height: 190, chart, moments: () => run.scaling.map((decision) => decision.t),
+    label: run.scaled === "worker" ? "Workers wanted and running" : "Executors wanted and running", height: 190, chart, moments: () => run.scaling.map((decision) => decision.t),
     tell: (t, y, box) => {
       const decision = nearest(t, box), at = Math.max(0, lastAt(steps.at, t));
-      const state = `${clock(t)}\n${count(steps.running[at], "worker")} running, ${steps.wanted[at]} wanted`;
+      const state = `${clock(t)}\n${count(steps.running[at], run.scaled)} running, ${steps.wanted[at]} wanted`;
       return t < time.from || t > time.to ? null : decision ? decisionWords(decision) : state;
     },
   });

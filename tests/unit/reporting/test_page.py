@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from page_reading import read_packed, read_payload, skeleton
-from recorded import Tape, leave, leave_all, suite
+from recorded import ONE, Tape, decision, leave, leave_all, suite
 
+from drm.model.events import RunFinished, ScalingDecided, UtilizationSampled
 from drm.model.trends import FlakyTest, PastRun, Trends
 from drm.model.work import Outcome
 from drm.reporting.collect import build_report
@@ -178,3 +179,20 @@ def test_trends_tell_how_runs_of_a_kind_moved() -> None:
     assert told["failed tests"] == ("1", "0 to 1", True)
     assert told["slot utilisation"] == ("-", "", False)
     assert flaky_rows([FlakyTest(task_id="t", runs=8, flaky=2, rate=0.25)]) == [("t", "25.0%", "2 of 8 runs")]
+
+
+def test_executors_that_are_scaled_are_counted_as_such(tmp_path: Path) -> None:
+    tape = suite("run")
+    known = {"worker_id": "w1", "reserved": ONE, "used": ONE}
+    scaled = decision(worker_type="executors of w1", workers=0, wanted=4)
+    tape.events = [event for event in tape.events if not isinstance(event, UtilizationSampled | RunFinished)]
+    tape.add(ScalingDecided, 0.1, decision=scaled)
+    tape.add(UtilizationSampled, 1.0, executors=4, running=4, **known)
+    tape.add(UtilizationSampled, 2.0, executors=4, running=4, **known)
+    tape.add(ScalingDecided, 2.5, decision=replace(scaled, workers=4, wanted=2))
+    tape.add(UtilizationSampled, 3.0, executors=2, running=1, **known)
+    tape.close(4.0)
+    leave(tmp_path / "run", tape)
+    (run,) = read_payload(render_html(build_report(tmp_path))).header["runs"]
+    assert run["scaled"] == "executor"
+    assert run["pool"] == [[0.1, 0, 4], [1.0, 4, 4], [2.5, 4, 2], [3.0, 2, 2]], "seconds, running, wanted"
