@@ -98,7 +98,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStep:
-    """From ``at_s`` on so many workers were wanted and running; executors, where only those of one worker are scaled."""
+    """From ``at_s`` on so many workers were wanted and running: executors, where only those of a worker are scaled."""
 
     AS_COLUMNS: ClassVar[bool] = True
     at_s: float
