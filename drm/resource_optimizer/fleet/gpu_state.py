@@ -65,7 +65,7 @@ class GpuState:
         rows = self._fitting(table, number, rows)
         matching = self._cosine(table, number, rows)
         if most is not None and len(rows) > most:
-            best = np.sort(np.argsort(-matching, kind="stable")[:most])
+            best = _highest(matching, most)
             rows, matching = rows[best], matching[best]
         device = np.zeros(len(rows), dtype=np.intp)
         if not len(rows):
@@ -111,3 +111,11 @@ class GpuState:
         """Return the gpus that a task takes."""
         taken: Doubles = table.whole[number] + table.share[number, self.kind[rows]] / WHOLE
         return taken
+
+
+def _highest(values: Doubles, count: int) -> Rows:
+    """Return where the ``count`` highest values are, in order of place; of equal ones the first."""
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    above = np.flatnonzero(values > least)
+    equal = np.flatnonzero(values == least)[: count - len(above)]
+    return np.sort(np.concatenate([above, equal]))

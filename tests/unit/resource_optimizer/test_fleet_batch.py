@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drm.model.errors import ConfigError, DuplicateError
-from drm.resource_optimizer.fleet import Fleet, FleetPlan, Request, TaskTable, Worker, allocate_resources
+from drm.resource_optimizer.fleet import Fleet, FleetPlan, Request, TaskTable, Worker, allocate_resources, batch
 from drm.resource_optimizer.fleet.orders import ORDERS, scarce_then_dominant
 
 GIB = 2**30
@@ -84,7 +85,18 @@ def left_after(plan: FleetPlan, machines: list[Worker], asked: list[Request], *,
 @settings(max_examples=150)
 def test_a_plan_is_complete_never_over_and_without_inversion(machines, asked, orders) -> None:
     asked = [Request(**{**_fields(each), "group": None}) for each in asked]
-    plan = allocate_resources(table(asked), Fleet.of(machines), orders=orders)
+    check(allocate_resources(table(asked), Fleet.of(machines), orders=orders), machines, asked)
+
+
+@given(workers(), st.lists(requests(), max_size=30))
+def test_so_is_a_plan_of_very_many_classes(machines, asked) -> None:
+    asked = [Request(**{**_fields(each), "group": None}) for each in asked]
+    with patch.object(batch, "_SMALL", 0), patch.object(batch, "_BREADTH", 1), patch.object(batch, "_LIKELY", 2):
+        plan = allocate_resources(table(asked), Fleet.of(machines))
+    check(plan, machines, asked)
+
+
+def check(plan: FleetPlan, machines: list[Worker], asked: list[Request]) -> None:
     made = plan.plan()
     ids = [each.task_id for each in made.allocations] + [each.task_id for each in made.refusals]
     assert sorted(ids) == sorted(f"t{number}" for number in range(len(asked)))
