@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from drm.model.plan import ScalingAction
 from drm.model.work import Outcome
+from drm.reporting.denials import denials
 from drm.reporting.report import Attention, Report, RunReport, StageReport, State
 from drm.reporting.text import plural
-from drm.summary import ScalingRecord, TestRecord
+from drm.summary import TestRecord
 
 __all__ = ["attention"]
 
@@ -71,11 +71,8 @@ def _resources(run: RunReport) -> Iterator[Attention]:
         if worker.requeued:
             why = f"{worker.lost_reason}; {plural(worker.requeued, 'test')} went back to the queue"
             yield Attention(kind="lost", stage=run.name, what=worker.worker_id, why=why, at_s=worker.lost_s)
-    denials: dict[str, list[ScalingRecord]] = defaultdict(list)
-    for record in run.summary.scaling:
-        if record.decision.action is ScalingAction.DENIED:
-            denials[record.decision.reason].append(record)
-    for reason, records in denials.items():
-        times, at_s = len(records), records[0].elapsed_s
-        what = f"scaling, {plural(times, 'time')}"
-        yield Attention(kind="denied", stage=run.name, what=what, why=reason, at_s=at_s, times=times)
+    for found in denials(run.summary):
+        what = f"scaling, {plural(found.times, 'time')}"
+        yield Attention(
+            kind="denied", stage=run.name, what=what, why=found.reason, at_s=found.first_s, times=found.times
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from drm.model.resources import Resources
 from drm.model.units import format_bytes, format_duration
 from drm.model.work import Outcome
+from drm.reporting.denials import denials
 from drm.reporting.text import counts_text, one_line, plural
 from drm.summary import Interruption, RunSummary
 
@@ -130,14 +131,9 @@ def _not_run(summary: RunSummary) -> list[str]:
 
 
 def _denials(summary: RunSummary) -> list[str]:
-    """One line per reason: a limit that is hit is usually hit again and again."""
-    reasons: dict[str, int] = {}
-    for record in summary.scaling:
-        if record.decision.action.value == "denied":
-            reasons[record.decision.reason] = reasons.get(record.decision.reason, 0) + 1
     return [
-        f"drm: scaling was denied{f' {times} times' if times > 1 else ''}: {one_line(reason)}"
-        for reason, times in reasons.items()
+        f"drm: scaling was denied{f' {found.times} times' if found.times > 1 else ''}: {one_line(found.reason)}"
+        for found in denials(summary)
     ]
 
 
