@@ -170,21 +170,41 @@ class Status:
 class CloudProvider(Protocol):
     """Where instances come from: local processes, containers, clouds.
 
-    ``create`` with a token seen before returns the instance of the first call.
-    ``terminate`` returns when the instance is gone, and accepts one that is gone already.
-    Errors: CapacityError, QuotaError, ThrottledError, UnauthorisedError, ConfigError, LostError.
+    Each error has a class that says what to do. CapacityError: there is none of this type, zone and market now;
+    ask elsewhere. QuotaError: a limit of the account, or the one set for this provider, is reached. ThrottledError:
+    ask later. UnauthorisedError, ConfigError: asking again will not help. UnknownFateError: the call may have been
+    carried out. LostError: there is no such instance, or the provider cannot be reached and was not asked.
+    A provider never asks again by itself where that could create a second instance.
+    Nothing secret is in a message.
     """
 
     name: str
 
-    def create(self, request: InstanceRequest) -> Instance: ...
+    def create(self, request: InstanceRequest) -> Instance:
+        """Ask for an instance; return it PENDING or RUNNING, without waiting for its worker.
 
-    def terminate(self, instance_id: str) -> None: ...
+        It carries the request's tags, and DRM's own, from the moment it exists. With a token seen before it is the
+        instance of the first call, also for another process. After an error other than UnknownFateError there is
+        no instance; after that one the same request again tells, or ``list_instances``.
+        """
+        ...
 
-    def describe(self, instance_id: str) -> Instance: ...
+    def terminate(self, instance_id: str) -> None:
+        """End an instance, whoever asked for it; return when it is gone and costs nothing.
+
+        One that is gone already is fine; LostError for an id never seen.
+        """
+        ...
+
+    def describe(self, instance_id: str) -> Instance:
+        """Return an instance as it is now, GONE if it has ended; LostError for an id never seen."""
+        ...
 
     def list_instances(self) -> tuple[Instance, ...]:
-        """Return every instance that carries our tags, whoever asked for it."""
+        """Return every instance that is not gone and carries DRM's tags, whoever asked for it.
+
+        One that ``create`` has just returned is among them, however late the provider's own list is.
+        """
         ...
 
     def offerings(self) -> tuple[WorkerType, ...]:

@@ -105,7 +105,11 @@ class InstanceRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A machine (or process) from a provider."""
+    """A machine (or process) from a provider.
+
+    ``tags``: all that it carries; ``drm.cloud_provider_manager.tags`` names those of DRM.
+    ``created_at``: seconds since the epoch by the provider's clock, None where it does not say.
+    """
 
     instance_id: str
     worker_id: str
@@ -113,6 +117,12 @@ class Instance:
     provider: str
     state: InstanceState
     detail: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    created_at: float | None = None
+
+    def tag(self, name: str) -> str:
+        """Return the value of a tag, empty where it has none of that name."""
+        return dict(self.tags).get(name, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

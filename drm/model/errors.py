@@ -38,6 +38,13 @@ class UnauthorisedError(DrmError):
     """The credentials are missing, wrong or not allowed to do this."""
 
 
+class UnknownFateError(DrmError):
+    """No answer came, or one that says nothing: what was asked for may have been done.
+
+    Whoever asked to create something looks for it, or asks again with the same token, before anything else.
+    """
+
+
 class LostError(DrmError):
     """Something that was there (a worker, an instance, a connection) is gone."""
 

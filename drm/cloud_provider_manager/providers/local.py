@@ -7,11 +7,14 @@ import errno
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
+from drm.cloud_provider_manager.tags import own_tags
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import CapacityError, ConfigError, LostError
 from drm.model.gpus import WHOLE, Share, assign, devices_of, most_left
@@ -76,6 +79,8 @@ class LocalProvider:
             provider=self.name,
             state=InstanceState.RUNNING,
             detail=f"process {process.pid}",
+            tags=(*request.tags, *own_tags(request)),
+            created_at=time.time(),
         )
         self._agents[instance.instance_id] = _Agent(process=process, request=request, instance=instance, gpus=gpus)
         if request.token:
@@ -123,18 +128,11 @@ class LocalProvider:
         return left
 
     def _check(self, request: InstanceRequest) -> None:
-        asked = request.worker_type
-        if asked.name not in {offered.name for offered in self._types}:
-            offered = ", ".join(each.name for each in self._types) or "none"
-            raise ConfigError(f"provider {self.name} has no worker type {asked.name!r}", remedy=f"types: {offered}")
-        if not request.command:
-            raise ConfigError(f"worker {request.worker_id} has no command to run")
-        free = self.available()
-        if not asked.capacity.fits_in(free):
+        check_offered(request, self._types, self.name)
+        lacking = request.worker_type.capacity.lacking(self.available())
+        if lacking:
             raise CapacityError(
-                f"this machine has too little left for worker {request.worker_id} of type {asked.name}: "
-                + ", ".join(asked.capacity.lacking(free)),
-                remedy="wait for a worker to end, or ask for fewer or smaller ones",
+                f"this machine has too little left for {what_of(request)}: {', '.join(lacking)}", remedy=WAIT
             )
 
     def _start(self, request: InstanceRequest, gpus: Mapping[str, str]) -> subprocess.Popen[bytes]:

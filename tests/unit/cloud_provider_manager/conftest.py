@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from docker_daemon import IMAGE, Daemon, started
+from faulty_ec2_client import FaultyEc2
 
 from drm.cloud_provider_manager import LocalProvider
+from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
+from drm.cloud_provider_manager.providers.aws_calls import Ec2
+from drm.cloud_provider_manager.providers.docker import DockerProvider
+from drm.cloud_provider_manager.tags import own_tags
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import CapacityError, ConfigError, LostError
 from drm.model.resources import Resources, total
@@ -52,6 +60,7 @@ class ScriptedProvider:
             worker_type=request.worker_type.name,
             provider=self.name,
             state=InstanceState.RUNNING,
+            tags=(*request.tags, *own_tags(request)),
         )
         self._instances[instance.instance_id] = (instance, request)
         return instance
@@ -93,6 +102,7 @@ def make_request(
     token: str = "",
     environment: tuple[tuple[str, str], ...] = (),
     provider: str = "local",
+    tags: tuple[tuple[str, str], ...] = (),
 ) -> InstanceRequest:
     return InstanceRequest(
         worker_id=worker_id,
@@ -100,6 +110,7 @@ def make_request(
         command=command,
         token=token,
         environment=environment,
+        tags=tags,
     )
 
 
@@ -120,3 +131,95 @@ def local(tmp_path: Path) -> Iterator[LocalProvider]:
     yield provider
     for instance in provider.list_instances():
         provider.terminate(instance.instance_id)
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A docker daemon of our own, with a small image; skipped with the reason where none can be started."""
+    pytest.importorskip("docker", reason="docker (of the extra) is not installed")
+    with started(tmp_path_factory.mktemp("dockerd")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def docker_with(daemon: Daemon) -> Iterator[Callable[..., DockerProvider]]:
+    """Return a provider of the daemon as another process would make it; at the end nothing of any is left."""
+    made: list[DockerProvider] = []
+
+    def make(**options: Any) -> DockerProvider:
+        given = {"capacity": MACHINE, "types": (ONE, BIG), "image": IMAGE, "network": "none", "grace_s": 0, **options}
+        made.append(DockerProvider(**given, host=daemon.host))
+        return made[-1]
+
+    yield make
+    for provider in made:
+        for instance in provider.list_instances():
+            provider.terminate(instance.instance_id)
+        provider.close()
+
+
+@pytest.fixture
+def docker_provider(docker_with: Callable[..., DockerProvider]) -> DockerProvider:
+    return docker_with()
+
+
+@pytest.fixture(scope="session")
+def ec2_server(aws_environment: pytest.MonkeyPatch) -> Iterator[FaultyEc2]:
+    """moto's EC2 over HTTP, behind a wrapper that injects faults: a process of its own, for the whole session."""
+    for module in ("boto3", "moto"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    with FaultyEc2.started() as server:
+        yield server
+
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDCANARY", "AWS_SECRET_ACCESS_KEY": "canary-secret-key"}
+NOWHERE = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "1"}
+
+
+@pytest.fixture(scope="session")
+def aws_environment() -> Iterator[pytest.MonkeyPatch]:
+    """Credentials of ours and nobody else's, wherever these tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_") or name.lower() == "http_proxy"]:
+            patch.delenv(name)
+        for name, value in {**CREDENTIALS, **NOWHERE}.items():
+            patch.setenv(name, value)
+        yield patch
+
+
+@pytest.fixture(scope="session")
+def ec2_calls(ec2_server: FaultyEc2) -> Ec2:
+    return Ec2(provider="aws", region="us-east-1", endpoint_url=ec2_server.url, timeout_s=20.0)
+
+
+@pytest.fixture
+def ec2(ec2_server: FaultyEc2) -> FaultyEc2:
+    """The server, empty and without a fault."""
+    ec2_server.reset()
+    return ec2_server
+
+
+ZONES = ("us-east-1a", "us-east-1b")
+EC2_TYPES = tuple(
+    WorkerType(name=name, capacity=like.capacity, provider="aws", zone=zone, market=market, usd_per_hour=price)
+    for name, like, price in (("m6i.large", ONE, 0.096), ("m6i.2xlarge", BIG, 0.384))
+    for zone in ZONES
+    for market in ("spot", "on-demand")
+)
+
+
+@pytest.fixture
+def aws_with(ec2: FaultyEc2, ec2_calls: Ec2) -> Callable[..., AwsProvider]:
+    """Return a provider with these settings, as another process would make it."""
+
+    def make(**options: Any) -> AwsProvider:
+        more = {name: options.pop(name) for name in ("now", "wait", "ec2") if name in options}
+        settings = {"region": "us-east-1", "image": ec2.image, "limit": MACHINE, **options}
+        return AwsProvider(AwsSettings(**settings), EC2_TYPES, **{"ec2": ec2_calls, "wait": lambda _: None, **more})
+
+    return make
+
+
+@pytest.fixture
+def aws(aws_with: Callable[..., AwsProvider]) -> AwsProvider:
+    return aws_with()

@@ -6,116 +6,153 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from drm.cloud_provider_manager import LocalProvider
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import CapacityError, ConfigError, LostError
+from drm.model.errors import CapacityError, ConfigError, LostError, QuotaError
 from drm.model.resources import Resources
 from drm.ports import CloudProvider
 
 Request = Callable[..., InstanceRequest]
-Die = Callable[[Instance], None]
 
 
-@pytest.fixture(params=["local", "scripted"])
-def case(request: pytest.FixtureRequest) -> tuple[CloudProvider, Die]:
-    """An implementation, and how to end one of its instances behind its back."""
-    provider: Any = request.getfixturevalue(request.param)
+@dataclass(frozen=True)
+class Case:
+    """A provider that has room for two of its smallest type. ``die`` ends an instance behind its back."""
+
+    provider: CloudProvider
+    request_for: Request
+    die: Callable[[Instance], None]
+    command: tuple[str, ...] | None = None
+
+    def request(self, worker_id: str = "w1", *, worker_type: WorkerType | None = None, **more: Any) -> InstanceRequest:
+        if self.command is not None:
+            more["command"] = self.command
+        return self.request_for(worker_id, worker_type=worker_type or self.one, **more)
+
+    @property
+    def one(self) -> WorkerType:
+        return min(self.provider.offerings(), key=lambda each: each.capacity.cpu_cores)
+
+    @property
+    def big(self) -> WorkerType:
+        return max(self.provider.offerings(), key=lambda each: each.capacity.cpu_cores)
+
+
+# A daemon is started by the executor that tests it: one is enough.
+DOCKER = pytest.param("docker", marks=pytest.mark.drm(group="dockerd"))
+EC2 = pytest.param("aws", marks=pytest.mark.drm(group="ec2"))
+
+
+@pytest.fixture(params=["local", "scripted", EC2, DOCKER])
+def case(request: pytest.FixtureRequest, request_for: Request) -> Case:
+    if request.param == "docker":
+        daemon = request.getfixturevalue("daemon")
+        provider: Any = request.getfixturevalue("docker_provider")
+        return Case(provider, request_for, lambda each: daemon.kill(each.instance_id), ("/bin/sleep", "600"))
+    if request.param == "aws":
+        ec2 = request.getfixturevalue("ec2")
+        return Case(request.getfixturevalue("aws"), request_for, lambda each: ec2.end(each.instance_id))
+    provider = request.getfixturevalue(request.param)
     if request.param == "scripted":
-        return provider, lambda instance: provider.die(instance.instance_id)
-    return provider, lambda instance: _kill_process(provider, instance)
-
-
-def _kill_process(provider: LocalProvider, instance: Instance) -> None:
-    pid = int(instance.detail.split()[1])
-    os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while provider.describe(instance.instance_id).state is not InstanceState.GONE:
-        assert time.monotonic() < deadline, "a killed process was not seen gone"
-        time.sleep(0.002)
+        return Case(provider, request_for, lambda each: provider.die(each.instance_id))
+    return Case(provider, request_for, lambda each: os.kill(int(each.detail.split()[1]), signal.SIGKILL))
 
 
 def ids(provider: CloudProvider) -> list[str]:
     return [instance.instance_id for instance in provider.list_instances()]
 
 
-def test_create_returns_a_live_instance_that_is_listed(case: tuple[CloudProvider, Die], request_for: Request) -> None:
-    provider, _ = case
-    instance = provider.create(request_for("w7"))
-    assert (instance.worker_id, instance.worker_type, instance.provider) == ("w7", "one", provider.name)
+def end(case: Case, instance: Instance) -> None:
+    """End an instance behind its provider's back, and wait until that is seen."""
+    case.die(instance)
+    deadline = time.monotonic() + 30
+    while case.provider.describe(instance.instance_id).state is not InstanceState.GONE:
+        assert time.monotonic() < deadline, "an instance that died was not seen gone"
+        time.sleep(0.005)
+
+
+def test_create_returns_a_live_instance_that_is_listed(case: Case) -> None:
+    provider = case.provider
+    instance = provider.create(case.request("w7"))
+    assert (instance.worker_id, instance.worker_type, instance.provider) == ("w7", case.one.name, provider.name)
     assert instance.state in (InstanceState.PENDING, InstanceState.RUNNING)
     assert provider.describe(instance.instance_id).worker_id == "w7"
     assert ids(provider) == [instance.instance_id]
 
 
-def test_a_token_seen_before_gives_the_first_instance(case: tuple[CloudProvider, Die], request_for: Request) -> None:
-    provider, _ = case
-    first = provider.create(request_for("w1", token="t1"))
-    assert provider.create(request_for("w1", token="t1")).instance_id == first.instance_id
-    assert provider.create(request_for("w2", token="t2")).instance_id != first.instance_id
+def test_tags_are_there_from_the_start_and_in_the_list(case: Case) -> None:
+    asked = (("drm-run", "r1"), ("drm-owner", "host.1.2"), ("drm-expires", "1800000000"))
+    made = case.provider.create(case.request("w1", token="r1/w1", tags=asked))
+    (listed,) = case.provider.list_instances()
+    for instance in (made, listed, case.provider.describe(made.instance_id)):
+        found = dict(instance.tags)
+        assert {**found, **dict(asked)} == found
+        assert (found["drm-managed"], found["drm-worker"], found["drm-operation"]) == ("1", "w1", "r1/w1")
+
+
+def test_a_token_seen_before_gives_the_first_instance(case: Case) -> None:
+    provider = case.provider
+    first = provider.create(case.request("w1", token="t1"))
+    assert provider.create(case.request("w1", token="t1")).instance_id == first.instance_id
+    assert provider.create(case.request("w2", token="t2")).instance_id != first.instance_id
+    assert provider.create(case.request("w1", token="t1")).instance_id == first.instance_id  # also when it is full
     assert len(ids(provider)) == 2
 
 
-def test_without_tokens_every_create_is_a_new_instance(case: tuple[CloudProvider, Die], request_for: Request) -> None:
-    provider, _ = case
-    assert provider.create(request_for("w1")).instance_id != provider.create(request_for("w2")).instance_id
+def test_without_tokens_every_create_is_a_new_instance(case: Case) -> None:
+    first, second = case.provider.create(case.request("w1")), case.provider.create(case.request("w2"))
+    assert first.instance_id != second.instance_id
 
 
-def test_terminate_returns_when_it_is_gone_and_can_be_repeated(
-    case: tuple[CloudProvider, Die], request_for: Request
-) -> None:
-    provider, _ = case
-    instance = provider.create(request_for())
+def test_terminate_returns_when_it_is_gone_and_can_be_repeated(case: Case) -> None:
+    provider = case.provider
+    instance = provider.create(case.request())
     provider.terminate(instance.instance_id)
     assert ids(provider) == []
     assert provider.describe(instance.instance_id).state is InstanceState.GONE
     provider.terminate(instance.instance_id)
 
 
-def test_an_instance_that_dies_is_listed_no_more(case: tuple[CloudProvider, Die], request_for: Request) -> None:
-    provider, die = case
-    stays, dies = provider.create(request_for("w1")), provider.create(request_for("w2"))
-    die(dies)
-    assert ids(provider) == [stays.instance_id]
-    provider.terminate(dies.instance_id)
+def test_an_instance_that_dies_is_listed_no_more(case: Case) -> None:
+    stays, dies = case.provider.create(case.request("w1")), case.provider.create(case.request("w2"))
+    end(case, dies)
+    assert ids(case.provider) == [stays.instance_id]
+    case.provider.terminate(dies.instance_id)
 
 
-def test_capacity_is_booked_and_given_back(case: tuple[CloudProvider, Die], request_for: Request) -> None:
-    provider, die = case
+def test_capacity_is_booked_and_given_back(case: Case) -> None:
+    provider = case.provider
     whole = provider.available()
-    first = provider.create(request_for("w1"))
+    first = provider.create(case.request("w1"))
     assert provider.available() == whole - Resources(cpu_cores=1, memory_bytes=2**30)
-    second = provider.create(request_for("w2"))
-    with pytest.raises(CapacityError, match="1 cpu of 0"):
-        provider.create(request_for("w3"))
+    second = provider.create(case.request("w2"))
+    with pytest.raises((CapacityError, QuotaError), match="1 cpu of 0"):
+        provider.create(case.request("w3"))
     assert len(ids(provider)) == 2
-    die(first)
-    provider.create(request_for("w3"))
+    end(case, first)
+    provider.create(case.request("w3"))
     provider.terminate(second.instance_id)
     assert provider.available().cpu_cores == 1
 
 
-def test_a_type_larger_than_everything_is_a_capacity_error(
-    case: tuple[CloudProvider, Die], request_for: Request
-) -> None:
-    provider, _ = case
-    big = next(offered for offered in provider.offerings() if offered.name == "big")
-    with pytest.raises(CapacityError, match="3 cpu of 2"):
-        provider.create(request_for(worker_type=big))
+def test_a_type_larger_than_everything_is_refused(case: Case) -> None:
+    with pytest.raises((CapacityError, QuotaError), match="3 cpu of 2"):
+        case.provider.create(case.request(worker_type=case.big))
+    assert ids(case.provider) == []
 
 
-def test_a_type_not_offered_is_a_config_error(case: tuple[CloudProvider, Die], request_for: Request) -> None:
-    provider, _ = case
+def test_a_type_not_offered_is_a_config_error(case: Case) -> None:
+    moon = WorkerType(name="moon", capacity=Resources(cpu_cores=1))
     with pytest.raises(ConfigError, match="moon"):
-        provider.create(request_for(worker_type=WorkerType(name="moon", capacity=Resources(cpu_cores=1))))
-    assert ids(provider) == []
+        case.provider.create(case.request(worker_type=moon))
+    assert ids(case.provider) == []
 
 
 @pytest.mark.parametrize("method", ["terminate", "describe"])
-def test_an_instance_never_seen_is_lost(case: tuple[CloudProvider, Die], method: str) -> None:
-    provider, _ = case
+def test_an_instance_never_seen_is_lost(case: Case, method: str) -> None:
     with pytest.raises(LostError, match="i-99"):
-        getattr(provider, method)("i-99")
+        getattr(case.provider, method)("i-99")

@@ -1,0 +1,224 @@
+"""Workers on EC2, spot and on demand: one region, machines that end themselves when they power off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from drm.cloud_provider_manager.providers.aws_calls import Ec2
+from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
+from drm.cloud_provider_manager.providers.user_data import user_data
+from drm.cloud_provider_manager.tags import MANAGED, OPERATION, TYPE, WORKER, own_tags
+from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
+from drm.model.errors import DrmError, LostError, QuotaError, UnknownFateError
+from drm.model.resources import Resources, total
+
+__all__ = ["AwsProvider", "AwsSettings"]
+
+_STATES = {
+    "pending": InstanceState.PENDING,
+    "running": InstanceState.RUNNING,
+    "shutting-down": InstanceState.TERMINATING,
+    "stopping": InstanceState.TERMINATING,
+    "stopped": InstanceState.TERMINATING,  # its disk is still paid for
+    "terminated": InstanceState.GONE,
+}
+_THERE = [state for state, meaning in _STATES.items() if meaning is not InstanceState.GONE]
+_YOUNG_S = 60.0  # for so long EC2 may not yet show what it has made (eventual consistency)
+_LOOK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsSettings:
+    """What instances are made of. ``limit``: what all instances of DRM in this region may have together.
+
+    ``image``: an AMI with cloud-init. ``subnets``: by zone; without one the zone's default. ``role``: the name of
+    an instance profile. ``bootstrap``: see ``user_data``. ``lease_s``: after which a machine powers itself off.
+    ``endpoint_url``: where EC2 is, if not at its own address. ``gone_s``: how long ending an instance may take.
+    """
+
+    region: str
+    image: str
+    limit: Resources
+    subnets: Mapping[str, str] = field(default_factory=dict)
+    security_groups: tuple[str, ...] = ()
+    role: str = ""
+    bootstrap: str = ""
+    lease_s: float = 7200.0
+    endpoint_url: str = ""
+    timeout_s: float = 30.0
+    gone_s: float = 300.0
+
+
+class AwsProvider:
+    """Implements ``CloudProvider`` with RunInstances.
+
+    A worker type's name is the EC2 type, such as ``c7i.large``; its zone and market ("spot", "on-demand") say where
+    and how it is bought. Which is tried next when one cannot be had is not decided here. ``ec2``: a connection that
+    is there already (one is slow to make). ``now`` and ``wait`` are time, in seconds.
+    """
+
+    def __init__(
+        self,
+        settings: AwsSettings,
+        types: Sequence[WorkerType],
+        *,
+        name: str = "aws",
+        ec2: Ec2 | None = None,
+        now: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._types = tuple(types)
+        self._now = now
+        self._wait = wait
+        self._ec2 = ec2 or Ec2(
+            provider=name, region=settings.region, endpoint_url=settings.endpoint_url, timeout_s=settings.timeout_s
+        )
+        self._young: dict[str, tuple[float, Instance]] = {}
+
+    def create(self, request: InstanceRequest) -> Instance:
+        """Call RunInstances once; see ``CloudProvider.create``.
+
+        QuotaError when the limit set here is reached. The token goes to EC2 as ClientToken: asked again with it,
+        EC2 returns the first instance.
+        """
+        check_offered(request, self._types, self.name)
+        script = user_data(
+            request.command, request.environment, lease_s=self._settings.lease_s, bootstrap=self._settings.bootstrap
+        )
+        live = self.list_instances()
+        for instance in live:
+            if request.token and instance.tag(OPERATION) == request.token:
+                return instance
+        lacking = request.worker_type.capacity.lacking(self._left(live))
+        if lacking:
+            raise QuotaError(
+                f"the limit of provider {self.name} leaves too little for {what_of(request)}: {', '.join(lacking)}",
+                remedy=WAIT,
+            )
+        answer = self._ec2.create(f"create {what_of(request)}", **self._arguments(request, script))
+        made = [each for each in answer.get("Instances") or () if each.get("InstanceId")]
+        if not made:
+            raise UnknownFateError(f"provider {self.name} answered without an instance for {what_of(request)}")
+        instance = self._seen(made[0])
+        self._young[instance.instance_id] = (self._now(), instance)
+        return instance
+
+    def terminate(self, instance_id: str) -> None:
+        """Terminate an instance; return when EC2 says so. LostError for an id never seen.
+
+        DrmError when EC2 has not ended it within ``gone_s``.
+        """
+        if self.describe(instance_id).state is InstanceState.GONE:
+            return
+        self._ec2.terminate(f"terminate {instance_id}", instance_id)
+        deadline = self._now() + self._settings.gone_s
+        while True:
+            self._young.pop(instance_id, None)
+            try:
+                if self.describe(instance_id).state is InstanceState.GONE:
+                    return
+            except LostError:  # EC2 forgets what is terminated
+                return
+            if self._now() >= deadline:
+                raise DrmError(
+                    f"{instance_id} has not ended {self._settings.gone_s:g} s after it was told to",
+                    remedy="look at it in the console of AWS",
+                )
+            self._wait(_LOOK_S)
+
+    def describe(self, instance_id: str) -> Instance:
+        """Return the instance as it is now; LostError for an id never seen."""
+        try:
+            found = self._ec2.instances(f"describe {instance_id}", InstanceIds=[instance_id])
+        except LostError:
+            found = []
+        if found:
+            instance = self._seen(found[0])
+            if instance.tag(MANAGED) == "1":  # no other is ours to look at, or to end
+                self._young.pop(instance_id, None)
+                return instance
+        for instance in self._unseen():
+            if instance.instance_id == instance_id:
+                return instance
+        raise LostError(f"provider {self.name} has no instance {instance_id!r}")
+
+    def list_instances(self) -> tuple[Instance, ...]:
+        """Return the instances of DRM in this region, oldest first."""
+        filters = [{"Name": f"tag:{MANAGED}", "Values": ["1"]}, {"Name": "instance-state-name", "Values": _THERE}]
+        seen = {
+            each.instance_id: each for each in map(self._seen, self._ec2.instances("list instances", Filters=filters))
+        }
+        for instance_id in seen:
+            self._young.pop(instance_id, None)
+        for instance in self._unseen():
+            seen[instance.instance_id] = instance
+        return tuple(sorted(seen.values(), key=lambda each: (each.created_at or 0.0, each.instance_id)))
+
+    def offerings(self) -> tuple[WorkerType, ...]:
+        return self._types
+
+    def available(self) -> Resources:
+        """Return what the limit set for this provider leaves; what EC2 has free it does not say."""
+        return self._left(self.list_instances())
+
+    def _left(self, live: Sequence[Instance]) -> Resources:
+        capacity = {each.name: each.capacity for each in self._types}
+        return self._settings.limit - total(capacity.get(each.worker_type, Resources()) for each in live)
+
+    def _unseen(self) -> list[Instance]:
+        """Return what was made so lately that EC2 need not show it yet."""
+        now = self._now()
+        self._young = {key: (at, each) for key, (at, each) in self._young.items() if now - at < _YOUNG_S}
+        return [each for _, each in self._young.values()]
+
+    def _arguments(self, request: InstanceRequest, script: str) -> dict[str, Any]:
+        settings, asked = self._settings, request.worker_type
+        tags = [
+            {"Key": key, "Value": value} for key, value in {**dict(request.tags), **dict(own_tags(request))}.items()
+        ]
+        arguments: dict[str, Any] = {
+            "ImageId": settings.image,
+            "InstanceType": asked.name,
+            "MinCount": 1,
+            "MaxCount": 1,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"HttpTokens": "required"},
+            "UserData": script,
+            "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
+        }
+        if request.token:
+            arguments["ClientToken"] = request.token
+        if asked.zone:
+            arguments["Placement"] = {"AvailabilityZone": asked.zone}
+        if settings.subnets.get(asked.zone):
+            arguments["SubnetId"] = settings.subnets[asked.zone]
+        if settings.security_groups:
+            arguments["SecurityGroupIds"] = list(settings.security_groups)
+        if settings.role:
+            arguments["IamInstanceProfile"] = {"Name": settings.role}
+        if asked.market == "spot":
+            options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+            arguments["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
+        return arguments
+
+    def _seen(self, described: Mapping[str, Any]) -> Instance:
+        tags = {str(tag["Key"]): str(tag["Value"]) for tag in described.get("Tags") or ()}
+        state = described.get("State", {}).get("Name", "")
+        reason = described.get("StateTransitionReason") or ""
+        launched = described.get("LaunchTime")
+        return Instance(
+            instance_id=str(described["InstanceId"]),
+            worker_id=tags.get(WORKER, ""),
+            worker_type=tags.get(TYPE, ""),
+            provider=self.name,
+            state=_STATES.get(state, InstanceState.PENDING),
+            detail=" ".join(filter(None, (described.get("InstanceId"), state, reason))),
+            tags=tuple(sorted(tags.items())),
+            created_at=launched.timestamp() if isinstance(launched, datetime) else None,
+        )

@@ -1,0 +1,98 @@
+"""Calls of the EC2 API: which may be repeated by the library, and what their errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from drm.cloud_provider_manager.extras import load
+from drm.cloud_provider_manager.messages import one_line
+from drm.cloud_provider_manager.providers.aws_errors import error_of_code
+from drm.model.errors import ConfigError, DrmError, LostError, UnauthorisedError, UnknownFateError
+
+__all__ = ["Ec2"]
+
+_READS = 4  # attempts of what changes nothing
+_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
+
+
+class Ec2:
+    """A region's EC2. ``create`` is asked once: botocore would repeat a refusal for want of capacity by itself,
+    and so hold up the search for another zone."""
+
+    def __init__(self, *, provider: str, region: str, endpoint_url: str = "", timeout_s: float = 30.0) -> None:
+        session = load("boto3.session", extra="aws").Session()
+        self._errors = load("botocore.exceptions", extra="aws")
+        self._text = f"provider {provider} could not"
+        self._region = region
+        known = [
+            name for part in session.get_available_partitions() for name in session.get_available_regions("ec2", part)
+        ]
+        if region not in known:
+            raise ConfigError(
+                f"provider {provider}: region {region!r} is not known", remedy=f"regions: {', '.join(known)}"
+            )
+        self._secrets: tuple[str, ...] = ()
+        with_retries = load("botocore.config", extra="aws").Config
+        self._clients: dict[bool, Any] = {}
+        try:
+            credentials = session.get_credentials()
+            if credentials is None:
+                raise UnauthorisedError(f"provider {provider} has no credentials for AWS", remedy=_CREDENTIALS)
+            frozen = credentials.get_frozen_credentials()
+            self._secrets = tuple(filter(None, (frozen.secret_key, frozen.token, frozen.access_key)))
+            for creates in (True, False):
+                config = with_retries(
+                    retries={"mode": "standard", "total_max_attempts": 1 if creates else _READS},
+                    connect_timeout=timeout_s,
+                    read_timeout=timeout_s,
+                )
+                self._clients[creates] = session.client(
+                    "ec2", region_name=region, endpoint_url=endpoint_url or None, config=config
+                )
+        except (self._errors.BotoCoreError, ValueError) as error:
+            raise ConfigError(f"{self._text} be set up ({self._said(error)})", remedy=_CREDENTIALS) from error
+
+    def create(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """Call RunInstances, once."""
+        return self._call(what, self._clients[True].run_instances, creates=True, **arguments)
+
+    def terminate(self, what: str, instance_id: str) -> None:
+        """Call TerminateInstances; repeating it does no harm."""
+        self._call(what, self._clients[False].terminate_instances, InstanceIds=[instance_id])
+
+    def instances(self, what: str, **arguments: Any) -> list[dict[str, Any]]:
+        """Call DescribeInstances, all pages of it; return the instances."""
+
+        def pages(**given: Any) -> dict[str, Any]:
+            found = self._clients[False].get_paginator("describe_instances").paginate(**given)
+            return {"all": [each for page in found for held in page["Reservations"] for each in held["Instances"]]}
+
+        listed: list[dict[str, Any]] = self._call(what, pages, **arguments)["all"]
+        return listed
+
+    def _said(self, error: object) -> str:
+        return one_line(error, secrets=self._secrets)
+
+    def _call(
+        self, what: str, call: Callable[..., dict[str, Any]], *, creates: bool = False, **arguments: Any
+    ) -> dict[str, Any]:
+        text = f"{self._text} {what} in {self._region}"
+        try:
+            return call(**arguments)
+        except self._errors.ClientError as error:
+            answer = error.response.get("Error", {})
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = str(answer.get("Code", ""))
+            said = self._said(f"{code}: {answer.get('Message', '')}")
+            # What is no error of EC2 has the HTTP status as its code.
+            raise error_of_code("" if code.isdigit() else code, status, f"{text} ({said})", creates=creates) from None
+        except (self._errors.NoCredentialsError, self._errors.CredentialRetrievalError) as error:
+            raise UnauthorisedError(f"{text} ({self._said(error)})", remedy=_CREDENTIALS) from None
+        except self._errors.ParamValidationError as error:
+            raise ConfigError(f"{text} ({self._said(error)})") from None
+        except (self._errors.EndpointConnectionError, self._errors.ConnectTimeoutError) as error:
+            raise LostError(f"{text} ({self._said(error)})", remedy="check the network and the endpoint") from None
+        except Exception as error:  # an answer that is cut off, late, or no answer of EC2 at all
+            said = self._said(f"{type(error).__name__}: {error}")
+            raise (UnknownFateError if creates else DrmError)(f"{text} ({said})") from None

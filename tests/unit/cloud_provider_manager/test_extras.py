@@ -1,0 +1,44 @@
+"""Providers whose library is not installed, and what is imported before one is made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from drm.cloud_provider_manager.extras import load
+from drm.cloud_provider_manager.messages import one_line
+from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
+from drm.cloud_provider_manager.providers.docker import DockerProvider
+from drm.model.errors import ConfigError
+from drm.model.resources import Resources
+
+
+def test_a_missing_extra_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("boto3", "boto3.session", "docker"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=r"needs boto3.*; python -m pip install 'drm-testing\[aws\]'$"):
+        AwsProvider(AwsSettings(region="us-east-1", image="ami-1", limit=Resources()), ())
+    with pytest.raises(ConfigError, match=r"needs docker.*; python -m pip install 'drm-testing\[docker\]'$"):
+        DockerProvider(Resources(), (), image="x")
+
+
+def test_nothing_heavy_is_imported_for_what_needs_it_not() -> None:
+    code = (
+        "import sys, drm.cloud_provider_manager, drm.cloud_provider_manager.providers.aws,"
+        " drm.cloud_provider_manager.providers.docker;"
+        " print(*{'boto3', 'botocore', 'docker', 'requests'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_load_returns_the_module() -> None:
+    assert load("json.decoder", extra="x").__name__ == "json.decoder"
+
+
+def test_what_is_said_is_one_short_line_without_secrets() -> None:
+    said = one_line("a\nb\x1b[31m key-and-more key " + "x" * 400, secrets=("key", "key-and-more", ""))
+    assert said.startswith("a b [31m *** *** x")
+    assert len(said) == 300
