@@ -165,7 +165,7 @@ def docker_provider(docker_with: Callable[..., DockerProvider]) -> DockerProvide
 
 @pytest.fixture(scope="session")
 def ec2_server(aws_environment: pytest.MonkeyPatch) -> Iterator[FaultyEc2]:
-    """moto's EC2 over HTTP, behind a wrapper that injects faults: a process of its own, for the whole session."""
+    """moto's EC2 over HTTP, behind a wrapper that injects faults: a process of its own."""
     for module in ("boto3", "moto"):
         pytest.importorskip(module, reason=f"{module} is not installed")
     with FaultyEc2.started() as server:
