@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from drm.model.cluster import Instance, InstanceRequest, InstanceState
-from drm.model.errors import (
-    ConfigError,
-    DrmError,
-    DuplicateError,
-    LostError,
-    ThrottledError,
-    UnauthorisedError,
-    UnknownWorkerError,
-)
+from drm.cloud_provider_manager.budget import BudgetError
+from drm.cloud_provider_manager.creation import Creator, token_of
+from drm.cloud_provider_manager.failover import Blocks, Candidate, ErrorClass, candidates, classify, exhausted
+from drm.cloud_provider_manager.providers.typed import typed
+from drm.cloud_provider_manager.tags import OPERATION
+from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
+from drm.model.errors import ConfigError, DrmError, DuplicateError, LostError, ThrottledError, UnknownWorkerError
 from drm.model.resources import Resources
 from drm.ports import Clock, CloudProvider
 
@@ -38,12 +35,14 @@ class _Held:
 class CloudProviderManager:
     """Creates and ends workers' instances, whichever provider they come from.
 
-    ``clock`` only measures how long instances are held. A provider's errors come
-    through typed: those of ``drm.model.errors`` as they are, others as the nearest one.
+    ``creator`` keeps the budget and the journal (default: neither, for workers of this machine). A provider's
+    errors come through typed: those of ``drm.model.errors`` as they are, others as the nearest one.
     """
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, creator: Creator | None = None) -> None:
         self._clock = clock
+        self._creator = creator or Creator(clock=clock)
+        self._blocks = Blocks()
         self._providers: dict[str, CloudProvider] = {}
         self._held: dict[str, _Held] = {}
 
@@ -66,17 +65,46 @@ class CloudProviderManager:
             raise DuplicateError(f"worker {request.worker_id} has an instance already", remedy="terminate it first")
         provider = self._provider(request.worker_type.provider)
         since_s = self._clock.now()
-        with _typed(provider.name, f"create worker {request.worker_id}"):
-            instance = provider.create(request)
+        instance = self._creator.create(provider, request)
         self._held[request.worker_id] = _Held(request=request, provider=provider, instance=instance, since_s=since_s)
         return instance
+
+    def create_worker_somewhere(self, request: InstanceRequest, offered: Sequence[WorkerType]) -> Instance:
+        """Create the worker as one of the types offered, whichever can be had first: zone, type, market, region,
+        provider (see ``failover``). The request's own type is not looked at.
+
+        Each way has a token of its own. Errors: CapacityError that says why each way is closed and when the first
+        opens; ConfigError and UnauthorisedError at once, because going elsewhere would hide them; UnknownFateError
+        at once, because the worker may be there already.
+        """
+        closed: dict[WorkerType, str] = {}
+        while True:
+            now_s = self._clock.now()
+            ways = candidates(offered, self._blocks, now_s=now_s)
+            way = next((each.worker_type for each in ways if not each.why_not and each.worker_type not in closed), None)
+            if way is None:
+                shown = [_closed(each, closed.get(each.worker_type, "")) for each in ways]
+                raise exhausted(shown, now_s=now_s)
+            name = "/".join(filter(None, (way.provider, way.zone, way.name, way.market)))
+            token = f"{request.token}/{name}" if request.token else ""
+            try:
+                made = self.create_worker(dataclasses.replace(request, worker_type=way, token=_short(token)))
+            except BudgetError as error:
+                closed[way] = error.message
+            except DrmError as error:
+                if classify(error) in (ErrorClass.UNKNOWN, ErrorClass.CONFIG, ErrorClass.UNAUTHORISED):
+                    raise
+                self._blocks = self._blocks.after(error, way, now_s=self._clock.now())
+            else:
+                self._blocks = self._blocks.after_success(way)
+                return made
 
     def terminate_worker(self, worker_id: str) -> None:
         """End a worker's instance; return when it is gone. One that is gone already is fine."""
         held = self._known(worker_id)
         if held.until_s is not None:
             return
-        with _typed(held.provider.name, f"terminate worker {worker_id}"):
+        with typed(held.provider.name, f"terminate worker {worker_id}"):
             held.provider.terminate(held.instance.instance_id)
         self._close(held, "terminated")
 
@@ -85,7 +113,7 @@ class CloudProviderManager:
         held = self._known(worker_id)
         if held.until_s is None:
             try:
-                with _typed(held.provider.name, f"describe worker {worker_id}"):
+                with typed(held.provider.name, f"describe worker {worker_id}"):
                     return held.provider.describe(held.instance.instance_id)
             except LostError as error:
                 return dataclasses.replace(held.instance, state=InstanceState.GONE, detail=error.message)
@@ -95,7 +123,7 @@ class CloudProviderManager:
         """Return per provider what can still be created."""
         available = {}
         for name, provider in self._providers.items():
-            with _typed(name, "say what is available"):
+            with typed(name, "say what is available"):
                 available[name] = provider.available()
         return available
 
@@ -119,7 +147,7 @@ class CloudProviderManager:
             if not mine:
                 continue
             try:
-                with _typed(provider.name, "list instances"):
+                with typed(provider.name, "list instances"):
                     listed = {instance.instance_id: instance for instance in provider.list_instances()}
             except ThrottledError:
                 continue
@@ -132,13 +160,15 @@ class CloudProviderManager:
         return tuple(lost)
 
     def terminate_all(self) -> None:
-        """End every instance, several at a time; then raise the first error, if there was one."""
+        """End every instance, several at a time, and what creates of unknown fate have made; then raise the first
+        error, if there was one."""
+        unsettled = _error_of(lambda _: self._creator.end_unknown())("")
         workers = [held.request.worker_id for held in self._held.values() if held.until_s is None]
-        if not workers:
+        if not workers and unsettled is None:
             return
-        with ThreadPoolExecutor(max_workers=min(_PARALLEL_ENDS, len(workers))) as pool:
+        with ThreadPoolExecutor(max_workers=max(1, min(_PARALLEL_ENDS, len(workers)))) as pool:
             errors = list(pool.map(_error_of(self.terminate_worker), workers))
-        for error in errors:
+        for error in (*errors, unsettled):
             if error is not None:
                 raise error
 
@@ -157,8 +187,19 @@ class CloudProviderManager:
 
     def _close(self, held: _Held, detail: str) -> Instance:
         held.until_s = self._clock.now()
+        self._creator.ended(held.instance.tag(OPERATION) or held.request.token, detail)
         held.instance = dataclasses.replace(held.instance, state=InstanceState.GONE, detail=detail)
         return held.instance
+
+
+def _closed(way: Candidate, why_not: str) -> Candidate:
+    """Return the way with why it was not taken this time, where no block says it."""
+    return dataclasses.replace(way, why_not=why_not, free_at_s=math.inf) if why_not and not way.why_not else way
+
+
+def _short(token: str) -> str:
+    """Return a token of at most 64 characters: what EC2 takes."""
+    return token if len(token) <= 64 else token_of(token)
 
 
 def _error_of(act: Callable[[str], None]) -> Callable[[str], DrmError | None]:
@@ -172,18 +213,3 @@ def _error_of(act: Callable[[str], None]) -> Callable[[str], DrmError | None]:
         return None
 
     return attempt
-
-
-@contextmanager
-def _typed(provider: str, what: str) -> Iterator[None]:
-    """Raise what is no DrmError as the nearest one."""
-    try:
-        yield
-    except DrmError:
-        raise
-    except PermissionError as error:
-        raise UnauthorisedError(f"provider {provider} may not {what} ({error})") from error
-    except OSError as error:
-        raise LostError(f"provider {provider} could not {what} ({error})") from error
-    except Exception as error:
-        raise DrmError(f"provider {provider} could not {what} ({type(error).__name__}: {error})") from error

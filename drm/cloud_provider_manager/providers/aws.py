@@ -150,15 +150,17 @@ class AwsProvider:
 
     def list_instances(self) -> tuple[Instance, ...]:
         """Return the instances of DRM in this region, oldest first."""
-        filters = [{"Name": f"tag:{MANAGED}", "Values": ["1"]}, {"Name": "instance-state-name", "Values": _THERE}]
-        seen = {
-            each.instance_id: each for each in map(self._seen, self._ec2.instances("list instances", Filters=filters))
-        }
+        filters = [{"Name": f"tag:{MANAGED}", "Values": ["1"]}]
+        if not self._young:  # of those what has ended must be seen too: else it would pass for what is not shown yet
+            filters.append({"Name": "instance-state-name", "Values": _THERE})
+        listed = map(self._seen, self._ec2.instances("list instances", Filters=filters))
+        seen = {each.instance_id: each for each in listed}
         for instance_id in seen:
             self._young.pop(instance_id, None)
         for instance in self._unseen():
             seen[instance.instance_id] = instance
-        return tuple(sorted(seen.values(), key=lambda each: (each.created_at or 0.0, each.instance_id)))
+        there = [each for each in seen.values() if each.state is not InstanceState.GONE]
+        return tuple(sorted(there, key=lambda each: (each.created_at or 0.0, each.instance_id)))
 
     def offerings(self) -> tuple[WorkerType, ...]:
         return self._types

@@ -50,10 +50,14 @@ class FaultyEc2:
     def reset(self) -> None:
         """End all instances; forget all calls and faults. (moto's own reset takes as long as a start.)"""
         self.set()
+        for instance_id in self.live():
+            self.end(instance_id)
+
+    def live(self) -> list[str]:
+        """Return the ids of all instances that are not terminated, whosever they are."""
         listed = self._client.describe_instances()["Reservations"]
-        for instance in (each for held in listed for each in held["Instances"]):
-            if instance["State"]["Name"] != "terminated":
-                self.end(instance["InstanceId"])
+        instances = (each for held in listed for each in held["Instances"])
+        return [each["InstanceId"] for each in instances if each["State"]["Name"] != "terminated"]
 
     def set(self, **faults: Any) -> None:
         """Set the faults, see ``faulty_ec2.FaultyEc2``; forget calls and tokens."""

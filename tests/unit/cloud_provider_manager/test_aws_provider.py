@@ -156,6 +156,13 @@ def test_what_ec2_does_not_show_yet_is_there(aws_with: Make, ec2: FaultyEc2, req
     assert provider.list_instances() == ()
 
 
+def test_what_ended_before_it_was_ever_seen_is_not_there(
+    aws: AwsProvider, ec2: FaultyEc2, request_for: Request
+) -> None:
+    ec2.end(aws.create(request_for("w1", worker_type=offered(aws))).instance_id)
+    assert aws.list_instances() == ()
+
+
 def test_an_untagged_instance_is_none_of_ours(aws: AwsProvider, ec2: FaultyEc2) -> None:
     other = ec2.make_untagged()
     assert aws.list_instances() == ()

@@ -75,8 +75,6 @@ def test_a_name_is_for_one_provider(manager: CloudProviderManager, scripted: Any
         (QuotaError("no quota"), QuotaError),
         (ThrottledError("slower"), ThrottledError),
         (PermissionError("not you"), UnauthorisedError),
-        (ConnectionResetError("cut"), LostError),
-        (ValueError("odd"), DrmError),
     ],
 )
 def test_errors_come_through_typed_and_leave_no_worker(
@@ -89,6 +87,19 @@ def test_errors_come_through_typed_and_leave_no_worker(
     assert str(raised) in str(caught.value)
     assert manager.instances() == ()
     manager.create_worker(request_for("w1"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"), [(ConnectionResetError("cut"), LostError), (ValueError("odd"), DrmError)]
+)
+def test_what_is_no_error_of_ours_comes_through_as_the_nearest_one(
+    manager: CloudProviderManager, request_for: Request, scripted: Any, raised: Exception, expected: type[DrmError]
+) -> None:
+    manager.create_worker(request_for("w1"))
+    scripted.fail_next = raised
+    with pytest.raises(expected, match=str(raised)) as caught:
+        manager.terminate_worker("w1")
+    assert type(caught.value) is expected
 
 
 def test_a_worker_that_could_not_be_ended_stays_on_the_list(
