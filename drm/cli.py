@@ -58,6 +58,10 @@ def _main(arguments: list[str]) -> int:
         from drm.simulate_command import main as simulate
 
         return simulate(arguments[1:])
+    if arguments[:1] == ["reap"]:
+        from drm.reap_command import main as reap
+
+        return reap(arguments[1:])
     parser = _parser()
     parser.parse_args(arguments)
     parser.print_help()
@@ -87,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     help_of_history = "look at what is known of past attempts, and carry it from place to place"
     commands.add_parser("history", help=help_of_history, add_help=False)
+    commands.add_parser("reap", help="end containers and cloud instances that nobody needs any more", add_help=False)
     help_of_badges = "make SVG and shields.io JSON badges of what stages left, and a README's lines"
     commands.add_parser("badges", help=help_of_badges, add_help=False)
     return parser
