@@ -165,6 +165,7 @@ class Account:
                     remedy="release them first",
                 )
             self._devices = gpus.devices_of(allocatable.gpus)
+        self.meter.resize(now_s, self.allocated, amounts)
         self.allocatable, self.allocated = allocatable, amounts
         left = (amounts[0] - reserved[0], amounts[1] - reserved[1], amounts[2] - reserved[2])
         self._now_left(left, now_s)

@@ -16,7 +16,7 @@ Amounts = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utilization:
-    """Fractions of allocatable capacity (0 to 1; ``used`` can pass 1), averaged over ``window_s`` seconds.
+    """Fractions of what was allocatable at the time (0 to 1; ``used`` can pass 1), averaged over ``window_s`` seconds.
 
     A worker that has none of a resource counts as 0 of it.
     """
@@ -86,6 +86,20 @@ class Meter:
             marks.append((now_s, tuple(sums)))
             while len(marks) > 1 and marks[1][0] <= now_s - self._window_s:
                 marks.popleft()
+
+    def resize(self, now_s: float, before: Amounts, after: Amounts) -> None:
+        """From ``now_s`` on ``after`` is allocatable, where ``before`` was.
+
+        What is averaged is the share of what was allocatable at the time. The past is kept in parts of what is
+        allocatable now, so that a worker that shrinks was not used more than in whole.
+        """
+        self.advance(now_s)
+        factors = [new / old if old else 0.0 for old, new in zip(before, after, strict=True)] * 2
+        self._sums = [amount * factor for amount, factor in zip(self._sums, factors, strict=True)]
+        self._marks = deque(
+            (at_s, tuple(amount * factor for amount, factor in zip(sums, factors, strict=True)))
+            for at_s, sums in self._marks
+        )
 
     def means(self) -> tuple[float, tuple[float, ...]]:
         """Return (seconds covered, the six averages); the present levels when no time has passed."""

@@ -35,6 +35,17 @@ def test_use_can_pass_the_capacity() -> None:
     assert manager.get_worker_utilization("w0").cpu_used == pytest.approx(1.5)
 
 
+def test_a_worker_that_shrinks_was_not_used_more_than_in_whole() -> None:
+    manager = manager_with(4)
+    manager.reserve_resources("w0", "r", Resources(cpu_cores=4), now_s=0.0)
+    manager.release_resources("r", now_s=30.0)
+    manager.update_worker_resources("w0", now_s=30.0, allocatable=Resources(cpu_cores=1, memory_bytes=0))
+    assert manager.get_worker_utilization("w0").cpu_reserved == 1.0
+    manager.reserve_resources("w0", "r", Resources(cpu_cores=0.5), now_s=30.0)
+    manager.update_worker_resources("w0", now_s=60.0, allocatable=Resources(cpu_cores=2, memory_bytes=1000))
+    assert manager.get_worker_utilization("w0").cpu_reserved == pytest.approx(0.75), "all of it, then half of it"
+
+
 def test_all_workers_together_are_weighted_by_capacity() -> None:
     manager = manager_with(1, 3)
     manager.reserve_resources("w1", "r", Resources(cpu_cores=3), now_s=0.0)
