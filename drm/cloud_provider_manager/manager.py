@@ -14,7 +14,7 @@ from drm.cloud_provider_manager.failover import Blocks, Candidate, ErrorClass, c
 from drm.cloud_provider_manager.providers.typed import typed
 from drm.cloud_provider_manager.tags import OPERATION
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import ConfigError, DrmError, DuplicateError, LostError, ThrottledError, UnknownWorkerError
+from drm.model.errors import ConfigError, DrmError, DuplicateError, LostError, UnauthorisedError, UnknownWorkerError
 from drm.model.resources import Resources
 from drm.ports import Clock, CloudProvider
 
@@ -139,7 +139,7 @@ class CloudProviderManager:
     def poll_lost(self) -> tuple[Instance, ...]:
         """Return the instances that went away unasked since the last call, each once, state GONE.
 
-        A provider that asks to be called less often is left out this time.
+        A provider that cannot be asked now is left out this time; ConfigError and UnauthorisedError are raised.
         """
         lost = []
         for provider in self._providers.values():
@@ -149,8 +149,10 @@ class CloudProviderManager:
             try:
                 with typed(provider.name, "list instances"):
                     listed = {instance.instance_id: instance for instance in provider.list_instances()}
-            except ThrottledError:
-                continue
+            except (ConfigError, UnauthorisedError):
+                raise
+            except DrmError:
+                continue  # what cannot be seen is not lost
             for held in mine:
                 seen = listed.get(held.instance.instance_id)
                 if seen is None or seen.state is InstanceState.GONE:

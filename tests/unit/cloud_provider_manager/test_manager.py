@@ -129,11 +129,23 @@ def test_losses_are_told_once_and_only_when_unasked(
     assert manager.instances() == ()
 
 
-def test_a_throttled_poll_is_no_loss(manager: CloudProviderManager, request_for: Request, scripted: Any) -> None:
+@pytest.mark.parametrize("error", [ThrottledError("slower"), ConnectionResetError("cut"), DrmError("502")])
+def test_a_provider_that_cannot_be_asked_has_lost_nothing(
+    manager: CloudProviderManager, request_for: Request, scripted: Any, error: Exception
+) -> None:
     manager.create_worker(request_for("w1"))
-    scripted.fail_next = ThrottledError("slower")
+    scripted.fail_next = error
     assert manager.poll_lost() == ()
     assert len(manager.instances()) == 1
+
+
+def test_credentials_that_have_ended_are_told_when_asking_for_losses(
+    manager: CloudProviderManager, request_for: Request, scripted: Any
+) -> None:
+    manager.create_worker(request_for("w1"))
+    scripted.fail_next = UnauthorisedError("expired")
+    with pytest.raises(UnauthorisedError):
+        manager.poll_lost()
 
 
 def test_status_of_what_the_provider_forgot_is_gone(
