@@ -146,7 +146,7 @@ class Cluster:
         return made
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        self.run.submit(tasks)
+        self.run.submit(tasks, {})
 
     def until(self, done: Callable[[], bool], *, timeout_s: float) -> None:
         """Let the coordinator work until ``done``; fail after the deadline."""
