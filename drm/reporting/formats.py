@@ -19,25 +19,37 @@ from drm.reporting.openmetrics import render_openmetrics
 from drm.reporting.report import Link, Report
 from drm.reporting.trace import render_trace
 
-__all__ = ["DEFAULT", "FORMATS", "Format", "write_reports"]
+__all__ = ["DEFAULT", "FORMATS", "Around", "Format", "write_reports"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """``root``: the folder of reports. ``way``: to it from the file's own folder. ``beside``: the reports there."""
+
+    root: Path
+    way: str
+    beside: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """``render`` is given the report, the folder of reports, and the way to that folder from the file's own."""
+    """``render`` is given the report and where the file and those beside it lie."""
 
     filename: str
-    render: Callable[[Report, Path, str], str]
+    render: Callable[[Report, Around], str]
 
 
 FORMATS: dict[str, Format] = {
-    "json": Format(filename="report.json", render=lambda report, *_: render_json(report)),
-    "md": Format(filename="report.md", render=lambda report, *_: render_markdown(report)),
-    "html": Format(filename="report.html", render=lambda report, _, way: render_html(report, files_at=way)),
-    "junit": Format(filename="report.junit.xml", render=lambda report, root, _: merge_junit(report, root).text),
-    "ctrf": Format(filename="report.ctrf.json", render=lambda report, *_: render_ctrf(report)),
-    "trace": Format(filename="report.trace.json", render=lambda report, *_: render_trace(report)),
-    "openmetrics": Format(filename="report.metrics.txt", render=lambda report, *_: render_openmetrics(report)),
+    "json": Format(filename="report.json", render=lambda report, _: render_json(report)),
+    "md": Format(filename="report.md", render=lambda report, _: render_markdown(report)),
+    "html": Format(
+        filename="report.html",
+        render=lambda report, at: render_html(report, files_at=at.way, exports=at.beside),
+    ),
+    "junit": Format(filename="report.junit.xml", render=lambda report, at: merge_junit(report, at.root).text),
+    "ctrf": Format(filename="report.ctrf.json", render=lambda report, _: render_ctrf(report)),
+    "trace": Format(filename="report.trace.json", render=lambda report, _: render_trace(report)),
+    "openmetrics": Format(filename="report.metrics.txt", render=lambda report, _: render_openmetrics(report)),
 }
 DEFAULT = ("json", "md", "html")
 
@@ -65,10 +77,13 @@ def write_reports(
         check_folder(source)
         report = build_report(source, links=links)
     way = "" if target == source else _way(source, target)
+    own = FORMATS["html"].filename
+    names = [known.filename for name, known in FORMATS.items() if name in formats or (target / known.filename).exists()]
+    at = Around(root=source, way=way, beside=tuple(name for name in names if name != own))
     written = {}
     for name in formats:
         path = target / FORMATS[name].filename
-        write_atomic(path, FORMATS[name].render(report, source, way))
+        write_atomic(path, FORMATS[name].render(report, at))
         written[name] = path
     return written
 

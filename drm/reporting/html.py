@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
 from drm.model.units import format_bytes
-from drm.reporting import page_findings, page_static, view
+from drm.reporting import findings_view, page_findings, page_static, view
+from drm.reporting.analysis import analyse
 from drm.reporting.attention import attention
 from drm.reporting.page_data import page_data
 from drm.reporting.page_numbers import six_numbers
@@ -29,8 +31,10 @@ _SCRIPTS = ("data", "time", "theme", "plot", "scaling", "gantt", "utilization", 
 _GLYPHS = {"failed": "✕", "error": "!", "flaky": "~", "passed": "✓", "xfailed": "✓", "xpassed": "?", "skipped": "-"}
 
 
-def render_html(report: Report, *, files_at: str = "", live: bool = False) -> str:
+def render_html(report: Report, *, files_at: str = "", exports: Sequence[str] = (), live: bool = False) -> str:
     """Return the text of report.html. ``files_at``: the way from the page to the folder of reports.
+
+    ``exports``: the same report in other formats, by the names of the files beside the page.
 
     ``live``: it is served while the run goes on; it listens to ``events`` beside its address,
     and takes over what is new.
@@ -50,6 +54,7 @@ def render_html(report: Report, *, files_at: str = "", live: bool = False) -> st
     runs = view.all_runs(report)
     outer = {id(run) for stage in report.sections for run in stage.runs}
     inside = [(run, id(run) not in outer) for run in runs]
+    analyses = [analyse(run.name, run.summary) for run in runs]
     style, script = _style(), _script()
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -59,11 +64,14 @@ def render_html(report: Report, *, files_at: str = "", live: bool = False) -> st
         numbers=six_numbers(report),
         attention=attention(report),
         metrics=view.metric_rows(runs),
+        forecast_columns=findings_view.FORECAST_COLUMNS,
+        forecasts=findings_view.forecast_rows(analyses),
+        exports=[(name, quote(name)) for name in exports],
         benchmarks=page_findings.benchmark_views(report),
         trends=page_findings.trend_views(report.trends),
         flaky=page_findings.flaky_rows(report.trends.flaky),
         runs=page_static.run_views(inside),
-        data=page_data([(run.name.partition(" / ")[0], run, inner) for run, inner in inside]),
+        data=page_data([(*pair, found) for pair, found in zip(inside, analyses, strict=True)]),
         live=live,
         switch=_SWITCH,
         style=style,

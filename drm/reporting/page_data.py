@@ -14,8 +14,8 @@ from operator import itemgetter
 from typing import Any
 
 from drm.model.work import Outcome
-from drm.reporting.analysis import analyse, scales_executors
-from drm.reporting.findings import Makespan, Prediction
+from drm.reporting.analysis import scales_executors
+from drm.reporting.findings import Makespan, Prediction, RunAnalysis
 from drm.reporting.page_columns import Columns, pack
 from drm.reporting.report import RunReport
 from drm.reporting.text import one_line
@@ -34,14 +34,14 @@ _MOST_DECISIONS, _MOST_REFUSALS = 5000, 2000
 _RSS = 2**16  # bytes: the unit of a test's memory
 
 
-def page_data(runs: Sequence[tuple[str, RunReport, bool]]) -> str:
-    """Return the payload of the page: of each run the stage it is of, itself, and whether tests made it."""
+def page_data(runs: Sequence[tuple[RunReport, bool, RunAnalysis]]) -> str:
+    """Return the payload of the page: of each run itself, whether tests made it, and what follows from it."""
     columns = Columns()
     budget = [_MESSAGES]
     header = {
         "version": DATA_VERSION,
         "statuses": STATUSES,
-        "runs": [_run(stage, run, inner, columns, budget) for stage, run, inner in runs],
+        "runs": [_run(run, inner, found, columns, budget) for run, inner, found in runs],
     }
     return pack(header, columns)
 
@@ -79,15 +79,14 @@ def _three_digits(value: float) -> int:
     return (number + unit // 2) // unit * unit
 
 
-def _run(stage: str, run: RunReport, inner: bool, columns: Columns, budget: list[int]) -> dict[str, Any]:
+def _run(run: RunReport, inner: bool, found: RunAnalysis, columns: Columns, budget: list[int]) -> dict[str, Any]:
     summary = run.summary
     places = {worker.worker_id: place for place, worker in enumerate(summary.workers)}
     requested = {item.worker_id: item.requested_s for item in summary.instances}
     groups = [list(group) for _, group in groupby(summary.scaling, key=same_decision)]
-    found = analyse(run.name, summary)
     return {
         "name": one_line(run.name),
-        "stage": stage,
+        "stage": run.name.partition(" / ")[0],
         "state": run.state.words,
         "inner": inner,
         "wall": _finite(summary.wall_s),

@@ -110,7 +110,8 @@ def trend_views(trends: Trends) -> list[tuple[str, list[TrendView]]]:
             _trend("flaky tests", [float(run.flaky) for run in runs], _whole),
             _trend("slot utilisation", busy, percent),
         ]
-        found.append((f"{suite}, {plural(len(runs), 'run')} on {trends.branch or 'no branch'}", views))
+        title = f"{plural(len(runs), 'run')} on {trends.branch or 'no branch'}"
+        found.append((f"{suite}, {title}" if suite else title, views))
     return found
 
 

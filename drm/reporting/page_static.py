@@ -5,6 +5,7 @@ It is also what a screen reader is given beside the charts. Bounded: what is lef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,10 +55,11 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """One run, ready to be laid out."""
+    """One run, ready to be laid out. ``kinds``: what its workers were, and how many of each."""
 
     run: RunReport
     machine: str
+    kinds: tuple[tuple[str, int], ...]
     scaling: tuple[tuple[str, ...], ...]
     more_scaling: int
     workers: tuple[tuple[str, ...], ...]
@@ -84,6 +86,7 @@ def run_views(runs: Sequence[tuple[RunReport, bool]]) -> list[RunView]:
         item = RunView(
             run=run,
             machine=view.describe_machine(run.summary),
+            kinds=_kinds(run.summary),
             scaling=tuple(scaling[:_ROWS]),
             more_scaling=max(0, len(scaling) - _ROWS),
             workers=tuple(workers[:_ROWS]),
@@ -97,6 +100,11 @@ def run_views(runs: Sequence[tuple[RunReport, bool]]) -> list[RunView]:
         )
         views.append(item)
     return views
+
+
+def _kinds(summary: RunSummary) -> tuple[tuple[str, int], ...]:
+    kinds = Counter(f"{worker.worker_type or 'worker'} ({worker.capacity.describe()})" for worker in summary.workers)
+    return tuple(kinds.most_common())
 
 
 def _lanes(summary: RunSummary, most: int) -> tuple[list[Lane], int]:

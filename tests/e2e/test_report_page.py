@@ -120,6 +120,21 @@ def test_charts_show_what_was_recorded(opened: Open, some: Made) -> None:
     assert page.plot(RATE).drawn_in("passed")
 
 
+def test_the_critical_path_is_marked_below_its_lane(opened: Open, some: Made) -> None:
+    page, (last, *_) = opened(some.path), analyse("run", some.summary).makespan.critical_path[::-1]
+    plot = page.plot(GANTT)
+    found = plot.drawn_in("text")
+    lanes = page.page.evaluate("() => document.querySelector('#gantt canvas').height")
+    ys = {y for column in found.values() for y in column}
+    assert len(ys) == 2, "one line, two pixels high"
+    assert 14 < min(ys) < lanes
+    assert abs(max(found) - plot.x(last.finished_s, whole_s(some.summary))) <= 4
+    box = plot.place()
+    page.page.mouse.move(box["x"] + plot.x(last.finished_s, whole_s(some.summary)) - 1, box["y"] + min(ys) - 8)
+    until(lambda: "on the critical path" in page.page.locator("#tip").inner_text(), "it is told")
+    assert page.page.get_by_role("heading", name="How good the predictions were").is_visible()
+
+
 def test_utilization_is_darker_where_more_was_used(opened: Open, some: Made) -> None:
     page, summary = opened(some.path), some.summary
     plot, end_s = page.plot(UTILIZATION), whole_s(summary)
@@ -276,6 +291,9 @@ def test_axe_finds_nothing_serious(opened: Open, some: Made, scheme: str, width:
 def test_a_phone_has_all_of_it(opened: Open, tmp_path: Path, shape: Shape) -> None:
     page = opened(Made(tmp_path, shape).path, width=360, height=740)
     assert page.page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    longest = page.page.locator("#optimization button.link").first
+    longest.evaluate("(button) => { button.textContent = 'test_' + 'x'.repeat(300); }")
+    assert page.page.evaluate("() => document.documentElement.scrollWidth") <= 360, "a long name is broken"
     assert page.page.get_by_role("slider").count() == 6
     for plot in page.page.get_by_role("slider").all():
         box = plot.bounding_box()

@@ -24,6 +24,7 @@ const makeGantt = (host, run) => {
   }
   const rows = lanes.length * height, bottom = TICKS + rows + 4;
   const grounds = backgrounds(run);
+  const critical = lanes.findIndex((lane) => lane.name && lane.name === run.makespan.last), path = critical < 0 ? null : lanes[critical];
   const failures = [];
   for (let i = 0; i < attempts.n; i++) if (attempts.status[i] >= FAILED) failures.push(i);
   host.append(element("p", { class: "lead" },
@@ -85,9 +86,26 @@ const makeGantt = (host, run) => {
       context.fillStyle = ticked[x] === ERROR ? colours.error : colours.failed;
       context.fillRect(box.left + x / ratio - 0.5, 2, 2, TICKS - 5);
     }
+    if (path) markPath(context, box);
     if (failures.length) rowLabel(context, box, box.left < 100 ? `${failures.length} ✕` : `${count(failures.length, "failure")} ✕`, TICKS / 2);
     const every = Math.max(1, Math.ceil(14 / height));
     lanes.forEach((lane, i) => { if (i % every === 0) rowLabel(context, box, lane.name || run.workers[lane.worker]?.id || "?", TICKS + Math.max(i * height + height / 2, 6)); });
+  };
+
+  // The critical path: a line below the attempts that the end of the run hung on, broken where their executor idled.
+  const markPath = (context, box) => {
+    const { start, wall } = attempts, y = Math.min(TICKS + (critical + 1) * height - 1, bottom - 2), pixel = (time.to - time.from) / (box.right - box.left);
+    let from = start[path.first], to = from;
+    const draw = () => {
+      const [a, b] = [from, to].map((t) => box.x(Math.min(Math.max(t, time.from), time.to)));
+      if (to > time.from && from < time.to) context.fillRect(a, y, Math.max(1, b - a), 2);
+    };
+    context.fillStyle = colours.text;
+    for (let i = path.first; i < path.end; i++) {
+      if (start[i] - to > 2 * pixel) { draw(); from = start[i]; }
+      to = Math.max(to, start[i] + wall[i]);
+    }
+    draw();
   };
 
   // Put the raster over what is drawn, its empty pixels transparent.
@@ -117,7 +135,7 @@ const makeGantt = (host, run) => {
     moments: () => failures.map((i) => attempts.start[i]),
     tell: (t, y, box) => {
       const i = at(t, y, box), lane = laneAt(y);
-      if (i >= 0) return attemptWords(run, i);
+      if (i >= 0) return attemptWords(run, i) + (attempts.lane[i] === critical ? "\non the critical path" : "");
       return lane && t >= time.from && t <= time.to ? `${lane.name || "executor"} is idle\nat ${clock(t)}${run.workers[lane.worker] ? `, worker ${run.workers[lane.worker].id}` : ""}` : null;
     },
     pick: (t, y, box) => {
@@ -139,7 +157,8 @@ const makeGantt = (host, run) => {
   const seen = new Set(attempts.status);
   const items = run.statuses.map((word, i) => [word, i]).filter(([, i]) => seen.has(i)).reverse()
     .map(([word, i]) => [`${GLYPHS[word] ?? "·"} ${word}`, swatch(STATUS_COLOURS[i], i)]);
-  const key = legend([...items, ["starting", stripes(1)], ["idle", (c, s) => { c.fillStyle = colours.soft; c.fillRect(0, s / 2, s, 1); }], ["draining", stripes(-1)]]);
+  const underline = (c, s) => { c.fillStyle = colours.text; c.fillRect(0, s / 2 - 1, s, 2); };
+  const key = legend([...items, ...(path ? [["critical path", underline]] : []), ["starting", stripes(1)], ["idle", (c, s) => { c.fillStyle = colours.soft; c.fillRect(0, s / 2, s, 1); }], ["draining", stripes(-1)]]);
   host.append(key.list);
   return key.paint;
 };

@@ -73,7 +73,7 @@ const makeOptimization = (host, run) => {
     ...(hasRetried ? [["placed, ended from outside and tried again", (c) => { c.fillStyle = colours.flaky; c.fillRect(3, 3, 8, 8); }]] : []),
     ...(run.refused ? [[`refused (${run.refused.toLocaleString("en")})`, (c, s) => decisionMark(c, "denied", s / 2, s / 2, 4.5)]] : []),
   ]);
-  host.append(key.list, element("div", { class: "two" }, whatIf(run), criticalPath(run)));
+  host.append(key.list, element("div", { class: "parts" }, whatIf(run), criticalPath(run), predictionQuality(run)));
   return key.paint;
 };
 
@@ -90,9 +90,9 @@ const whatIf = (run) => {
     element("p", { class: "soft small" }, "◂ as it was. The measured durations in the order of their starts, each where there is room first: read the differences."));
 };
 
-// What the end of the run hung on, and how well it was foreseen.
+// What the end of the run hung on.
 const criticalPath = (run) => {
-  const { tests, makespan, prediction } = run, list = element("dl", { class: "facts small" });
+  const { tests, makespan } = run, list = element("dl", { class: "facts small" });
   const share = (value, of) => (of > 0 ? ` (${Math.round((100 * value) / of)} %)` : "");
   const add = (name, ...words) => list.append(element("dt", {}, name), element("dd", {}, ...words));
   add("makespan", `${duration(makespan.tests)} from the first start to the last end`);
@@ -102,8 +102,21 @@ const criticalPath = (run) => {
   let top = -1;
   for (let test = 0; test < tests.n; test++) if (tests.lane[test] >= 0 && (top < 0 || tests.wall[test] > tests.wall[top])) top = test;
   if (top >= 0) add("longest test", element("button", { class: "link", type: "button", onclick: () => chooseTest(top) }, nameOf(run, top)), `, ${duration(tests.wall[top])}`);
-  const percent = (value) => `${(100 * value).toFixed(0)} %`;
-  if (prediction.timed) add("durations foreseen", `median error ${percent(prediction.error)}, by time ${percent(prediction.weighted)}, of ${count(prediction.timed, "attempt")}`);
-  if (prediction.sized) add("memory foreseen", `${percent(prediction.covered)} of ${count(prediction.sized, "attempt")} within what was reserved; ${prediction.wasted.toFixed(2)} of ${prediction.reserved.toFixed(2)} GiB hours unused`);
   return element("div", {}, element("h3", {}, "What the end hung on"), list);
+};
+
+// How good the forecasts were that the run was planned by.
+const predictionQuality = ({ prediction }) => {
+  const percent = (value) => `${(100 * value).toFixed(0)} %`, list = element("dl", { class: "facts small" });
+  const add = (name, words) => list.append(element("dt", {}, name), element("dd", {}, words));
+  if (prediction.timed) {
+    add("error", `median ${percent(prediction.error)} of a test's duration, ${percent(prediction.weighted)} of all time`);
+    add("foreseen", `durations of ${count(prediction.timed, "attempt")}`);
+  }
+  if (prediction.sized) {
+    add("coverage", `${percent(prediction.covered)} of ${count(prediction.sized, "attempt")} kept to the memory reserved for them`);
+    add("wasted", `${prediction.wasted.toPrecision(2)} of ${prediction.reserved.toPrecision(2)} GiB-hours reserved were not used`);
+  }
+  return element("div", {}, element("h3", {}, "How good the predictions were"),
+    list.firstChild ? list : element("p", { class: "soft small" }, "Nothing was known of these tests beforehand."));
 };

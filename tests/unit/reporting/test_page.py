@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from page_reading import read_packed, read_payload, skeleton
 from recorded import ONE, Tape, decision, leave, leave_all, suite
 
+from benchmarks.reporting.synthetic import Shape
+from benchmarks.reporting.synthetic import leave as leave_made_up
 from drm.model.events import RunFinished, ScalingDecided, UtilizationSampled
 from drm.model.trends import FlakyTest, PastRun, Trends
 from drm.model.work import Outcome
+from drm.reporting.analysis import analyse
 from drm.reporting.collect import build_report
 from drm.reporting.findings import Numbers
+from drm.reporting.formats import write_reports
 from drm.reporting.html import render_html
 from drm.reporting.page_columns import Columns, pack
 from drm.reporting.page_data import STATUSES
@@ -174,11 +178,32 @@ def test_trends_tell_how_runs_of_a_kind_moved() -> None:
     trends = Trends(branch="main", runs=(*runs, replace(runs[0], suite="alone")))
     ((title, views),) = trend_views(trends)
     assert title == "unit, 4 runs on main"
+    unnamed = Trends(runs=tuple(replace(run, suite="") for run in runs))
+    assert trend_views(unnamed)[0][0] == "4 runs on no branch"
     told = {view.title: (view.value, view.note, view.line != "") for view in views}
     assert told["duration"] == ("13.0 s", "10.0 s to 13.0 s", True)
     assert told["failed tests"] == ("1", "0 to 1", True)
     assert told["slot utilisation"] == ("-", "", False)
     assert flaky_rows([FlakyTest(task_id="t", runs=8, flaky=2, rate=0.25)]) == [("t", "25.0%", "2 of 8 runs")]
+
+
+def test_predictions_environment_and_downloads_are_in_the_page(tmp_path: Path) -> None:
+    shape = Shape(tests=60, workers=2, samples=10)
+    leave_made_up(tmp_path / shape.stage, shape)
+    (tmp_path / "report.junit.xml").write_text("<testsuites/>")
+    write_reports(tmp_path, formats=("json", "html"))
+    report = build_report(tmp_path)
+    (run,) = (run for stage in report.sections for run in stage.runs)
+    found = analyse(run.name, run.summary).prediction
+    text = (tmp_path / "report.html").read_text()
+    for words in (
+        "Quality of the predictions",
+        f"{found.wasted_gib_hours:.3g} of {found.reserved_gib_hours:.3g} GiB-hours",
+        f"{run.summary.executors} executors at most; 2 workers",
+    ):
+        assert words in text
+    links = re.findall(r'<a href="([^"]*)" download>', text)
+    assert links == ["report.json", "report.junit.xml"], "what is written now, and what was there"
 
 
 def test_executors_that_are_scaled_are_counted_as_such(tmp_path: Path) -> None:
