@@ -28,12 +28,16 @@ class Columns:
 
     def unsigned(self, values: Iterable[float]) -> list[Any]:
         """Add whole numbers; those below 0 or too large for 32 bits become the nearest that fits."""
-        return self._wide("u", [min(max(int(value), 0), 2 * _MOST) for value in values])
+        numbers = list(values)
+        try:
+            return self._wide("u", array("I", numbers))  # type: ignore[arg-type]  # most often they are, and fit
+        except (OverflowError, TypeError):
+            return self._wide("u", array("I", [min(max(int(value), 0), 2 * _MOST) for value in numbers]))
 
     def signed(self, values: Iterable[float]) -> list[Any]:
         """Add whole numbers of either sign."""
         fitting = (min(max(int(value), -_MOST), _MOST) for value in values)
-        return self._wide("z", [value << 1 if value >= 0 else (-value << 1) - 1 for value in fitting])
+        return self._wide("z", array("I", [value << 1 if value >= 0 else (-value << 1) - 1 for value in fitting]))
 
     def steps(self, values: Iterable[float]) -> list[Any]:
         """Add whole numbers of which the page is to see the sums: each as the difference to the one before it."""
@@ -54,12 +58,11 @@ class Columns:
             before = now
         return self._place("d", len(differences), bytes(differences))
 
-    def _wide(self, kind: str, values: list[int]) -> list[Any]:
-        numbers = array("I", values)
+    def _wide(self, kind: str, numbers: array[int]) -> list[Any]:
         if sys.byteorder == "big":
             numbers.byteswap()
         data = numbers.tobytes()
-        return self._place(kind, len(values), b"".join(data[plane::4] for plane in range(4)))
+        return self._place(kind, len(numbers), b"".join(data[plane::4] for plane in range(4)))
 
     def _place(self, kind: str, count: int, data: bytes) -> list[Any]:
         place = [len(self.body), count, kind]
