@@ -65,6 +65,8 @@ def open_page(path: Path, *, is_ours: bool) -> Opening:
         if is_ours:
             for _ in range(5):
                 plot = page.get_by_role("slider", name="Tests of each executor")
+                plot.scroll_into_view_if_needed()
+                page.evaluate("() => new Promise((done) => setTimeout(done, 100))")  # what comes into sight is drawn
                 zooms.append(plot.evaluate(_ZOOM) / 1000)
                 page.get_by_role("button", name="Show all").click()
     return Opening(cpu_s=cpu_s, drawn_s=drawn_s, zoom_s=max(zooms, default=None))

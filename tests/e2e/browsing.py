@@ -12,7 +12,13 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 WAIT_S = 30.0  # for what takes a fraction of a second on an idle machine
 
-_OF_COLOUR = """(host, [red, green, blue]) => {
+# Charts are drawn as they come into sight: in the frame after that, or the next.
+_FRAMES = "for (let n = 0; n < 3; n++) await new Promise((done) => requestAnimationFrame(done));"
+_OF_COLOUR = (
+    """async (host, [red, green, blue]) => {
+  """
+    + _FRAMES
+    + """
   const canvas = host.querySelector("canvas"), found = {};
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   for (let at = 0; at < data.length; at += 4) {
@@ -22,7 +28,26 @@ _OF_COLOUR = """(host, [red, green, blue]) => {
   }
   return found;
 }"""
-_AT = """(host, [x, y]) => Array.from(host.querySelector("canvas").getContext("2d").getImageData(x, y, 1, 1).data)"""
+)
+_AT = (
+    """async (host, [x, y]) => { """
+    + _FRAMES
+    + """ return Array.from(host.querySelector("canvas").getContext("2d").getImageData(x, y, 1, 1).data); }"""
+)
+_IMAGES = (
+    """async () => {
+  const [left, top, found] = [scrollX, scrollY, []];
+  for (const plot of document.querySelectorAll(".plot")) {
+    plot.scrollIntoView({ block: "center" });
+    """
+    + _FRAMES
+    + """
+    found.push(plot.querySelector("canvas").toDataURL());
+  }
+  scrollTo(left, top);
+  return found;
+}"""
+)
 
 Colour = tuple[int, int, int]
 
@@ -83,9 +108,8 @@ class Opened:
         return Plot(self, self.page.get_by_role("slider", name=label))
 
     def images(self) -> list[str]:
-        """Return every chart as it is drawn now."""
-        script = "() => [...document.querySelectorAll('.plot canvas')].map((canvas) => canvas.toDataURL())"
-        return list(self.page.evaluate(script))
+        """Return every chart as it is drawn where it is seen."""
+        return list(self.page.evaluate(_IMAGES))
 
 
 @dataclass

@@ -74,7 +74,7 @@ const busiest = () => payload.runs.reduce((best, run, i) => (!run.inner && (best
 const showRun = (i, view = null) => {
   if (i === chosen && !view) return;
   chosen = i;
-  plots.length = 0;
+  forgetPlots();
   Object.values(hosts).forEach((host) => host.replaceChildren());
   bar.offer();
   if (i < 0) {

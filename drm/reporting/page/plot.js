@@ -1,6 +1,23 @@
 // What every chart over time can do: be drawn, show the shared cursor, be dragged over to zoom, be read with the keys.
-const plots = [];
+const plots = [], plotOf = new WeakMap();
 let drawing = 0;
+
+// Only charts in sight, or nearly, are drawn; each of the others when it comes there.
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    const plot = plotOf.get(target);
+    plot.isNear = isIntersecting;
+    if (isIntersecting) plot.drawIfStale();
+  }
+  moveLines();
+}, { rootMargin: "100px 0px" });
+
+const forgetPlots = () => {
+  watcher.disconnect();
+  plots.length = 0;
+};
+
+addEventListener("beforeprint", () => plots.forEach((plot) => plot.drawIfStale()));
 
 const gutter = (width) => (width < 600 ? 78 : 116);
 const RIGHT = 14;
@@ -10,7 +27,10 @@ const drawSoon = () => {
   drawing = requestAnimationFrame(() => {
     drawing = 0;
     const began = performance.now();
-    plots.forEach((plot) => plot.draw());
+    for (const plot of plots) {
+      plot.isStale = true;
+      if (plot.isNear) plot.drawIfStale();
+    }
     moveLines();
     document.documentElement.dataset.drawMs = (performance.now() - began).toFixed(1);
     document.documentElement.dataset.draws = Number(document.documentElement.dataset.draws ?? 0) + 1;
@@ -39,6 +59,7 @@ const makePlot = (host, { label, height, paint, tell, moments = () => [], rows =
   const line = element("div", { class: "line" }), band = element("div", { class: "band" });
   const root = element("div", { class: "plot", tabindex: "0", role: "slider", "aria-label": `${label}; time`, "aria-valuemin": "0" });
   root.append(...(canvas ? [canvas] : []), line, band);
+  root.style.height = `${height}px`;
   host.append(root);
   const box = { width: 0, height, left: 0, right: 0, x: (t) => box.left + ((t - time.from) / (time.to - time.from)) * (box.right - box.left),
     t: (x) => time.from + ((x - box.left) / (box.right - box.left)) * (time.to - time.from) };
@@ -47,10 +68,8 @@ const makePlot = (host, { label, height, paint, tell, moments = () => [], rows =
   const draw = () => {
     box.width = root.clientWidth;
     if (!box.width) return;
-    box.height = typeof height === "function" ? height(box.width) : height;
     box.left = gutter(box.width);
     box.right = box.width - RIGHT;
-    root.style.height = `${box.height}px`;
     if (chart) { chart.draw(root, box); return; }
     const ratio = devicePixelRatio || 1, w = Math.round(box.width * ratio), h = Math.round(box.height * ratio);
     if (canvas.width !== w || canvas.height !== h) {
@@ -80,11 +99,13 @@ const makePlot = (host, { label, height, paint, tell, moments = () => [], rows =
   };
   let down = null;
   root.addEventListener("pointerdown", (event) => {
+    plot.drawIfStale();
     if (event.button !== 0) return;
     down = Math.min(Math.max(place(event)[0], box.left), box.right);
     if (event.pointerType === "mouse") root.setPointerCapture(event.pointerId);
   });
   root.addEventListener("pointermove", (event) => {
+    plot.drawIfStale();
     const [x, y] = place(event), inside = x >= box.left && x <= box.right;
     setCursor(inside || down !== null ? box.t(Math.min(Math.max(x, box.left), box.right)) : null);
     if (down !== null && Math.abs(x - down) > 3) {
@@ -112,6 +133,7 @@ const makePlot = (host, { label, height, paint, tell, moments = () => [], rows =
   root.addEventListener("dblclick", resetView);
   root.addEventListener("blur", tip.hide);
   root.addEventListener("keydown", (event) => {
+    plot.drawIfStale();
     const span = time.to - time.from, now = time.cursor ?? time.from;
     const stops = () => moments().filter((t) => Number.isFinite(t)).sort((a, b) => a - b);
     const steps = {
@@ -138,8 +160,14 @@ const makePlot = (host, { label, height, paint, tell, moments = () => [], rows =
     if (words) tip.show(words, around.left + box.x(time.cursor ?? now), around.top + Math.min(row ?? 0, box.height));
     else tip.hide();
   });
-  const plot = { draw, moveLine, root, box };
+  const plot = { moveLine, root, box, isStale: true, isNear: false, drawIfStale: () => {
+    if (!plot.isStale || !root.clientWidth) return;
+    plot.isStale = false;
+    draw();
+  } };
   plots.push(plot);
+  plotOf.set(root, plot);
+  watcher.observe(root);
   return plot;
 };
 
