@@ -60,6 +60,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     retries, retries_from = option("retries")
     factor, factor_from = option("timeout_factor")
     scaling, scaling_from = option("scaling")
+    speculate, speculate_from = option("speculate")
     report_dir = config.getoption("drm_report_dir")
     history = config.rootpath / ".drm" / "history.db"
     return RunOptions(
@@ -73,6 +74,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         retries=parse_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
         timeout_factor=_factor(factor, factor_from) if factor is not None else None,
         scaling=parse_scaling(scaling, where=scaling_from) if scaling is not None else ScalingSettings(),
+        speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
         max_failures=config.getoption("maxfail") or 0,
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
         history_path=history,
@@ -113,6 +115,12 @@ def _factor(value: Any, what: str) -> float:
     if not 1 <= factor < 1e6:
         raise ConfigError(f"{what}: {value!r} is not a factor", remedy="give a number of at least 1, such as 10")
     return factor
+
+
+def _yes_or_no(value: Any, what: str) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ConfigError(f"{what}: {shown(value)} is neither yes nor no", remedy="write true or false")
+    return str(value).lower() == "true"
 
 
 def _executors(value: Any, what: str, capacity: Resources) -> tuple[int, int]:

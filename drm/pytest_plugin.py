@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "drm(cpu=1, memory=None, gpu=0, labels=None, lock=None, shared_lock=None, serial=False, resources=None, "
-    "group=None, timeout=None): "
+    "group=None, timeout=None, idempotent=False): "
     'what the test requires of the worker that runs it, such as cpu=2, memory="4GiB", lock="db"'
 )
 _GROUP_MARKER = "xdist_group(name): tests of one group run on one executor, one after another"
@@ -100,6 +100,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="POLICY[,NAME=NUMBER...]",
         default=None,
         help="when separate workers come and go: makespan (default) or utilization, such as utilization,target=0.7",
+    )
+    add(
+        "--drm-speculate",
+        action="store_true",
+        default=None,
+        help="start a test that takes twice as long as expected a second time where an executor has nothing to do; "
+        "the first to end counts (default: only tests with the marker's idempotent=True)",
     )
     add("--drm-live", action="store_true", default=False, help="show each line that a test prints while it runs")
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")

@@ -61,6 +61,7 @@ class RunOptions:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_factor: float | None = None
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
+    speculate: bool = False
     max_failures: int = 0
     report_dir: Path | None = None
     history_path: Path | None = None
@@ -167,6 +168,7 @@ class Run:
             max_failures=options.max_failures,
             retries=options.retries,
             timeout_factor=options.timeout_factor,
+            speculate=options.speculate,
             counted=options.counted,
             file_order=options.order not in ("longest", "slow-first"),
         )

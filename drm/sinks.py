@@ -63,7 +63,7 @@ class HistorySink:
         self._suite = suite
         self._every_s = every_s
         self._events: list[AttemptFinished] = []
-        self._reserved: dict[str, Resources] = {}
+        self._reserved: dict[tuple[str, int], Resources] = {}
         self.sources: Mapping[str, int] = {}
         self._due_s = every_s
         self._elapsed_s = 0.0
@@ -77,7 +77,7 @@ class HistorySink:
         if kind is AttemptFinished:
             self._events.append(event)  # type: ignore[arg-type]
         elif kind is AttemptStarted:
-            self._reserved[event.task_id] = event.reserved  # type: ignore[attr-defined]
+            self._reserved[event.task_id, event.attempt] = event.reserved  # type: ignore[attr-defined]
         elif isinstance(event, RunStarted):
             facts = RunFacts(
                 run_id=self._run_id, commit=event.commit, branch=event.branch, started_at=round(self._epoch_s, 3)
@@ -102,7 +102,7 @@ class HistorySink:
         self._store.record(self._run_id, [self._sample(event, epoch_s) for event in finished])
 
     def _sample(self, event: AttemptFinished, epoch_s: float) -> Sample:
-        reserved = self._reserved.pop(event.task_id, _NOTHING)
+        reserved = self._reserved.pop((event.task_id, event.attempt), _NOTHING)
         return Sample(
             task_id=event.task_id,
             usage=event.usage,

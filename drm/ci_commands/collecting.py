@@ -109,6 +109,7 @@ def _requirements(row: dict[str, Any]) -> Requirements:
         claims=tuple((name, amount) for name, amount in row["claims"]),
         group=row["group"],
         timeout_s=row["timeout_s"],
+        idempotent=row["idempotent"],
         sources=tuple((name, source) for name, source in row["sources"]),
     )
 

@@ -88,6 +88,7 @@ def _row(needs: Requirements) -> dict[str, Any]:
         "claims": needs.claims,
         "group": needs.group,
         "timeout_s": needs.timeout_s,
+        "idempotent": needs.idempotent,
         "sources": needs.sources,
     }
 

@@ -70,6 +70,7 @@ class Dispatcher:
         )
         self.closed = False
         self.interrupted = False
+        self.copied: set[str] = set()  # tests that were started a second time
         self._stirred: dict[str, None] = {}  # workers on which something has changed, in order
         self._stirred_all = True
         self._queued = 0
@@ -125,6 +126,34 @@ class Dispatcher:
         )
         executor.amounts = amounts
         self._send(executor, batch)
+
+    def give_copy(self, executor: Executor, batch: Batch) -> bool:
+        """Start a test once more on an executor that has nothing to do; False where it has no room for it."""
+        view = self._manager.view(executor.worker_id)
+        room = self._staffing.room(view, executor) if view is not None and view.state is WorkerState.READY else None
+        (task,) = batch.tasks
+        if room is None or not batch.amounts.fits_in(room.free) or not task.requirements.labels <= room.labels:
+            return False
+        self.copied.add(task.task_id)
+        self._give(executor, batch)
+        return True
+
+    def is_held(self, task_id: str) -> bool:
+        """Tell whether another attempt at the test is under way: it was started a second time."""
+        return task_id in self.copied and bool(self._holders(task_id))
+
+    def _holders(self, task_id: str) -> list[Executor]:
+        return [executor for executor in self.crew if task_id in executor.held and not executor.doomed]
+
+    def end_others(self, task_id: str) -> None:
+        """The test has its outcome: end the attempt at it that was slower, if there is one."""
+        if task_id not in self.copied:
+            return
+        for executor in self._holders(task_id):
+            executor.doomed = True
+            self._timed.pop(executor.executor_id, None)
+            reason = "another attempt at the same test ended first"
+            self._engine.evict(executor.worker_id, executor.executor_id, DeathKind.OUTRUN, reason)
 
     def _send(self, executor: Executor, batch: Batch) -> None:
         executor.batches += 1
@@ -194,7 +223,8 @@ class Dispatcher:
             executor.amounts = None
 
     def requeue(self, task_ids: Iterable[str]) -> None:
-        self._queue.add([self._accounts.task(task_id) for task_id in task_ids])
+        wanted = (task_id for task_id in task_ids if self._accounts.is_open(task_id) and not self.is_held(task_id))
+        self._queue.add([self._accounts.task(task_id) for task_id in wanted])
 
     def gone(self, executor: Executor) -> str | None:
         """An executor is no more: queue what it held and had not begun; return the test it was running."""

@@ -19,6 +19,7 @@ from drm.coordinator.observer import Observer
 from drm.coordinator.outcomes import Outcomes
 from drm.coordinator.parts import Parts
 from drm.coordinator.recovery import Recovery
+from drm.coordinator.second_starts import SecondStarts
 from drm.coordinator.settings import RunSettings
 from drm.coordinator.timeouts import Timeout, timeout_of
 from drm.model import events
@@ -61,6 +62,13 @@ class Coordinator:
             timeout=self._timeout_of,
         )
         self._outcomes = Outcomes(parts, self._accounts, self._dispatch, self._delivery)
+        self._second_starts = SecondStarts(
+            clock=parts.clock,
+            accounts=self._accounts,
+            dispatch=self._dispatch,
+            queue=self._queue,
+            repeat_any=settings.speculate,
+        )
         self._recovery = Recovery(
             policy=settings.retries,
             clock=parts.clock,
@@ -95,6 +103,7 @@ class Coordinator:
         for task in predicted:
             if id(task.requirements) not in problems:
                 problems[id(task.requirements)] = placement_problem(task.requirements, planned_on)
+                self._second_starts.is_wanted |= task.requirements.idempotent
         self._queue.add(task for task in predicted if problems[id(task.requirements)] is None)
         for task in predicted:
             problem = problems[id(task.requirements)]
@@ -156,6 +165,8 @@ class Coordinator:
         if not self._reason:
             self._dispatch.enforce_timeouts()
             self._dispatch.assign()
+            if self._second_starts.is_wanted:
+                self._second_starts.look()
             for worker_id in self._parts.pool.evaluate(self._waiting):
                 self._observer.drain(worker_id)
         if self._unplanned and self._clock.now() >= self._next_plan_s:

@@ -97,6 +97,8 @@ class Observer:
         return executor if executor is not None and not executor.doomed else None
 
     def _on_teardown(self, late: seen.TeardownReported) -> None:
+        if late.task_id in self._dispatch.copied and self._heeded(late.executor_id) is None:
+            return  # of the attempt that does not count
         if self._accounts.spoil(late.task_id):
             self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
         elif self._accounts.is_full:  # of a test that does not count
@@ -127,9 +129,11 @@ class Observer:
         if death is not None:
             capacity = self._capacity_of(executor.worker_id)
             last_words = death_message(death, executor=executor, reserved=reserved, limit_bytes=capacity.memory_bytes)
-            if running is None:
+            if running is None and executor.doomed:
+                pass  # it was to run a test that another one has ended
+            elif running is None:
                 self._bury_idle(executor, last_words)
-            elif not broken_off:  # else the test has no outcome
+            elif not broken_off or not self._accounts.is_open(running):  # else the test has no outcome
                 self._recovery.died(executor, running, death, last_words, reserved=reserved, capacity=capacity)
         self._delivery.put_end(executor.executor_id, executor.output, last_words)
         self._release_if_drained(executor.worker_id)

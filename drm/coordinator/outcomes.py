@@ -96,6 +96,7 @@ class Outcomes:
         """Make the outcome final, if it may be: what has no outcome, the surface is not told of."""
         if not self._accounts.settle(task_id, outcome, failures=failures):
             return False
+        self._dispatch.end_others(task_id)
         self._parts.recorder.record(
             events.TestFinished,
             task_id=task_id,

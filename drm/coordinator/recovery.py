@@ -79,6 +79,10 @@ class Recovery:
         self._interrupted(executor, task_id, mishap, usage, "")
 
     def _interrupted(self, executor: Executor, task_id: str, mishap: Mishap, usage: Usage, stacks: str) -> None:
+        if not self._accounts.is_open(task_id):  # another attempt at it ended first
+            cause, death = mishap.message, mishap.kind
+            self._outcomes.attempt(executor, task_id, mishap.attempt, None, usage, cause=cause, death=death)
+            return
         self._outcomes.attempt(
             executor,
             task_id,
@@ -111,6 +115,8 @@ class Recovery:
             self._fail(task_id, what.message, tail)
         elif self._dispatch.closed:
             self._settle_unless_innocent(task_id, tail)
+        elif self._dispatch.is_held(task_id):
+            self._tails[task_id] = tail  # another attempt at it is under way already
         else:
             self._tails[task_id] = tail
             self._accounts.revise([self._variant(task_id, what)])

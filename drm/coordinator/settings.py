@@ -22,6 +22,7 @@ class RunSettings:
     how many times as long as when it was slow a test may take (None: as long as it likes). ``max_failures``: bad
     tests after which no other is begun (0: no limit); the surface ends the run.
     ``counted``: resources of the whole run, by name. ``file_order``: tests are begun in the order of collection.
+    ``speculate``: a straggler may be started a second time although it is not declared idempotent.
     ``shows_status``: the surface wants to be told how the run goes, a few times a second.
     """
 
@@ -38,6 +39,7 @@ class RunSettings:
     max_failures: int = 0
     counted: Mapping[str, int] = field(default_factory=dict)
     file_order: bool = False
+    speculate: bool = False
     shows_status: bool = True
 
     def for_queue(self, largest: Resources) -> QueueSettings:

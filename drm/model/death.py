@@ -15,6 +15,7 @@ class DeathKind(str, enum.Enum):
     HUNG = "hung"  # it was stopped, or made no progress although it had work
     STOPPED = "stopped"  # we ended it, because the run ended
     LOST = "lost"  # its worker is gone
+    OUTRUN = "outrun"  # we ended it, because another attempt at the same test ended first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,7 @@ KEYS: dict[str, Callable[[Any, str], Any]] = {
     "resources": _counted,
     "group": _name,
     "timeout": _timeout,
+    "idempotent": _yes_or_no,
 }
 NO_COUNTED: Mapping[str, int] = {}
 
@@ -140,6 +141,7 @@ def requirements_of(
         ),
         group=values.get("group"),
         timeout_s=values.get("timeout"),
+        idempotent=values.get("idempotent", False),
         sources=tuple(sorted(sources.items())),
     )
 

@@ -113,7 +113,8 @@ class Requirements:
 
     ``labels``: the worker must carry all of them. ``claims``: what it holds of the run
     while it runs, wherever that is (see ``drm.model.claims``). ``group``: its tests run on
-    one executor, in file order. ``timeout_s``: the attempt is killed after it.
+    one executor, in file order. ``timeout_s``: the attempt is killed after it. ``idempotent``: a second
+    attempt may run beside the first.
     ``sources`` says for each amount where it came from: marker, history, default.
     """
 
@@ -122,6 +123,7 @@ class Requirements:
     claims: Claims = NO_CLAIMS
     group: str | None = None
     timeout_s: float | None = None
+    idempotent: bool = False
     sources: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -150,6 +150,7 @@ def _settings(scenario: Scenario) -> RunSettings:
         start_s=max(_MOST_STARTED_S, 2 * max(spec.start_s * (1 + spec.jitter) for spec in scenario.workers)),
         retries=scenario.policies.retries,
         timeout_factor=scenario.policies.timeout_factor,
+        speculate=scenario.policies.speculate,
         counted=scenario.counted,
         file_order=scenario.policies.file_order,
         shows_status=False,

@@ -108,6 +108,7 @@ class Policies:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     file_order: bool = False
     timeout_factor: float | None = None
+    speculate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -235,6 +235,7 @@ def _policies(data: Any, where: str) -> Policies:
         "retries": lambda value, what: parse_retries(str(value), what),
         "order": _is_file_order,
         "timeout_factor": _number,
+        "speculate": KEYS["idempotent"],
     }
     return _fields(Policies, data, where, readers, renamed={"order": "file_order"})
 
@@ -254,8 +255,9 @@ def _fields(
     renamed: Mapping[str, str] | None = None,
 ) -> _Value:
     rows = _table(data, where, tuple(readers))
-    names = renamed or {}
-    return kind(**{names.get(key, key): readers[key](value, f"{where}: {key}") for key, value in rows.items()})
+    return kind(
+        **{(renamed or {}).get(key, key): readers[key](value, f"{where}: {key}") for key, value in rows.items()}
+    )
 
 
 def _table(data: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:

@@ -182,7 +182,8 @@ class Summarizer:
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
         test, usage = self._test(event), event.usage
-        test.last, test.queued_s = event, event.elapsed_s
+        if test.finished is None:  # else it is an attempt that another one was faster than
+            test.last, test.queued_s = event, event.elapsed_s
         self._executors.finished(event)
         self._allocations.finished(event)
         work = self._work.setdefault(event.worker_id, [0, 0.0])

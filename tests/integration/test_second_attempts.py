@@ -255,3 +255,39 @@ def test_a_crash_counts_although_its_second_attempt_never_came(project: Project,
     account = ran.account()
     assert account.total() == 2
     assert account["not run"] >= 1
+
+
+STRAGGLER = """
+import pathlib, time, pytest
+
+@pytest.mark.drm(idempotent=True)
+def test_slow_once():
+    if pathlib.Path("slow").exists():
+        try:
+            pathlib.Path("begun").touch(exist_ok=False)
+        except FileExistsError:
+            return
+        time.sleep(300)
+
+@pytest.mark.parametrize("n", range(3))
+def test_other(n):
+    time.sleep(0.01)
+"""
+
+
+def test_a_straggler_is_started_again_and_the_first_to_end_counts(project: Project) -> None:
+    project.file("test_straggler.py", STRAGGLER)
+    assert project.drm(executors="2").account() == {"passed": 4}  # from now on it is known how long they take
+    project.file("slow", "")
+    ran = project.drm(executors="2")
+    assert ran.code == 0, ran.out
+    assert ran.account() == {"passed": 4}
+    attempts = [
+        (e.attempt, e.outcome, e.death)
+        for e in project.events()
+        if isinstance(e, events.AttemptFinished) and e.task_id.endswith("test_slow_once")
+    ]
+    assert attempts == [(2, Outcome.PASSED, None), (1, None, DeathKind.OUTRUN)]
+    (test,) = [test for test in project.results().summary.tests if test.task_id.endswith("test_slow_once")]
+    assert (test.outcome, test.attempts, test.flaky) == (Outcome.PASSED, 2, False)
+    assert test.wall_s < 60, "of the attempt that counts"

@@ -171,6 +171,14 @@ def test_stragglers_make_it_longer() -> None:
     assert slow.extra_s > plain.extra_s
 
 
+def test_second_starts_of_stragglers_make_it_shorter() -> None:
+    faults = {"stragglers": 0.05, "straggler_factor": 50}
+    slow, copied = run(scenario(faults=faults)), run(scenario(faults=faults, policies={"speculate": True}))
+    assert dict(copied.counts) == dict(slow.counts) == {"passed": 120}
+    assert copied.attempts > slow.attempts == 120
+    assert copied.makespan_s < 0.8 * slow.makespan_s
+
+
 def test_tests_that_hold_more_than_they_asked_for_are_killed_as_the_kernel_does(tmp_path: Path) -> None:
     hog = {**FAST, "peak": "5GiB", "memory": "1GiB", "seconds": 5}
     data = scenario(workload={"synthetic": {"tests": 4, "classes": [hog]}}, history={"known": 0})
