@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.bounds import most_that_fits
-from benchmarks.fleets import mixed_fleet, mixed_tasks, online_fleet, online_requests, planted
+from benchmarks.fleets import gpu_requests, mixed_fleet, mixed_tasks, online_fleet, online_requests, planted
 from benchmarks.naive import Naive
 from drm.resource_optimizer.fleet import Fleet, OnlineAllocator, Placed, Request, TaskTable, Worker, allocate_resources
 
@@ -92,12 +92,25 @@ def test_against_loops_over_workers(measure: Any) -> None:
 @pytest.mark.parametrize("workers", [1_000, 10_000])
 def test_online_event(measure: Any, workers: int) -> None:
     """Tasks of 36 classes come and go, about as many of each, on a fleet in use."""
+    come_and_go(measure, online_fleet(workers), online_requests())
+
+
+@pytest.mark.parametrize("workers", [1_000, 10_000])
+def test_online_event_with_gpus(measure: Any, workers: int) -> None:
+    """The same where a third of the workers has 8 gpus and a quarter of the classes asks for some."""
+    come_and_go(measure, online_fleet(workers, gpus=8), online_requests() + gpu_requests())
+
+
+def come_and_go(measure: Any, fleet: Fleet, requests: list[Request]) -> None:
+    """Measure releases and allocations, one in place of the other: all together, and the median and worst hundredth."""
     rng = random.Random(42)
-    requests = online_requests()
-    allocator = OnlineAllocator(online_fleet(workers), expected=dict.fromkeys(requests, 1.0))
+    workers = len(fleet.ids)
+    allocator = OnlineAllocator(fleet, expected=dict.fromkeys(requests, 1.0))
     numbers = allocator.intern_all(requests)
     first = map(str, range(3 * workers))
-    live = [task for task in first if isinstance(allocator.allocate(task, numbers[rng.randrange(36)]), Placed)]
+    live = [
+        task for task in first if isinstance(allocator.allocate(task, numbers[rng.randrange(len(numbers))]), Placed)
+    ]
     took: list[int] = []
     clock = time.perf_counter_ns
     counter = iter(range(3 * workers, 10**9))
@@ -110,7 +123,7 @@ def test_online_event(measure: Any, workers: int) -> None:
             started = clock()
             allocator.release(task)
             took.append(clock() - started)
-            task, number = str(next(counter)), numbers[rng.randrange(36)]
+            task, number = str(next(counter)), numbers[rng.randrange(len(numbers))]
             started = clock()
             placed = allocator.allocate(task, number)
             took.append(clock() - started)

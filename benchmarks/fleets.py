@@ -86,12 +86,12 @@ def _cut(weights: NDArray[np.float64], whole: int) -> NDArray[np.int64]:
     return np.diff(cuts, axis=1, prepend=0) + 1
 
 
-def online_fleet(count: int) -> Fleet:
-    """Return workers without gpus, of three sizes."""
+def online_fleet(count: int, *, gpus: int = 0) -> Fleet:
+    """Return workers of three sizes; those of the largest have ``gpus``."""
     sizes = [(4_000, 16), (8_000, 64), (16_000, 32)]
     return Fleet.of(
         [
-            Worker(worker_id=f"w{number}", cpu_milli=cpu, memory_bytes=gib * GIB)
+            Worker(worker_id=f"w{number}", cpu_milli=cpu, memory_bytes=gib * GIB, gpu_devices=gpus * (cpu == 16_000))
             for number in range(count)
             for cpu, gib in [sizes[number % 3]]
         ]
@@ -105,3 +105,9 @@ def online_requests() -> list[Request]:
         for cpu in (250, 500, 1000, 2000, 3000, 4000)
         for gib in (0.25, 0.5, 1, 2, 4, 8)
     ]
+
+
+def gpu_requests() -> list[Request]:
+    """Return 12 classes: shares of a gpu and whole ones."""
+    shares = [Request(cpu_milli=500 * n, memory_bytes=n * GIB, gpu_milli=125 * n) for n in range(1, 8)]
+    return shares + [Request(cpu_milli=1_000 * n, memory_bytes=2 * n * GIB, gpu_devices=n) for n in (1, 2, 3, 4, 8)]
