@@ -44,6 +44,20 @@ def _rare_searches_for_garbage() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
+@contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """For what makes many objects that all stay until the end: no later search looks at them either."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 class Controller:
     """A pytest plugin. Collection, options, reporting stay pytest's; only the loop over tests is replaced."""
 
@@ -137,7 +151,8 @@ class Controller:
             alone = {item: task_id for task_id, item in self._items.items() if is_benchmark(item)}
             with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
                 shared = [task for task in self._tasks if self._items[task.task_id] not in alone]
-                run.submit(shared, sources_of(self._items))
+                with _no_search_for_garbage():
+                    run.submit(shared, sources_of(self._items))
                 accounts = run.coordinator.hold([task for task in self._tasks if self._items[task.task_id] in alone])
                 run.coordinator.run()
             if alone and not run.coordinator.stop_reason:

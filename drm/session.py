@@ -100,7 +100,7 @@ class Journal:
             with suppress(OSError):
                 _ignore_by_git(options.history_path.parent)
             self.history = open_history(options.history_path, warn=say)
-        self._summary = SummarySink()
+        self._summary = SummarySink(allocations=options.report_dir is not None)
         self.attempts = HistorySink(
             self.history,
             run_id=run_id,
@@ -208,7 +208,8 @@ class Run:
         self.journal.attempts.sources = sources
         last = min(_LEARN_FROM, max(_AT_LEAST, _ROWS // max(1, len(tasks))))
         samples = dict(history.samples([task.task_id for task in tasks], last=last))
-        for task_id, before in history.namesakes(sources).items():
+        renames = history.namesakes(sources) if len(samples) < len(tasks) else {}
+        for task_id, before in renames.items():
             renamed = history.samples([before], last=last).get(before, ())
             samples[task_id] = [replace(row, task_id=task_id) for row in renamed]
         self.predictor.train_models(samples, sources=sources)

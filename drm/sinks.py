@@ -15,10 +15,10 @@ _NOTHING = Resources()
 
 
 class SummarySink:
-    """Folds events into a summary while they come."""
+    """Folds events into a summary while they come; ``allocations`` as of ``Summarizer``."""
 
-    def __init__(self) -> None:
-        self._summarizer = Summarizer()
+    def __init__(self, *, allocations: bool = True) -> None:
+        self._summarizer = Summarizer(allocations=allocations)
         self._made: RunSummary | None = None
 
     def emit(self, event: Event) -> None:
@@ -131,5 +131,5 @@ def past_run(summary: RunSummary, suite: str) -> PastRun:
         tests=summary.collected,
         bad=summary.bad,
         flaky=summary.flaky,
-        slots_busy=round(sum(record.wall_s for record in summary.allocations.granted) / room, 4) if room else None,
+        slots_busy=round(sum(worker.busy_s for worker in summary.workers) / room, 4) if room else None,
     )

@@ -6,7 +6,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from drm.history import trends
 from drm.history.flakiness import flaky_rates
@@ -15,11 +14,9 @@ from drm.history.samples import is_sound
 from drm.history.schema import SCHEMA_VERSION, raise_to_current, version_of
 from drm.model.errors import ConfigError
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
-from drm.model.work import Outcome, Usage
+from drm.past import OUTCOMES, Attempts, Row
 from drm.ports import Risk, RunFacts, Sample
 
-_Row = tuple[Any, ...]  # outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes
-_OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
 _NEWEST = """
 SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes
 FROM attempts WHERE test = (SELECT id FROM tests WHERE task_id = ?) ORDER BY id DESC LIMIT ?
@@ -130,27 +127,30 @@ class Database:
         latest = self._latest(last * len(task_ids)) if len(task_ids) > 1 else {}
         found = {}
         for task_id in task_ids:
-            rows = latest.get(_text(task_id), [])[-last:] if last else []
+            rows = latest.get(_text(task_id), [])
+            if len(rows) > last:
+                rows = rows[-last:] if last else []
             if len(rows) < last:
-                rows = self._connection.execute(self._query(_NEWEST), (_text(task_id), last)).fetchall()[::-1]
-            known = [_sample(task_id, row) for row in rows if row[0] in _OUTCOMES]
-            if known:
-                found[task_id] = known
+                newest = self._connection.execute(self._query(_NEWEST), (_text(task_id), last)).fetchall()
+                rows = [row for row in reversed(newest) if row[0] in OUTCOMES]
+            if rows:
+                found[task_id] = Attempts(task_id, rows)
         return found
 
     def _query(self, text: str) -> str:
         """Return the query as the file's format allows: one that may only be read can be older."""
         return text if self._knows_sources else text.replace("attempts.source, death, reserved_bytes", "0, '', 0")
 
-    def _latest(self, rows: int) -> dict[str, list[_Row]]:
+    def _latest(self, rows: int) -> dict[str, list[Row]]:
         """Return the file's newest rows by test, oldest first.
 
         A suite that is run again and again finds nearly all it asks for there, in one query instead of
         one for each test.
         """
-        latest: dict[str, list[_Row]] = {}
+        latest: dict[str, list[Row]] = {}
         for row in self._connection.execute(self._query(_LATEST), (rows,)):
-            latest.setdefault(row[-1], []).append(row[:-1])
+            if row[0] in OUTCOMES:
+                latest.setdefault(row[-1], []).append(row)
         return latest
 
     def task_ids(self) -> list[str]:
@@ -168,7 +168,7 @@ class Database:
     def last_run(self) -> list[Sample]:
         """Return the attempts of the newest run that was recorded here, as far as they are kept."""
         rows = self._connection.execute(_OF_RUN).fetchall() if self._knows_sources else []
-        return [_sample(row[-1], row[:-1]) for row in rows]
+        return [sample for row in rows for sample in Attempts(row[-1], [row])]
 
     def namesakes(self, sources: Mapping[str, int]) -> Mapping[str, str]:
         """Return what tests never seen were called before, where that is beyond doubt."""
@@ -205,7 +205,7 @@ class Database:
 
 def _text(task_id: str) -> str:
     """Return the id as SQLite can hold it: a nodeid may carry bytes that are no UTF-8."""
-    return task_id.encode("utf-8", "backslashreplace").decode("utf-8")
+    return task_id if task_id.isascii() else task_id.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _values(sample: Sample, run: int) -> tuple[object, ...]:
@@ -227,18 +227,4 @@ def _values(sample: Sample, run: int) -> tuple[object, ...]:
         int(sample.gpu_bytes),
         sample.death,
         sample.source,
-    )
-
-
-def _sample(task_id: str, row: _Row) -> Sample:
-    outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes = row
-    return Sample(
-        task_id=task_id,
-        usage=Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak_rss_bytes),
-        outcome=_OUTCOMES[outcome],
-        at=at,
-        machine=machine,
-        source=source,
-        death=death,
-        reserved_bytes=reserved_bytes,
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from drm.model.work import Forecast, Outcome, Task, Usage
 from drm.ports import Sample
 from drm.resource_performance_predictor.checks import check_settings, check_usage
+from drm.resource_performance_predictor.columns import learn_columns, parted
 from drm.resource_performance_predictor.distributions import Prediction, Uncertainty, together
 from drm.resource_performance_predictor.drift import as_here, since_change, speeds
 from drm.resource_performance_predictor.families import size_in
@@ -75,13 +76,17 @@ class ResourcePerformancePredictor:
         tell how. ``sources``: what the tests' functions are now, as hashes: of a test that has changed only what came
         after counts, once there is something. ConfigError names the first bad one, and then nothing is learnt.
         """
-        for task_id, rows in samples.items():
+        plain, others = parted(samples, self._machine, sources or {})
+        for task_id, rows in others.items():
             for row in rows:
                 check_usage(task_id, row.usage)
-        factors = speeds(samples, self._machine)
-        count = 0
-        for task_id, rows in samples.items():
-            count += len(rows)
+        factors = speeds({**samples, **others}, self._machine) if others else {}
+        for task_id in [known for known in plain if "[" in known or known in self._records]:
+            for wall_s, cpu_s, peak in zip(*plain.pop(task_id), strict=True):
+                self._learn(task_id, Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak), Outcome.PASSED)
+        self._all.merge(learn_columns(plain, self._records, self._scopes, _CPU_FROM_S))
+        count = sum(map(len, samples.values()))
+        for task_id, rows in others.items():
             told, changed = since_change(rows, sources.get(task_id, 0)) if sources else (rows, False)
             for row in as_here(told, factors):
                 usage = row.usage
@@ -91,9 +96,9 @@ class ResourcePerformancePredictor:
                         self._records[task_id].wanted_bytes = 2 * row.reserved_bytes
             if changed and task_id in self._records:
                 self._records[task_id].is_changed = True
-            self._past[task_id] = told
-        self._uncertainty = None
-        self._learnt += count
+            others[task_id] = told
+        self._past.update({task_id: others.get(task_id, rows) for task_id, rows in samples.items()})
+        self._uncertainty, self._learnt = None, self._learnt + count
         return count
 
     def predict_distribution(self, task: Task) -> Prediction:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 from drm.resource_performance_predictor.families import Family, size_in
 
@@ -40,7 +43,10 @@ class TestRecord:
     the next attempt for too few), and has the one that cost least.
     """
 
-    __slots__ = ("costs", "cpu_s", "cpu_wall_s", "is_changed", "peak_rss_bytes", "samples", "walls", "wanted_bytes")
+    __slots__ = (
+        *("begun_with", "costs", "cpu_s", "cpu_wall_s", "is_changed", "peak_rss_bytes", "samples", "unjudged", "walls"),
+        "wanted_bytes",
+    )
     __test__ = False
 
     def __init__(self) -> None:
@@ -50,25 +56,46 @@ class TestRecord:
         self.cpu_wall_s = 0.0
         self.samples = 0
         self.costs: list[float] | None = None
+        self.unjudged: tuple[tuple[int, int], ...] = ()  # the largest peak until then, and what was used
+        self.begun_with: Sequence[int] = ()  # peaks that have judged nothing so far
         self.wanted_bytes = 0  # since it was killed for memory, until an attempt ends well
         self.is_changed = False  # since what is known of it
 
+    def begin(self, walls: Sequence[float], cpus: Sequence[float], peaks: Sequence[int], cpu_from_s: float) -> None:
+        """Take over all that is known of the test, oldest first; cpu time counts from so many seconds on."""
+        self.samples = len(walls)
+        self.walls = tuple(walls[-3:])
+        if max(walls) >= cpu_from_s:
+            long = [(wall_s, cpu_s) for wall_s, cpu_s in zip(walls, cpus, strict=True) if wall_s >= cpu_from_s]
+            self.cpu_wall_s, self.cpu_s = sum(wall_s for wall_s, _ in long), sum(cpu_s for _, cpu_s in long)
+        self.peak_rss_bytes = max(peaks)
+        self.begun_with = peaks
+
     def judge(self, rss_bytes: int) -> None:
         """Count what each margin would have cost, given what an attempt then used; before that is learnt."""
-        largest = self.peak_rss_bytes
-        if not (rss_bytes and largest):
-            return
+        if rss_bytes and self.peak_rss_bytes:
+            self.unjudged = (*self.unjudged, (self.peak_rss_bytes, rss_bytes))
+            if self.samples >= _MARGINS_FROM:
+                self._count_costs()
+
+    def _count_costs(self) -> None:
         costs = self.costs or [0.0] * len(_MARGINS)
-        self.costs = [
-            cost + (largest * margin - rss_bytes if largest * margin >= rss_bytes else (2 + _PENALTY) * rss_bytes)
-            for cost, margin in zip(costs, _MARGINS, strict=True)
-        ]
+        largest_until = list(accumulate(self.begun_with, max))
+        begun = [pair for pair in zip(largest_until[1:], self.begun_with[2:], strict=False) if all(pair)]
+        for largest, used in (*begun, *self.unjudged):
+            costs = [
+                cost + (largest * margin - used if largest * margin >= used else (2 + _PENALTY) * used)
+                for cost, margin in zip(costs, _MARGINS, strict=True)
+            ]
+        self.costs, self.unjudged, self.begun_with = costs, (), ()
 
     def margin(self, usual: float) -> float:
         """Return the factor on the largest peak: the ``usual`` one while few attempts are known."""
-        if self.costs is None or self.samples < _MARGINS_FROM:
+        if self.samples < _MARGINS_FROM:
             return usual
-        return _MARGINS[self.costs.index(min(self.costs))]
+        if self.unjudged or self.begun_with:
+            self._count_costs()
+        return _MARGINS[self.costs.index(min(self.costs))] if self.costs is not None else usual
 
 
 class Totals:
@@ -101,6 +128,24 @@ class Totals:
             self.rss_squares += rss_bytes * rss_bytes
             if rss_bytes > self.peak_rss_bytes:
                 self.peak_rss_bytes = rss_bytes
+
+    def add_all(self, walls: Sequence[float], peaks: Sequence[int]) -> None:
+        """Count many finished attempts."""
+        self.samples += len(walls)
+        self.wall_s += sum(walls)
+        self.measured += len(peaks) - peaks.count(0)
+        self.rss_bytes += sum(peaks)
+        self.rss_squares += sum(map(mul, peaks, peaks))
+        self.peak_rss_bytes = max(self.peak_rss_bytes, *peaks, 0)
+
+    def merge(self, other: Totals) -> None:
+        """Count what the other has counted."""
+        self.samples += other.samples
+        self.wall_s += other.wall_s
+        self.measured += other.measured
+        self.rss_bytes += other.rss_bytes
+        self.rss_squares += other.rss_squares
+        self.peak_rss_bytes = max(self.peak_rss_bytes, other.peak_rss_bytes)
 
     def sized(self) -> Family | None:
         """Return what is known by size, with all of ``unsorted``; None where no test of the function has a size."""

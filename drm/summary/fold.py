@@ -52,15 +52,18 @@ def summarise(events: Iterable[Event]) -> RunSummary:
 
 
 class Summarizer:
-    """Folds events, one at a time; ``summary`` may be asked at any moment."""
+    """Folds events, one at a time; ``summary`` may be asked at any moment.
 
-    def __init__(self) -> None:
+    ``allocations``: whether it is to have a record of every attempt's resources, which only reports need.
+    """
+
+    def __init__(self, *, allocations: bool = True) -> None:
         self._facts: dict[str, Any] = {}
         self._last_s = 0.0
         self._told: RunFinished | None = None
         self._twice: list[str] = []
         self._tests: dict[str, TestSoFar] = {}
-        self._allocations = AllocationsSoFar()
+        self._allocations = AllocationsSoFar(attempts=allocations)
         self._executors = ExecutorsSoFar()
         self._interruptions: list[Interruption] = []
         self._scaling: list[ScalingRecord] = []
@@ -222,7 +225,8 @@ class Summarizer:
 
     def summary(self) -> RunSummary:
         """Return what the run came to so far."""
-        tests = tuple(record_of(task_id, test) for task_id, test in self._tests.items())
+        components: dict[str, str] = {}
+        tests = tuple([record_of(task_id, test, components) for task_id, test in self._tests.items()])
         tally = Counter(test.outcome for test in tests)
         return RunSummary(
             **{"wall_s": self._last_s, **self._facts},

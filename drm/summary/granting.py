@@ -21,9 +21,13 @@ __all__ = ["AllocationsSoFar", "scaling_outcome", "scaling_record"]
 
 
 class AllocationsSoFar:
-    """One attempt after the other as it starts and ends, and the tests that fitted nowhere."""
+    """One attempt after the other as it starts and ends, and the tests that fitted nowhere.
 
-    def __init__(self) -> None:
+    ``attempts``: whether a record of each is wanted; else only what they add up to is.
+    """
+
+    def __init__(self, *, attempts: bool = True) -> None:
+        self._keeps = attempts
         self._begun: list[tuple[int, float, AttemptStarted]] = []
         self._ended: dict[tuple[str, int], AttemptFinished] = {}
         self._reserved: dict[tuple[str, int], tuple[float, int]] = {}
@@ -31,7 +35,8 @@ class AllocationsSoFar:
         self._refusals: dict[str, RefusalRecord] = {}
 
     def started(self, test: TestSoFar, event: AttemptStarted) -> None:
-        self._begun.append((test.place, max(0.0, event.elapsed_s - test.queued_s), event))
+        if self._keeps:
+            self._begun.append((test.place, max(0.0, event.elapsed_s - test.queued_s), event))
         self._reserved[event.task_id, event.attempt] = (event.reserved.cpu_cores, event.reserved.memory_bytes)
 
     def finished(self, event: AttemptFinished) -> None:
@@ -41,7 +46,8 @@ class AllocationsSoFar:
         sums[1] += usage.cpu_s
         sums[2] += memory_bytes * usage.wall_s
         sums[3] += usage.peak_rss_bytes * usage.wall_s
-        self._ended[key] = event
+        if self._keeps:
+            self._ended[key] = event
 
     def refused(self, event: PlanMade, discovered_s: Mapping[str, float]) -> None:
         for refusal in event.refusals:

@@ -75,8 +75,12 @@ class ExecutorsSoFar:
         return most
 
 
-def record_of(task_id: str, test: TestSoFar) -> TestRecord:
-    """Return what the test came to, as far as is known."""
+def record_of(task_id: str, test: TestSoFar, components: dict[str, str]) -> TestRecord:
+    """Return what the test came to, as far as is known. ``components``: by file, filled as they are found."""
+    file = task_id.partition("::")[0]
+    component = components.get(file)
+    if component is None:
+        component = components[file] = component_of(file)
     finished, last = test.finished, test.last
     outcome, message = Outcome.NOT_RUN, ""
     if finished is not None:
@@ -86,7 +90,7 @@ def record_of(task_id: str, test: TestSoFar) -> TestRecord:
     return TestRecord(
         task_id=task_id,
         outcome=outcome,
-        component=component_of(task_id),
+        component=component,
         attempts=finished.attempts if finished is not None else test.attempts,
         wall_s=finished.wall_s if finished is not None else last.usage.wall_s if last is not None else 0.0,
         cpu_s=last.usage.cpu_s if last is not None else 0.0,

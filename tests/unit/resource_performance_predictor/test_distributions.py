@@ -90,8 +90,8 @@ def test_what_was_before_a_change_counts_until_there_is_something_after_it() -> 
 
 
 class Item:
-    def __init__(self, function: object) -> None:
-        self.function = function
+    def __init__(self, obj: object) -> None:
+        self.obj = obj
 
 
 def sum_one(size: int) -> None:
