@@ -2,18 +2,22 @@
 
 A crash is tried again (flaky suites crash in native code), a failure only where the user asks for it. What was
 killed for memory runs once more with nothing beside it, which tells whether it or its company was at fault; then with
-twice the memory reserved, up to what the largest worker has. A test that kept within its reservation and was
-killed all the same is a victim of others: it starts anew and that costs it nothing. So does the loss of a worker.
+twice the memory reserved (or a little more than it was seen to use), then with all that the largest worker has. A test
+that kept within its reservation and was killed all the same is a victim of others: it starts anew and that costs it
+nothing. So does the loss of a worker.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drm.model.death import DeathKind
 from drm.model.errors import ConfigError
 from drm.model.units import format_bytes
+
+_ROOM = 1.05  # times the most that it was seen to use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +107,15 @@ def decide(past: Sequence[Mishap], policy: RetryPolicy, *, most_bytes: int) -> A
 
 
 def _after_memory(past: Sequence[Mishap], most_bytes: int) -> Again | GiveUp:
-    """Alone, then with more each time: so it comes to an end whoever is at fault."""
+    """Alone, then with more, then with all there is: so it comes to an end whoever is at fault."""
     kills = [mishap for mishap in past if mishap.kind is DeathKind.MEMORY]
     if not any(mishap.alone for mishap in kills):
         return Again(alone=True)
     last = kills[-1]
-    larger = min(2 * max(last.reserved_bytes, last.used_bytes), most_bytes)
+    seen = max(mishap.used_bytes for mishap in kills)
+    larger = min(max(math.ceil(_ROOM * seen), 2 * last.reserved_bytes), most_bytes)
+    if any(mishap.reserved_bytes > kills[0].reserved_bytes for mishap in kills):  # more did not do: all there is
+        larger = most_bytes
     if larger > max(mishap.reserved_bytes for mishap in kills) and not last.had_all:
         return Again(memory_bytes=larger)
     why = f"it needs more than the {format_bytes(most_bytes)} that a worker has"
