@@ -22,6 +22,7 @@ from drm.model.work import Task
 from drm.nodes import Nodes
 from drm.options import run_options
 from drm.pytest_surface import PytestSurface
+from drm.quarantine import is_in_quarantine
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
 from drm.sources import sources_of
@@ -124,7 +125,8 @@ class Controller:
         with self._interruptions.handled():
             left = max(0, self._options.max_failures - session.testsfailed)  # failed collections count too
             start_method = choose_start_method(self._options, self._status.say)
-            self._options = replace(self._options, start_method=start_method, max_failures=left)
+            excused = frozenset(task_id for task_id, item in self._items.items() if is_in_quarantine(item))
+            self._options = replace(self._options, start_method=start_method, max_failures=left, excused=excused)
             suite = suite_of(self._config, self._options, new_run_id())
             nodes = Nodes(self._config, suite, self._status.say)
             if self._options.worker_types:

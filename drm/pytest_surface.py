@@ -11,6 +11,7 @@ import pytest
 from drm.nodes import Nodes
 from drm.ports import Status
 from drm.pytest_reports import Ending, mark_flaky
+from drm.quarantine import REASON, is_in_quarantine
 from drm.status_line import StatusLine
 from drm.worker.reports import ReportDecoder, decode_warning, is_plain_fixture_phase, is_plain_pass
 
@@ -50,6 +51,8 @@ class PytestSurface:
     def deliver_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
         item = self._items[task_id]
         failed = self._report(item, "call" if executor_id else "setup", "failed", message, wall_s, executor_id)
+        if executor_id and is_in_quarantine(item):  # as if it had failed by itself
+            failed.outcome, failed.wasxfail = "skipped", REASON
         ended = self._report(item, "teardown", "passed", None, 0.0, executor_id)
         self._log(item, [failed, ended], (False, False))
 

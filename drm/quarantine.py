@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-__all__ = ["is_quarantined", "put_in_quarantine"]
+__all__ = ["REASON", "is_in_quarantine", "is_quarantined", "put_in_quarantine"]
 
-_REASON = "in quarantine ([drm] quarantine)"
+REASON = "in quarantine ([drm] quarantine)"
 
 
 def is_quarantined(nodeid: str, patterns: Sequence[str]) -> bool:
@@ -27,4 +27,9 @@ def put_in_quarantine(items: Iterable[pytest.Item], patterns: Sequence[str]) -> 
     """Mark the tests as ones that may fail: every process that collects the suite does the same."""
     for item in items if patterns else ():
         if is_quarantined(item.nodeid, patterns):
-            item.add_marker(pytest.mark.xfail(reason=_REASON, strict=False), append=False)
+            item.add_marker(pytest.mark.xfail(reason=REASON, strict=False), append=False)
+
+
+def is_in_quarantine(item: pytest.Item) -> bool:
+    """Tell whether the test was put there."""
+    return any(mark.kwargs.get("reason") == REASON for mark in item.iter_markers("xfail"))

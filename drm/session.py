@@ -49,6 +49,7 @@ class RunOptions:
 
     ``start_method``: "fork" or "spawn"; None: fork where that is safe.
     ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
+    ``excused``: tests that fail no run, whatever becomes of them.
     """
 
     executors: tuple[int, int]
@@ -63,6 +64,7 @@ class RunOptions:
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     speculate: bool = False
     max_failures: int = 0
+    excused: frozenset[str] = frozenset()
     report_dir: Path | None = None
     history_path: Path | None = None
     rootdir: Path
@@ -166,6 +168,7 @@ class Run:
             workers=options.workers,
             worker_types=options.worker_types,
             max_failures=options.max_failures,
+            excused=options.excused,
             retries=options.retries,
             timeout_factor=options.timeout_factor,
             speculate=options.speculate,

@@ -61,7 +61,7 @@ class Coordinator:
             predict=self._predict,
             timeout=self._timeout_of,
         )
-        self._outcomes = Outcomes(parts, self._accounts, self._dispatch, self._delivery)
+        self._outcomes = Outcomes(parts, self._accounts, self._dispatch, self._delivery, settings.excused)
         self._second_starts = SecondStarts(
             clock=parts.clock,
             accounts=self._accounts,

@@ -19,7 +19,10 @@ from drm.worker.protocol import failures_in
 class Outcomes:
     """The one way to a test's final outcome."""
 
-    def __init__(self, parts: Parts, accounts: Accounts, dispatch: Dispatcher, delivery: Delivery) -> None:
+    def __init__(
+        self, parts: Parts, accounts: Accounts, dispatch: Dispatcher, delivery: Delivery, excused: frozenset[str]
+    ) -> None:
+        self._excused = excused
         self._parts = parts
         self._accounts = accounts
         self._dispatch = dispatch
@@ -81,7 +84,8 @@ class Outcomes:
 
     def failed(self, task_id: str, executor_id: str, wall_s: float, message: str, details: str = "") -> None:
         """The test ended without a word of its own; ``details`` is for its report."""
-        if self._settle(task_id, Outcome.FAILED, wall_s, message):
+        outcome = Outcome.XFAILED if task_id in self._excused else Outcome.FAILED
+        if self._settle(task_id, outcome, wall_s, message):
             told = f"{message}\n\n{details}" if details else message
             self._delivery.put_failure(task_id, executor_id, told, wall_s)
 

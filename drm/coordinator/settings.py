@@ -21,6 +21,7 @@ class RunSettings:
     ``start_s``: how long a worker may take to join. ``retries``: when tests are tried again. ``timeout_factor``:
     how many times as long as when it was slow a test may take (None: as long as it likes). ``max_failures``: bad
     tests after which no other is begun (0: no limit); the surface ends the run.
+    ``excused``: tests that fail no run, whatever becomes of them.
     ``counted``: resources of the whole run, by name. ``file_order``: tests are begun in the order of collection.
     ``speculate``: a straggler may be started a second time although it is not declared idempotent.
     ``shows_status``: the surface wants to be told how the run goes, a few times a second.
@@ -37,6 +38,7 @@ class RunSettings:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_factor: float | None = None
     max_failures: int = 0
+    excused: frozenset[str] = frozenset()
     counted: Mapping[str, int] = field(default_factory=dict)
     file_order: bool = False
     speculate: bool = False

@@ -61,3 +61,14 @@ def test_what_is_in_quarantine_is_reported_and_fails_no_run(project: Project, mo
     assert ran.code == 0, ran.out
     assert ran.counts() == {"passed": 2, "xfailed": 2, "xpassed": 2}
     assert "in quarantine" in ran.out
+
+
+@pytest.mark.parametrize("mode", ["fork", "workers"])
+def test_one_in_quarantine_that_kills_its_process_fails_no_run_either(project: Project, mode: str) -> None:
+    suite = "import os, signal\ndef test_a(): pass\ndef test_c(): os.kill(os.getpid(), signal.SIGKILL)\n"
+    project.file("test_one.py", suite)
+    project.file("pytest.ini", "[pytest]\n[drm]\nquarantine = test_one.py::test_c\n")
+    ran = project.run(*MODES[mode], "-rx", "--drm-retries", "0")
+    assert ran.code == 0, ran.out
+    assert ran.counts() == {"passed": 1, "xfailed": 1}
+    assert "in quarantine" in ran.out
