@@ -125,7 +125,8 @@ class Controller:
         with self._interruptions.handled():
             left = max(0, self._options.max_failures - session.testsfailed)  # failed collections count too
             start_method = choose_start_method(self._options, self._status.say)
-            excused = frozenset(task_id for task_id, item in self._items.items() if is_in_quarantine(item))
+            marked = self._items.items() if self._settings.options.get("quarantine") else ()
+            excused = frozenset(task_id for task_id, item in marked if is_in_quarantine(item))
             self._options = replace(self._options, start_method=start_method, max_failures=left, excused=excused)
             suite = suite_of(self._config, self._options, new_run_id())
             nodes = Nodes(self._config, suite, self._status.say)
