@@ -223,6 +223,7 @@ class Dispatcher:
             executor.amounts = None
 
     def requeue(self, task_ids: Iterable[str]) -> None:
+        """Let tests wait again, but for those that have an outcome or whose other attempt is under way."""
         wanted = (task_id for task_id in task_ids if self._accounts.is_open(task_id) and not self.is_held(task_id))
         self._queue.add([self._accounts.task(task_id) for task_id in wanted])
 

@@ -115,8 +115,6 @@ class Recovery:
             self._fail(task_id, what.message, tail)
         elif self._dispatch.closed:
             self._settle_unless_innocent(task_id, tail)
-        elif self._dispatch.is_held(task_id):
-            self._tails[task_id] = tail  # another attempt at it is under way already
         else:
             self._tails[task_id] = tail
             self._accounts.revise([self._variant(task_id, what)])
