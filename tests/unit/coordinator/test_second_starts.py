@@ -69,14 +69,15 @@ def test_the_first_attempt_may_still_win(clock: Any) -> None:
         ({}, False),
         ({"idempotent": True, "claims": claims_of(locks=("db",))}, True),
         ({"idempotent": True, "group": "g"}, True),
-        ({"idempotent": True, "cpu": 2}, False),
+        ({"idempotent": True, "cpu": 1.5}, False),
     ],
     ids=["not declared", "holds a lock", "in a group", "no room beside it"],
 )
 def test_what_is_not_started_again(clock: Any, requirements: dict[str, Any], speculate: bool) -> None:
-    tasks = [make_task("t0", **requirements)]
+    tasks = [make_task("t0", **requirements), make_task("t1", position=1, cpu=0.5, idempotent=True)]
     rig = rig_of(clock, tasks, {ONE: Act(2.0)}, speculate=speculate)
-    assert rig.run(tasks) == {ONE: PASSED}
+    assert set(rig.run(tasks).values()) == {PASSED}
+    assert {executor for _, executor in rig.engine.began} == {"gw0", "gw1"}, "there is an idle one"
     assert len(begun(rig)) == 1
 
 
@@ -93,8 +94,15 @@ def test_nothing_is_started_again_while_tests_wait_or_nothing_was_predicted(cloc
     rig = rig_of(clock, tasks, {ONE: Act(1.0), **{f"m.py::t{n}": Act(0.1) for n in range(1, 30)}})
     assert set(rig.run(tasks).values()) == {PASSED}
     assert len(begun(rig)) == 1
+    held = [make_task(f"t{n}", position=n, cpu=0.5, claims=claims_of(locks=("db",))) for n in (1, 2)]
+    tasks = [make_task("t0", cpu=0.5, idempotent=True), *held]
+    acts = {ONE: Act(2.0), "m.py::t1": Act(1.0), "m.py::t2": Act(1.0)}
+    rig = rig_of(type(clock)(), tasks, acts, executors=(3, 3))
+    assert set(rig.run(tasks).values()) == {PASSED}
+    first_s, second_s = begun(rig)
+    assert second_s - first_s >= 1.0, "until then the second waits for the lock, and that comes first"
     fresh = Rig(type(clock)(), {ONE: Act(5.0)})
-    assert fresh.run([tasks[0]]) == {ONE: PASSED}
+    assert set(fresh.run(tasks[:2]).values()) == {PASSED}
     assert len(begun(fresh)) == 1
 
 
