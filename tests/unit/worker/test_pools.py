@@ -45,3 +45,19 @@ def test_without_bounds_nothing_is_touched() -> None:
     environment: dict[str, str] = {}
     ThreadPools(environment).bound(2.0)
     assert environment == {}
+
+
+def test_pools_that_collection_widened_are_bound_again() -> None:
+    """scikit-learn's conftest.py sets as many threads as the machine has cores, in the process that is then forked."""
+    pytest.importorskip("numpy")
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def widest() -> int:
+        return max(pool["num_threads"] for pool in threadpoolctl.threadpool_info())
+
+    environment: dict[str, str] = {}
+    bound_thread_pools(environment, 1.0)
+    with threadpoolctl.threadpool_limits(limits=2):
+        assert widest() == 2
+        ThreadPools(environment).bound(1.0)
+        assert widest() == 1
