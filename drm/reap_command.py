@@ -19,6 +19,7 @@ from drm.cloud_provider_manager.reaping import BOOT_GRACE_S, Reaped, reap
 from drm.model.errors import DrmError
 from drm.model.resources import ZERO
 from drm.ports import CloudProvider
+from drm.session import SystemClock
 
 __all__ = ["main"]
 
@@ -30,16 +31,6 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
-
-
-class _SystemClock:
-    """Implements ``drm.ports.Clock`` with the machine's clocks."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def utc(self) -> datetime:
-        return datetime.now(UTC)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,9 +60,9 @@ def _reap(options: argparse.Namespace) -> Reaped:
         providers.append(AwsProvider(settings, (), name="aws" if len(options.aws) == 1 else f"aws {region}"))
     given = {"dry_run": options.dry_run, "boot_grace_s": options.boot_grace}
     if not options.history.is_file():
-        return reap(providers, clock=_SystemClock(), alive=is_alive, wait=time.sleep, **given)
+        return reap(providers, clock=SystemClock(), alive=is_alive, wait=time.sleep, **given)
     with closing(Journal(options.history)) as journal:
-        return reap(providers, clock=_SystemClock(), alive=is_alive, wait=time.sleep, journal=journal, **given)
+        return reap(providers, clock=SystemClock(), alive=is_alive, wait=time.sleep, journal=journal, **given)
 
 
 def _lines(done: Reaped, *, dry_run: bool) -> list[str]:
