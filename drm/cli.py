@@ -29,46 +29,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+# heading -> command -> (what it does, the function that does it)
+_COMMANDS = {
+    "Run tests": {
+        "run": ("run tests: pytest --drm, then a report and badges", "drm.cli:_run"),
+        "simulate": ("run a suite in virtual time, on other workers", "drm.simulate_command:main"),
+    },
+    "What came of it": {
+        "report": ("make a report of what stages or runs left", "drm.report_commands.report:main"),
+        "dashboard": ("show a run as a page while it goes on", "drm.report_commands.dashboard:main"),
+        "badges": ("make SVG and shields.io JSON badges of what stages left", "drm.cli:_badges"),
+        "history": ("look at past attempts, carry them from place to place", "drm.history_command:main"),
+        "bench": ("compare the benchmarks of two versions of a project", "drm.bench_commands:main"),
+    },
+    "Continuous integration": {
+        "ci": ("what a pipeline needs to know of a suite, and says of a run", "drm.ci_commands:main"),
+    },
+    "Machines": {
+        "reap": ("end containers and instances that nobody needs any more", "drm.reap_command:main"),
+    },
+}
+
+
 def _main(arguments: list[str]) -> int:
-    if arguments[:1] == ["run"]:  # everything after it is pytest's
-        return _run(arguments[1:])
-    if arguments[:1] == ["ci"]:
-        from drm.ci_commands import main as ci
+    commands = {name: does for group in _COMMANDS.values() for name, (_, does) in group.items()}
+    does = commands.get(arguments[0]) if arguments else None
+    if does is not None:  # what follows is its own
+        from importlib import import_module
 
-        return ci(arguments[1:])
-    if arguments[:1] == ["history"]:
-        from drm.history_command import main as history
-
-        return history(arguments[1:])
-    if arguments[:1] == ["badges"]:
-        return _badges(arguments[1:])
-    if arguments[:1] == ["report"]:
-        from drm.report_commands.report import main as report
-
-        return report(arguments[1:])
-    if arguments[:1] == ["dashboard"]:
-        from drm.report_commands.dashboard import main as dashboard
-
-        return dashboard(arguments[1:])
-    if arguments[:1] == ["bench"]:
-        from drm.bench_commands import main as bench
-
-        return bench(arguments[1:])
-    if arguments[:1] == ["simulate"]:
-        from drm.simulate_command import main as simulate
-
-        return simulate(arguments[1:])
-    if arguments[:1] == ["reap"]:
-        from drm.reap_command import main as reap
-
-        return reap(arguments[1:])
-    parser = _parser()
+        module, _, name = does.partition(":")
+        return int(getattr(import_module(module), name)(arguments[1:]))
+    parser = _parser(list(commands))
     parser.parse_args(arguments)
     parser.print_help()
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     import argparse
 
     from drm import __version__
@@ -78,22 +75,20 @@ def _parser() -> argparse.ArgumentParser:
             self.print_usage(sys.stderr)
             self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
-    parser = Parser(prog="drm", description="Run pytest suites on dynamically managed resources.")
-    parser.add_argument("--version", action="version", version=f"drm {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("run", help="run tests: pytest --drm, then a report and badges", add_help=False)
-    commands.add_parser("ci", help="what a CI pipeline needs to know of a suite, and says of a run", add_help=False)
-    commands.add_parser("report", help="make a report of what stages or runs left, in several formats", add_help=False)
-    commands.add_parser("dashboard", help="show a run as a page while it goes on", add_help=False)
-    commands.add_parser("bench", help="compare the benchmarks of two versions of a project", add_help=False)
-    commands.add_parser(
-        "simulate", help="run a suite in virtual time: what if there were other workers?", add_help=False
+    lines = []
+    for heading, group in _COMMANDS.items():
+        lines += [f"\n{heading}:", *(f"  {name:12}  {told}" for name, (told, _) in group.items())]
+    parser = Parser(
+        prog="drm",
+        usage="drm [-h] [--version] COMMAND ...",
+        description="Run pytest suites on dynamically managed resources.\n" + "\n".join(lines),
+        epilog="drm COMMAND --help says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    help_of_history = "look at what is known of past attempts, and carry it from place to place"
-    commands.add_parser("history", help=help_of_history, add_help=False)
-    commands.add_parser("reap", help="end containers and cloud instances that nobody needs any more", add_help=False)
-    help_of_badges = "make SVG and shields.io JSON badges of what stages left, and a README's lines"
-    commands.add_parser("badges", help=help_of_badges, add_help=False)
+    parser.add_argument("--version", action="version", version=f"drm {__version__}")
+    known = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    for name in commands:
+        known.add_parser(name, add_help=False)
     return parser
 
 
