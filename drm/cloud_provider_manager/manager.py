@@ -45,6 +45,7 @@ class CloudProviderManager:
         self._blocks = Blocks()
         self._providers: dict[str, CloudProvider] = {}
         self._held: dict[str, _Held] = {}
+        self._notices: list[Instance] = []
 
     def add_provider(self, provider: CloudProvider) -> None:
         """Make a provider known under its ``name``; DuplicateError if another has that name."""
@@ -158,8 +159,15 @@ class CloudProviderManager:
                 if seen is None or seen.state is InstanceState.GONE:
                     lost.append(self._close(held, seen.detail if seen is not None else "the provider lists it no more"))
                 else:
+                    if seen.notice and not held.instance.notice:
+                        self._notices.append(seen)
                     held.instance = seen
         return tuple(lost)
+
+    def take_notices(self) -> tuple[Instance, ...]:
+        """Return the instances of which ``poll_lost`` has seen that their provider takes them away, each once."""
+        notices, self._notices = self._notices, []
+        return tuple(notices)
 
     def terminate_all(self) -> None:
         """End every instance, several at a time, and what creates of unknown fate have made; then raise the first

@@ -160,6 +160,8 @@ class Coordinator:
         """Go through one round. For callers that submit while work is under way, or let an idle pool shrink."""
         for observation in self._parts.engine.poll(0.0 if self._delivery else _ROUND_S):
             self._observer.observe(observation)
+        for notice in self._parts.pool.notices():
+            self._observer.observe(notice)
         if self._accounts.is_full:
             self._dispatch.closed = True  # the surface has the last word, when it has been told
         if not self._reason:

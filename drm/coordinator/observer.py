@@ -52,6 +52,7 @@ class Observer:
         self.cut_short = False
         self.asked: seen.StopAsked | None = None
         self._failed_starts = 0
+        self._noticed: dict[str, str] = {}  # workers that their provider takes away, and why
         self._readers: dict[type[seen.Observation], Callable[[Any], None]] = {
             seen.AttemptBegan: self._on_began,
             seen.AttemptEnded: self._on_ended,
@@ -65,6 +66,7 @@ class Observer:
             seen.StopAsked: self._on_stop_asked,
             seen.WorkerJoined: self._on_joined,
             seen.WorkerLeft: self._on_left,
+            seen.WorkerNoticed: self._on_noticed,
             seen.WorkerSampled: self._on_sampled,
             seen.MemorySampled: self._on_memory,
             seen.ExecutorSettled: self._on_settled,
@@ -176,23 +178,37 @@ class Observer:
 
     def _on_left(self, left: seen.WorkerLeft) -> None:
         view = self._view_of(left.worker_id)
-        expected = view is not None and view.state is WorkerState.DRAINING
+        noticed = self._noticed.pop(left.worker_id, "")
+        reason = noticed or left.reason
+        is_busy = any(executor.current is not None for executor in self._dispatch.crew.on(left.worker_id))
+        expected = view is not None and view.state is WorkerState.DRAINING and not (noticed and is_busy)
         requeued = 0
         for executor in self._dispatch.crew.on(left.worker_id):
             requeued += len(executor.held)
             running = self._dispatch.gone(executor)
             if running is not None:
-                self._recovery.lost(executor, running, left.reason)
-            self._delivery.put_end(executor.executor_id, executor.output, left.reason)
+                self._recovery.lost(executor, running, reason, announced=bool(noticed))
+            self._delivery.put_end(executor.executor_id, executor.output, reason)
         if view is not None:
             self._parts.manager.deregister_worker(left.worker_id)
         self._dispatch.memory.forget(left.worker_id)
         if not expected:
-            self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=left.reason, requeued=requeued)
-            self._parts.surface.say(f"worker {left.worker_id} was lost: {left.reason}; {requeued} tests queued again")
-        self._parts.pool.left(left.worker_id, left.reason, expected=expected)
+            self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=reason, requeued=requeued)
+            self._parts.surface.say(f"worker {left.worker_id} was lost: {reason}; {requeued} tests queued again")
+        self._parts.pool.left(left.worker_id, reason, expected=expected)
         if not self._settings.worker_types and not self.cut_short:
-            raise LostError(f"the only worker is gone: {left.reason}")
+            raise LostError(f"the only worker is gone: {reason}")
+
+    def _on_noticed(self, noticed: seen.WorkerNoticed) -> None:
+        """Give no more work to a worker that will be taken away; what it runs may come to its end before that."""
+        view = self._view_of(noticed.worker_id)
+        if view is None or noticed.worker_id in self._noticed:
+            return
+        self._noticed[noticed.worker_id] = noticed.reason
+        self._recorder.record(events.WorkerNoticed, worker_id=noticed.worker_id, reason=noticed.reason)
+        self._parts.surface.say(f"worker {noticed.worker_id} is given no more tests: {noticed.reason}")
+        self._parts.pool.noticed(noticed.worker_id)
+        self.drain(noticed.worker_id)
 
     def _on_sampled(self, sampled: seen.WorkerSampled) -> None:
         view = self._view_of(sampled.worker_id)

@@ -12,6 +12,7 @@ from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.model import events
 from drm.model.cluster import InstanceRequest, WorkerState, WorkerType
 from drm.model.errors import DrmError, LostError
+from drm.model.observations import WorkerNoticed
 from drm.model.plan import ScalingAction, ScalingDecision
 from drm.model.work import Task
 from drm.ports import Clock, Engine
@@ -30,6 +31,7 @@ class _Member:
     instance_id: str
     asked_s: float
     ready: bool = False
+    noticed: bool = False  # its machine will be taken away: its drain is never cancelled
 
 
 @dataclass(slots=True)
@@ -176,6 +178,20 @@ class WorkerPool:
                 instance_id=member.instance_id,
                 latency_s=round(latency, 3),
             )
+
+    def noticed(self, worker_id: str) -> None:
+        """The provider will take the worker's machine away."""
+        member = self._members.get(worker_id)
+        if member is not None:
+            member.noticed = True
+
+    def notices(self) -> tuple[WorkerNoticed, ...]:
+        """Return what providers say of machines that they will take away, each once."""
+        if not self._settings.worker_types:
+            return ()
+        return tuple(
+            WorkerNoticed(worker_id=each.worker_id, reason=each.notice) for each in self._providers.take_notices()
+        )
 
     def drained(self, worker_id: str) -> None:
         """The worker has nothing left to do: let it go."""

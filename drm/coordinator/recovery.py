@@ -71,10 +71,13 @@ class Recovery:
         )
         self._interrupted(executor, task_id, mishap, usage, death.stacks)
 
-    def lost(self, executor: Executor, task_id: str, reason: str) -> None:
-        """The test lost its worker, through no fault of its own unless that happens every time."""
+    def lost(self, executor: Executor, task_id: str, reason: str, *, announced: bool = False) -> None:
+        """The test lost its worker, through no fault of its own unless that happens every time.
+
+        ``announced``: its provider had said that it would take the machine away.
+        """
         message = f"worker {executor.worker_id} was lost: {reason}"
-        mishap = Mishap(attempt=executor.attempt, kind=DeathKind.LOST, message=message)
+        mishap = Mishap(attempt=executor.attempt, kind=DeathKind.LOST, message=message, is_announced=announced)
         usage = Usage(wall_s=round(self._clock.now() - executor.began_s, 3))
         self._interrupted(executor, task_id, mishap, usage, "")
 

@@ -55,7 +55,8 @@ class Mishap:
     """One attempt that went wrong. ``kind`` is None where the test failed by itself.
 
     ``used_bytes`` is what it held at most, ``reserved_bytes`` what it had been promised; ``alone``: nothing else ran
-    on its worker; ``had_all``: it had all the memory that its worker can give.
+    on its worker; ``had_all``: it had all the memory that its worker can give. ``is_announced``: it lost its worker,
+    whose machine the provider had said it would take away: not the test's doing, however often that happens.
     """
 
     attempt: int
@@ -65,6 +66,7 @@ class Mishap:
     used_bytes: int = 0
     alone: bool = False
     had_all: bool = False
+    is_announced: bool = False
 
     @property
     def is_victim(self) -> bool:
@@ -96,6 +98,9 @@ class GiveUp:
 def decide(past: Sequence[Mishap], policy: RetryPolicy, *, most_bytes: int) -> Again | GiveUp:
     """Return what is to follow the newest of ``past``. ``most_bytes``: the most memory a worker that may run it has."""
     last = past[-1]
+    if last.is_announced:
+        return Again()
+    past = [mishap for mishap in past if not mishap.is_announced]
     if not last.is_charged and sum(not mishap.is_charged for mishap in past) <= policy.innocent:
         return Again()
     if last.kind is DeathKind.MEMORY:

@@ -109,6 +109,7 @@ class Instance:
 
     ``tags``: all that it carries; ``drm.cloud_provider_manager.tags`` names those of DRM.
     ``created_at``: seconds since the epoch by the provider's clock, None where it does not say.
+    ``notice``: why the provider takes it away (a spot interruption, an eviction); empty while it does not.
     """
 
     instance_id: str
@@ -119,6 +120,7 @@ class Instance:
     detail: str = ""
     tags: tuple[tuple[str, str], ...] = ()
     created_at: float | None = None
+    notice: str = ""
 
     def tag(self, name: str) -> str:
         """Return the value of a tag, empty where it has none of that name."""

@@ -130,6 +130,14 @@ class WorkerLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerNoticed(Event):
+    """The provider has said that it takes the worker's machine away: it is given no more work."""
+
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UtilizationSampled(Event):
     """What a worker has given out and what is used. ``gpu_memory_bytes``: used on all its gpus together."""
 

@@ -42,6 +42,13 @@ class WorkerLeft(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerNoticed(Observation):
+    """The provider has said that it will take the machine away, or probably will; what runs may still end."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSampled(Observation):
     """What executors use now: cores busy since the last sample; memory, less what the worker held when it joined.
 

@@ -30,6 +30,7 @@ from drm.model.events import (
     TestsDiscovered,
     UtilizationSampled,
     WorkerLost,
+    WorkerNoticed,
     WorkerReady,
 )
 from drm.model.work import Outcome
@@ -83,6 +84,7 @@ class Summarizer:
             InstanceReleased: self._instance_released,
             WorkerReady: self._worker_ready,
             WorkerLost: self._worker_lost,
+            WorkerNoticed: lambda _: None,  # what comes of it has events of its own
             UtilizationSampled: self._utilization_sampled,
             AttemptStarted: self._attempt_started,
             AttemptFinished: self._attempt_finished,

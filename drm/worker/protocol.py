@@ -123,6 +123,7 @@ def _memory(worker: str, levels: list[list[Any]], pressure: float, residents: li
 
 _READERS: dict[str, Any] = {
     "joined": _joined,
+    "noticed": lambda worker, reason: seen.WorkerNoticed(worker_id=worker, reason=reason),
     "left": lambda worker, reason: seen.WorkerLeft(worker_id=worker, reason=reason),
     "sample": lambda worker, cores, memory, gpus, gpu_memory: seen.WorkerSampled(
         worker_id=worker,
