@@ -46,6 +46,7 @@ _COMMANDS = {
         "ci": ("what a pipeline needs to know of a suite, and says of a run", "drm.ci_commands:main"),
     },
     "Machines": {
+        "doctor": ("tell what works on this machine, and what to do", "drm.doctor_command:main"),
         "reap": ("end containers and instances that nobody needs any more", "drm.reap_command:main"),
     },
 }
@@ -95,11 +96,11 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
 _RUN_HELP = """\
 usage: drm run [PYTEST OPTIONS] [--drm-... OPTIONS] [--drm-no-report] [FILES]
 
-Run tests on resources that DRM manages: pytest with --drm. Everything pytest takes
-is taken, and ends with pytest's exit code. The record of the run goes to reports/run/
-(--drm-report-dir), then the report to reports/ and badges to reports/badges/
-(not with --drm-no-report). "pytest --help" lists the --drm-... options under "dynamic
-resource management".
+Run tests on resources that DRM manages: pytest with --drm. Everything pytest
+takes is taken, and it ends with pytest's exit code. The record of the run goes
+to reports/run/ (--drm-report-dir), then the report to reports/ and badges to
+reports/badges/ (not with --drm-no-report). "pytest --help" lists the --drm-...
+options under "dynamic resource management".
 """
 
 
@@ -115,7 +116,7 @@ class _Witness:
 
 def _run(arguments: list[str]) -> int:
     if arguments[:1] in (["--help"], ["-h"]):
-        print(_RUN_HELP)
+        print(_RUN_HELP, end="")
         return 0
     from pathlib import Path
 

@@ -124,6 +124,11 @@ class MemoryLimits:
             found.append(MemoryLevel(name="the machine", limit_bytes=self._machine_bytes, used_bytes=used))
         return found
 
+    @property
+    def has_pressure(self) -> bool:
+        """Return whether the kernel tells how much is waited for memory."""
+        return self._pressure is not None
+
     def pressure(self) -> float:
         """Return the part of the last ten seconds in which some process waited for memory (Linux's PSI)."""
         if self._pressure is None:

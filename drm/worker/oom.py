@@ -19,7 +19,7 @@ _KEEP_S = 1.0
 def counters(own: Path = _OWN, root: Path = _ROOT, vmstat: Path = _VMSTAT) -> list[Path]:
     """Return the files that may hold the count, the one that tells most first."""
     found = []
-    for line in _read(own).splitlines():
+    for line in read(own).splitlines():
         _, controllers, path = line.split(":", 2)
         group = path.lstrip("/")
         if not controllers:
@@ -33,14 +33,15 @@ def counters(own: Path = _OWN, root: Path = _ROOT, vmstat: Path = _VMSTAT) -> li
 def oom_kills(files: list[Path]) -> int:
     """Return how many processes the kernel has killed for memory so far, by the first file that says."""
     for path in files:
-        for line in _read(path).splitlines():
+        for line in read(path).splitlines():
             name, _, value = line.partition(" ")
             if name == "oom_kill" and value.strip().isdigit():
                 return int(value)
     return 0
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return what a file of counters says; empty where it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError:
