@@ -9,11 +9,16 @@ from collections.abc import Sequence
 
 from drm.model.errors import ConfigError
 
-__all__ = ["LIMIT_BYTES", "user_data"]
+__all__ = ["LIMIT_BYTES", "is_secret_name", "user_data"]
 
 LIMIT_BYTES = 16 * 1024  # of EC2, before base64: docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html
 _SECRET = re.compile(r"secret|token|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a variable of that name holds a secret, as far as a name can tell."""
+    return _SECRET.search(name) is not None
 
 
 def user_data(
@@ -29,7 +34,7 @@ def user_data(
     for name, _ in environment:
         if not _NAME.match(name):
             raise ConfigError(f"environment variable {name!r} is no name that a shell can set")
-        if _SECRET.search(name):
+        if is_secret_name(name):
             raise ConfigError(
                 f"environment variable {name} would put a secret into user data, which is no secret place",
                 remedy="let the machine fetch it with its role, or rename the variable if it is none",

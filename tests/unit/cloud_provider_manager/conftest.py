@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 from docker_daemon import IMAGE, Daemon, started
+from fake_kubernetes import IMAGE as POD_IMAGE
+from fake_kubernetes import NAMESPACE, FakeKubernetes
 from faulty_ec2_client import FaultyEc2
 
 from drm.cloud_provider_manager import LocalProvider
 from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
 from drm.cloud_provider_manager.providers.docker import DockerProvider
+from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider, KubernetesSettings
 from drm.cloud_provider_manager.tags import own_tags
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import CapacityError, ConfigError, LostError
@@ -223,3 +226,58 @@ def aws_with(ec2: FaultyEc2, ec2_calls: Ec2) -> Callable[..., AwsProvider]:
 @pytest.fixture
 def aws(aws_with: Callable[..., AwsProvider]) -> AwsProvider:
     return aws_with()
+
+
+def of_provider(name: str) -> tuple[WorkerType, ...]:
+    """Return types that cost something and belong to this provider."""
+    return tuple(dataclasses.replace(each, provider=name, usd_per_hour=0.1) for each in (ONE, BIG))
+
+
+@pytest.fixture(scope="session")
+def kubernetes_server() -> Iterator[FakeKubernetes]:
+    pytest.importorskip("kubernetes", reason="kubernetes (of the extra) is not installed")
+    with FakeKubernetes().serving() as server:
+        yield server
+
+
+@pytest.fixture
+def cluster(kubernetes_server: FakeKubernetes) -> FakeKubernetes:
+    """The fake cluster, empty and without a fault."""
+    kubernetes_server.set()
+    return kubernetes_server
+
+
+@pytest.fixture
+def kubernetes_with(cluster: FakeKubernetes, tmp_path: Path) -> Callable[..., KubernetesProvider]:
+    """Return a provider of the fake cluster with these settings, as another process would make it."""
+    config = str(cluster.kubeconfig(tmp_path / "kubeconfig"))
+
+    def make(**options: Any) -> KubernetesProvider:
+        more = {name: options.pop(name) for name in ("now", "wait") if name in options}
+        given = {"image": POD_IMAGE, "limit": MACHINE, "namespace": NAMESPACE, "kubeconfig": config, **options}
+        types = more.pop("types", of_provider("kubernetes"))
+        return KubernetesProvider(KubernetesSettings(**given), types, **{"wait": lambda _: None, **more})
+
+    return make
+
+
+@pytest.fixture
+def kubernetes(kubernetes_with: Callable[..., KubernetesProvider]) -> KubernetesProvider:
+    return kubernetes_with()
+
+
+@pytest.fixture
+def real_kubernetes() -> Iterator[KubernetesProvider]:
+    """A provider of the cluster that DRM_TEST_KUBERNETES names: CONTEXT/NAMESPACE/IMAGE, the image with /bin/sleep."""
+    asked = os.environ.get("DRM_TEST_KUBERNETES", "")
+    if not asked:
+        pytest.skip("no real cluster is asked for: set DRM_TEST_KUBERNETES=CONTEXT/NAMESPACE/IMAGE")
+    context, namespace, image = asked.split("/", 2)
+    settings = KubernetesSettings(
+        image=image, limit=MACHINE, namespace=namespace, context=context, grace_s=0, lease_s=600, schedule_s=60
+    )
+    provider = KubernetesProvider(settings, of_provider("kubernetes"))
+    yield provider
+    for instance in provider.list_instances():
+        provider.terminate(instance.instance_id)
+    provider.close()

@@ -47,7 +47,7 @@ DOCKER = pytest.param("docker", marks=pytest.mark.drm(group="dockerd"))
 EC2 = pytest.param("aws", marks=pytest.mark.drm(group="ec2"))
 
 
-@pytest.fixture(params=["local", "scripted", EC2, DOCKER])
+@pytest.fixture(params=["local", "scripted", EC2, DOCKER, "kubernetes", "real_kubernetes"])
 def case(request: pytest.FixtureRequest, request_for: Request) -> Case:
     if request.param == "docker":
         daemon = request.getfixturevalue("daemon")
@@ -56,10 +56,23 @@ def case(request: pytest.FixtureRequest, request_for: Request) -> Case:
     if request.param == "aws":
         ec2 = request.getfixturevalue("ec2")
         return Case(request.getfixturevalue("aws"), request_for, lambda each: ec2.end(each.instance_id))
+    if request.param == "kubernetes":
+        cluster = request.getfixturevalue("cluster")
+        return Case(request.getfixturevalue("kubernetes"), request_for, lambda each: cluster.end(each.instance_id))
+    if request.param == "real_kubernetes":
+        provider = request.getfixturevalue("real_kubernetes")
+        return Case(provider, request_for, lambda each: kill_pod(provider, each), ("/bin/sleep", "600"))
     provider = request.getfixturevalue(request.param)
     if request.param == "scripted":
         return Case(provider, request_for, lambda each: provider.die(each.instance_id))
     return Case(provider, request_for, lambda each: os.kill(int(each.detail.split()[1]), signal.SIGKILL))
+
+
+def kill_pod(provider: Any, instance: Instance) -> None:
+    """Delete a pod of a real cluster without telling its provider."""
+    provider._api.delete_namespaced_pod(
+        instance.instance_id, provider._settings.namespace, body={"gracePeriodSeconds": 0}
+    )
 
 
 def ids(provider: CloudProvider) -> list[str]:
