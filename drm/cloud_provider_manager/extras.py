@@ -13,7 +13,8 @@ def load(module: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        package = "google-cloud-compute" if module.startswith("google.") else module.partition(".")[0]
         raise ConfigError(
-            f"provider {extra} needs {module.partition('.')[0]}, which is not installed here ({error})",
+            f"provider {extra} needs {package}, which is not installed here ({error})",
             remedy=f"python -m pip install 'drm-testing[{extra}]'",
         ) from error

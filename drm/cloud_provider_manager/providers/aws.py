@@ -11,6 +11,7 @@ from typing import Any
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
 from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
 from drm.cloud_provider_manager.providers.user_data import user_data
+from drm.cloud_provider_manager.providers.young import Young
 from drm.cloud_provider_manager.tags import MANAGED, OPERATION, TYPE, WORKER, own_tags
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import DrmError, LostError, QuotaError, UnknownFateError
@@ -27,7 +28,6 @@ _STATES = {
     "terminated": InstanceState.GONE,
 }
 _THERE = [state for state, meaning in _STATES.items() if meaning is not InstanceState.GONE]
-_YOUNG_S = 60.0  # for so long EC2 may not yet show what it has made (eventual consistency)
 _LOOK_S = 2.0
 
 
@@ -79,7 +79,7 @@ class AwsProvider:
         self._ec2 = ec2 or Ec2(
             provider=name, region=settings.region, endpoint_url=settings.endpoint_url, timeout_s=settings.timeout_s
         )
-        self._young: dict[str, tuple[float, Instance]] = {}
+        self._young = Young(now)
 
     def create(self, request: InstanceRequest) -> Instance:
         """Call RunInstances once; see ``CloudProvider.create``.
@@ -106,7 +106,7 @@ class AwsProvider:
         if not made:
             raise UnknownFateError(f"provider {self.name} answered without an instance for {what_of(request)}")
         instance = self._seen(made[0])
-        self._young[instance.instance_id] = (self._now(), instance)
+        self._young.made(instance)
         return instance
 
     def terminate(self, instance_id: str) -> None:
@@ -119,7 +119,7 @@ class AwsProvider:
         self._ec2.terminate(f"terminate {instance_id}", instance_id)
         deadline = self._now() + self._settings.gone_s
         while True:
-            self._young.pop(instance_id, None)
+            self._young.seen([instance_id])
             try:
                 if self.describe(instance_id).state is InstanceState.GONE:
                     return
@@ -141,9 +141,9 @@ class AwsProvider:
         if found:
             instance = self._seen(found[0])
             if instance.tag(MANAGED) == "1":  # no other is ours to look at, or to end
-                self._young.pop(instance_id, None)
+                self._young.seen([instance_id])
                 return instance
-        for instance in self._unseen():
+        for instance in self._young.unseen():
             if instance.instance_id == instance_id:
                 return instance
         raise LostError(f"provider {self.name} has no instance {instance_id!r}")
@@ -155,9 +155,8 @@ class AwsProvider:
             filters.append({"Name": "instance-state-name", "Values": _THERE})
         listed = map(self._seen, self._ec2.instances("list instances", Filters=filters))
         seen = {each.instance_id: each for each in listed}
-        for instance_id in seen:
-            self._young.pop(instance_id, None)
-        for instance in self._unseen():
+        self._young.seen(seen)
+        for instance in self._young.unseen():
             seen[instance.instance_id] = instance
         there = [each for each in seen.values() if each.state is not InstanceState.GONE]
         return tuple(sorted(there, key=lambda each: (each.created_at or 0.0, each.instance_id)))
@@ -172,12 +171,6 @@ class AwsProvider:
     def _left(self, live: Sequence[Instance]) -> Resources:
         capacity = {each.name: each.capacity for each in self._types}
         return self._settings.limit - total(capacity.get(each.worker_type, Resources()) for each in live)
-
-    def _unseen(self) -> list[Instance]:
-        """Return what was made so lately that EC2 need not show it yet."""
-        now = self._now()
-        self._young = {key: (at, each) for key, (at, each) in self._young.items() if now - at < _YOUNG_S}
-        return [each for _, each in self._young.values()]
 
     def _arguments(self, request: InstanceRequest, script: str) -> dict[str, Any]:
         settings, asked = self._settings, request.worker_type

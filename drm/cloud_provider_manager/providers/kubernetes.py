@@ -11,6 +11,7 @@ from typing import Any
 
 from drm.cloud_provider_manager.extras import load
 from drm.cloud_provider_manager.messages import one_line
+from drm.cloud_provider_manager.providers.kubernetes_config import configured
 from drm.cloud_provider_manager.providers.kubernetes_errors import Asking, MissingError
 from drm.cloud_provider_manager.providers.kubernetes_pods import (
     KubernetesSettings,
@@ -66,7 +67,7 @@ class KubernetesProvider:
         self._mine: dict[str, Instance] = {}
         self._client = load("kubernetes.client", extra="kubernetes")
         self._watch = load("kubernetes.watch", extra="kubernetes")
-        configuration = self._configured()
+        configuration = configured(name, settings)
         secrets = [*(configuration.api_key or {}).values(), configuration.password]
         words = (word for secret in secrets if secret for word in (secret, secret.removeprefix("Bearer ")))
         self._asking = Asking(name, load("kubernetes.client.exceptions", extra="kubernetes"), tuple(words))
@@ -289,27 +290,3 @@ class KubernetesProvider:
 
     def _timeout(self) -> dict[str, float]:
         return {"_request_timeout": self._settings.timeout_s}
-
-    def _configured(self) -> Any:
-        """Return the client's configuration: of the kubeconfig, or of the pod that this runs in."""
-        config = load("kubernetes.config", extra="kubernetes")
-        configuration = self._client.Configuration()
-        settings = self._settings
-        try:
-            try:
-                config.load_kube_config(
-                    config_file=settings.kubeconfig or None,
-                    context=settings.context or None,
-                    client_configuration=configuration,
-                )
-            except config.ConfigException:
-                if settings.kubeconfig or settings.context:
-                    raise
-                config.load_incluster_config(client_configuration=configuration)
-        except Exception as error:  # a file that is no YAML, a helper that fails: each library's own
-            raise ConfigError(
-                f"provider {self.name} has no cluster ({one_line(error)})",
-                remedy="set KUBECONFIG, or the context and kubeconfig of its settings",
-            ) from None
-        configuration.retries = False  # urllib3 would repeat what may have been done
-        return configuration

@@ -22,14 +22,19 @@ def is_secret_name(name: str) -> bool:
 
 
 def user_data(
-    command: Sequence[str], environment: Sequence[tuple[str, str]], *, lease_s: float, bootstrap: str = ""
+    command: Sequence[str],
+    environment: Sequence[tuple[str, str]],
+    *,
+    lease_s: float,
+    bootstrap: str = "",
+    limit_bytes: int = LIMIT_BYTES,
 ) -> str:
     """Return a bash script: power off after the lease whatever happens, set up, run the command, power off.
 
     ``bootstrap``: lines of bash that install the Python and the project. A machine whose own lease ends it is not
     forgotten when its controller is: the instance must be set to terminate when it powers off.
-    ConfigError for more than 16 KiB, and for a variable that by its name is a secret: whoever may describe the
-    instance, and every process on it, can read user data.
+    ConfigError for more than the limit (16 KiB at EC2), and for a variable that by its name is a secret: whoever may
+    describe the instance, and every process on it, can read user data.
     """
     for name, _ in environment:
         if not _NAME.match(name):
@@ -50,9 +55,9 @@ def user_data(
     ]
     script = "\n".join(lines) + "\n"
     size = len(script.encode("utf-8"))
-    if size > LIMIT_BYTES:
+    if size > limit_bytes:
         raise ConfigError(
-            f"user data would be {size:,} bytes of at most {LIMIT_BYTES:,}",
+            f"user data would be {size:,} bytes of at most {limit_bytes:,}",
             remedy="let the bootstrap script fetch what it needs, or make an image that has it",
         )
     return script

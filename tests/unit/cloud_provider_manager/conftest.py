@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 from docker_daemon import IMAGE, Daemon, started
+from fake_compute import GCP_ZONES, PROJECT, FakeCompute
+from fake_compute import IMAGE as VM_IMAGE
+from fake_compute import TOKEN as GCP_TOKEN
 from fake_kubernetes import IMAGE as POD_IMAGE
 from fake_kubernetes import NAMESPACE, FakeKubernetes
 from faulty_ec2_client import FaultyEc2
@@ -20,6 +23,8 @@ from drm.cloud_provider_manager import LocalProvider
 from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
 from drm.cloud_provider_manager.providers.docker import DockerProvider
+from drm.cloud_provider_manager.providers.gcp import GcpProvider, GcpSettings
+from drm.cloud_provider_manager.providers.gcp_calls import Compute
 from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider, KubernetesSettings
 from drm.cloud_provider_manager.tags import own_tags
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
@@ -281,3 +286,53 @@ def real_kubernetes() -> Iterator[KubernetesProvider]:
     for instance in provider.list_instances():
         provider.terminate(instance.instance_id)
     provider.close()
+
+
+GCP_TYPES = tuple(
+    WorkerType(name=name, capacity=like.capacity, provider="gcp", zone=zone, market=market, usd_per_hour=0.1)
+    for name, like in (("n2-standard-2", ONE), ("n2-standard-8", BIG))
+    for zone in GCP_ZONES
+    for market in ("spot", "on-demand")
+)
+
+
+@pytest.fixture(scope="session")
+def compute_server() -> Iterator[FakeCompute]:
+    pytest.importorskip("google.cloud.compute_v1", reason="google-cloud-compute (of the extra) is not installed")
+    with FakeCompute().serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def compute_calls(compute_server: FakeCompute) -> Compute:
+    from google.oauth2.credentials import Credentials
+
+    return Compute(
+        provider="gcp", project=PROJECT, endpoint=compute_server.url, credentials=Credentials(token=GCP_TOKEN)
+    )
+
+
+@pytest.fixture
+def compute(compute_server: FakeCompute) -> FakeCompute:
+    """The fake project, empty and without a fault."""
+    compute_server.set()
+    return compute_server
+
+
+@pytest.fixture
+def gcp_with(compute: FakeCompute, compute_calls: Compute) -> Callable[..., GcpProvider]:
+    """Return a provider of the fake project with these settings, as another process would make it."""
+
+    def make(**options: Any) -> GcpProvider:
+        more = {name: options.pop(name) for name in ("now", "wait", "compute") if name in options}
+        settings = {"project": PROJECT, "image": VM_IMAGE, "limit": MACHINE, **options}
+        return GcpProvider(
+            GcpSettings(**settings), GCP_TYPES, **{"compute": compute_calls, "wait": lambda _: None, **more}
+        )
+
+    return make
+
+
+@pytest.fixture
+def gcp(gcp_with: Callable[..., GcpProvider]) -> GcpProvider:
+    return gcp_with()

@@ -11,13 +11,14 @@ from drm.cloud_provider_manager.extras import load
 from drm.cloud_provider_manager.messages import one_line
 from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
 from drm.cloud_provider_manager.providers.docker import DockerProvider
+from drm.cloud_provider_manager.providers.gcp import GcpProvider, GcpSettings
 from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider, KubernetesSettings
 from drm.model.errors import ConfigError
 from drm.model.resources import Resources
 
 
 def test_a_missing_extra_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("boto3", "boto3.session", "docker", "kubernetes", "kubernetes.client"):
+    for module in ("boto3", "boto3.session", "docker", "google.cloud.compute_v1", "kubernetes", "kubernetes.client"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=r"needs boto3.*; python -m pip install 'drm-testing\[aws\]'$"):
         AwsProvider(AwsSettings(region="us-east-1", image="ami-1", limit=Resources()), ())
@@ -25,14 +26,15 @@ def test_a_missing_extra_is_told_with_the_command(monkeypatch: pytest.MonkeyPatc
         DockerProvider(Resources(), (), image="x")
     with pytest.raises(ConfigError, match=r"needs kubernetes.*; python -m pip install 'drm-testing\[kubernetes\]'$"):
         KubernetesProvider(KubernetesSettings(image="x", limit=Resources()), ())
+    with pytest.raises(ConfigError, match=r"needs google-cloud-compute.*; python -m pip install 'drm-testing\[gcp\]'$"):
+        GcpProvider(GcpSettings(project="p", image="x", limit=Resources()), ())
 
 
 def test_nothing_heavy_is_imported_for_what_needs_it_not() -> None:
-    code = (
-        "import sys, drm.cloud_provider_manager, drm.cloud_provider_manager.providers.aws,"
-        " drm.cloud_provider_manager.providers.docker, drm.cloud_provider_manager.providers.kubernetes;"
-        " print(*{'boto3', 'botocore', 'docker', 'requests', 'kubernetes', 'urllib3'} & set(sys.modules))"
-    )
+    package = "drm.cloud_provider_manager"
+    modules = [package, *(f"{package}.providers.{name}" for name in ("aws", "docker", "gcp", "kubernetes"))]
+    heavy = {"boto3", "botocore", "docker", "requests", "kubernetes", "urllib3", "google.auth"}
+    code = f"import sys, {', '.join(modules)}; print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -29,6 +29,7 @@ from drm.model.resources import Resources
 
 Request = Callable[..., InstanceRequest]
 Make = Callable[..., KubernetesProvider]
+pytestmark = pytest.mark.drm(group="kubernetes")
 
 
 def asked_of(provider: KubernetesProvider, request_for: Request, worker: str = "w1", **more: Any) -> InstanceRequest:

@@ -45,9 +45,12 @@ class Case:
 # A daemon is started by the executor that tests it: one is enough.
 DOCKER = pytest.param("docker", marks=pytest.mark.drm(group="dockerd"))
 EC2 = pytest.param("aws", marks=pytest.mark.drm(group="ec2"))
+# These libraries take seconds to import: once is enough.
+GCP = pytest.param("gcp", marks=pytest.mark.drm(group="gcp"))
+PODS = [pytest.param(each, marks=pytest.mark.drm(group="kubernetes")) for each in ("kubernetes", "real_kubernetes")]
 
 
-@pytest.fixture(params=["local", "scripted", EC2, DOCKER, "kubernetes", "real_kubernetes"])
+@pytest.fixture(params=["local", "scripted", EC2, DOCKER, GCP, *PODS])
 def case(request: pytest.FixtureRequest, request_for: Request) -> Case:
     if request.param == "docker":
         daemon = request.getfixturevalue("daemon")
@@ -56,6 +59,9 @@ def case(request: pytest.FixtureRequest, request_for: Request) -> Case:
     if request.param == "aws":
         ec2 = request.getfixturevalue("ec2")
         return Case(request.getfixturevalue("aws"), request_for, lambda each: ec2.end(each.instance_id))
+    if request.param == "gcp":
+        compute = request.getfixturevalue("compute")
+        return Case(request.getfixturevalue("gcp"), request_for, lambda each: compute.end(each.instance_id))
     if request.param == "kubernetes":
         cluster = request.getfixturevalue("cluster")
         return Case(request.getfixturevalue("kubernetes"), request_for, lambda each: cluster.end(each.instance_id))
