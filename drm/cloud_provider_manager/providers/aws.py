@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
+from drm.cloud_provider_manager.providers.aws_fleet import (
+    error_of_fleet,
+    fleet_of,
+    instance_id_of,
+    template_name,
+    template_of,
+)
 from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
 from drm.cloud_provider_manager.providers.user_data import user_data
 from drm.cloud_provider_manager.providers.young import Young
@@ -38,6 +47,8 @@ class AwsSettings:
     ``image``: an AMI with cloud-init. ``subnets``: by zone; without one the zone's default. ``role``: the name of
     an instance profile. ``bootstrap``: see ``user_data``. ``lease_s``: after which a machine powers itself off.
     ``endpoint_url``: where EC2 is, if not at its own address. ``gone_s``: how long ending an instance may take.
+    ``fleet``: instances are made by CreateFleet (see ``aws_fleet``); a worker type without a zone may then be in any
+    that has a subnet.
     """
 
     region: str
@@ -49,12 +60,13 @@ class AwsSettings:
     bootstrap: str = ""
     lease_s: float = 7200.0
     endpoint_url: str = ""
+    fleet: bool = False
     timeout_s: float = 30.0
     gone_s: float = 300.0
 
 
 class AwsProvider:
-    """Implements ``CloudProvider`` with RunInstances.
+    """Implements ``CloudProvider`` with RunInstances, or with CreateFleet.
 
     A worker type's name is the EC2 type, such as ``c7i.large``; its zone and market ("spot", "on-demand") say where
     and how it is bought. Which is tried next when one cannot be had is not decided here. ``ec2``: a connection that
@@ -80,17 +92,16 @@ class AwsProvider:
             provider=name, region=settings.region, endpoint_url=settings.endpoint_url, timeout_s=settings.timeout_s
         )
         self._young = Young(now)
+        self._refusals: dict[str, int] = {}  # of fleets, by token
 
     def create(self, request: InstanceRequest) -> Instance:
-        """Call RunInstances once; see ``CloudProvider.create``.
+        """Call RunInstances or CreateFleet once; see ``CloudProvider.create``.
 
         QuotaError when the limit set here is reached. The token goes to EC2 as ClientToken: asked again with it,
         EC2 returns the first instance.
         """
         check_offered(request, self._types, self.name)
-        script = user_data(
-            request.command, request.environment, lease_s=self._settings.lease_s, bootstrap=self._settings.bootstrap
-        )
+        script = self._script(request)
         live = self.list_instances()
         for instance in live:
             if request.token and instance.tag(OPERATION) == request.token:
@@ -101,20 +112,72 @@ class AwsProvider:
                 f"the limit of provider {self.name} leaves too little for {what_of(request)}: {', '.join(lacking)}",
                 remedy=WAIT,
             )
-        answer = self._ec2.create(f"create {what_of(request)}", **self._arguments(request, script))
+        arguments = self._arguments(request, script)
+        made = self._by_fleet(request, arguments) if self._settings.fleet else self._by_run(request, arguments)
+        instance = self._seen(made)
+        self._young.made(instance)
+        return instance
+
+    def check(self, request: InstanceRequest) -> None:
+        """Ask EC2 whether it would create this (DryRun), which costs nothing; the errors of ``create``.
+
+        EC2 looks at permissions, names and quotas; what capacity there is it does not say.
+        """
+        check_offered(request, self._types, self.name)
+        arguments = self._arguments(request, self._script(request))
+        self._ec2.would_create(f"check {what_of(request)}", **arguments)
+
+    def _script(self, request: InstanceRequest) -> str:
+        given = self._settings
+        return user_data(request.command, request.environment, lease_s=given.lease_s, bootstrap=given.bootstrap)
+
+    def _by_run(self, request: InstanceRequest, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        answer = self._ec2.create(f"create {what_of(request)}", **arguments)
         made = [each for each in answer.get("Instances") or () if each.get("InstanceId")]
         if not made:
             raise UnknownFateError(f"provider {self.name} answered without an instance for {what_of(request)}")
-        instance = self._seen(made[0])
-        self._young.made(instance)
-        return instance
+        described: Mapping[str, Any] = made[0]
+        return described
+
+    def _by_fleet(self, request: InstanceRequest, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        """Create by a fleet whose launch template lives until its answer is known."""
+        what, token = f"create {what_of(request)}", request.token or uuid.uuid4().hex
+        tags = arguments["TagSpecifications"][0]["Tags"]
+        name = template_name(token)
+        self._ec2.make_template(f"describe {what_of(request)}", name, template_of(arguments), tags)
+        once = f"{token}#{self._refusals[token]}" if token in self._refusals else token
+        try:
+            answer = self._ec2.create_fleet(what, **fleet_of(arguments, name, self._settings.subnets, once))
+        except UnknownFateError:
+            raise  # it is asked again, with the same template
+        except DrmError:
+            self._drop_template(name)
+            raise
+        instance_id = instance_id_of(answer)
+        if not instance_id:
+            errors = answer.get("Errors") or ()
+            said = self._ec2.said("; ".join(f"{each.get('ErrorCode')}: {each.get('ErrorMessage')}" for each in errors))
+            error = error_of_fleet(errors, f"provider {self.name} could not {what} in {self._settings.region}", said)
+            if not isinstance(error, UnknownFateError):
+                self._refusals[token] = self._refusals.get(token, 0) + 1  # else EC2 would answer the same again
+                self._drop_template(name)
+            raise error
+        self._drop_template(name)
+        return {"InstanceId": instance_id, "State": {"Name": "pending"}, "Tags": tags}
+
+    def _drop_template(self, name: str) -> None:
+        with suppress(DrmError):  # it costs nothing, and ``terminate`` tries again
+            self._ec2.drop_template(f"delete launch template {name}", name)
 
     def terminate(self, instance_id: str) -> None:
         """Terminate an instance; return when EC2 says so. LostError for an id never seen.
 
         DrmError when EC2 has not ended it within ``gone_s``.
         """
-        if self.describe(instance_id).state is InstanceState.GONE:
+        instance = self.describe(instance_id)
+        if self._settings.fleet and instance.tag(OPERATION):
+            self._drop_template(template_name(instance.tag(OPERATION)))
+        if instance.state is InstanceState.GONE:
             return
         self._ec2.terminate(f"terminate {instance_id}", instance_id)
         deadline = self._now() + self._settings.gone_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from drm.cloud_provider_manager.extras import load
@@ -51,11 +51,49 @@ class Ec2:
                     "ec2", region_name=region, endpoint_url=endpoint_url or None, config=config
                 )
         except (self._errors.BotoCoreError, ValueError) as error:
-            raise ConfigError(f"{self._text} be set up ({self._said(error)})", remedy=_CREDENTIALS) from error
+            raise ConfigError(f"{self._text} be set up ({self.said(error)})", remedy=_CREDENTIALS) from error
 
     def create(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Call RunInstances, once."""
         return self._call(what, self._clients[True].run_instances, creates=True, **arguments)
+
+    def create_fleet(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """Call CreateFleet, once. What an instant fleet lacks is in the answer, and no error of the call."""
+        return self._call(what, self._clients[True].create_fleet, creates=True, **arguments)
+
+    def make_template(self, what: str, name: str, data: Mapping[str, Any], tags: Sequence[Mapping[str, str]]) -> None:
+        """Call CreateLaunchTemplate; one of that name that is there already is fine: the name is of the token."""
+        try:
+            self._call(
+                what,
+                self._clients[False].create_launch_template,
+                LaunchTemplateName=name,
+                LaunchTemplateData=data,
+                TagSpecifications=[{"ResourceType": "launch-template", "Tags": tags}],
+            )
+        except ConfigError as error:
+            if "AlreadyExists" not in error.message:
+                raise
+
+    def drop_template(self, what: str, name: str) -> None:
+        """Call DeleteLaunchTemplate; none of that name is fine."""
+        try:
+            self._call(what, self._clients[False].delete_launch_template, LaunchTemplateName=name)
+        except ConfigError as error:
+            if "NotFound" not in error.message:
+                raise
+
+    def said(self, text: object) -> str:
+        """Return a text of EC2 as one line without secrets."""
+        return one_line(text, secrets=self._secrets)
+
+    def would_create(self, what: str, **arguments: Any) -> None:
+        """Ask RunInstances whether it would (DryRun); the error that it would give."""
+        try:
+            self._call(what, self._clients[True].run_instances, DryRun=True, **arguments)
+        except ConfigError as error:
+            if "DryRunOperation" not in error.message:
+                raise
 
     def terminate(self, what: str, instance_id: str) -> None:
         """Call TerminateInstances; repeating it does no harm."""
@@ -71,9 +109,6 @@ class Ec2:
         listed: list[dict[str, Any]] = self._call(what, pages, **arguments)["all"]
         return listed
 
-    def _said(self, error: object) -> str:
-        return one_line(error, secrets=self._secrets)
-
     def _call(
         self, what: str, call: Callable[..., dict[str, Any]], *, creates: bool = False, **arguments: Any
     ) -> dict[str, Any]:
@@ -84,15 +119,15 @@ class Ec2:
             answer = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = str(answer.get("Code", ""))
-            said = self._said(f"{code}: {answer.get('Message', '')}")
+            said = self.said(f"{code}: {answer.get('Message', '')}")
             # What is no error of EC2 has the HTTP status as its code.
             raise error_of_code("" if code.isdigit() else code, status, f"{text} ({said})", creates=creates) from None
         except (self._errors.NoCredentialsError, self._errors.CredentialRetrievalError) as error:
-            raise UnauthorisedError(f"{text} ({self._said(error)})", remedy=_CREDENTIALS) from None
+            raise UnauthorisedError(f"{text} ({self.said(error)})", remedy=_CREDENTIALS) from None
         except self._errors.ParamValidationError as error:
-            raise ConfigError(f"{text} ({self._said(error)})") from None
+            raise ConfigError(f"{text} ({self.said(error)})") from None
         except (self._errors.EndpointConnectionError, self._errors.ConnectTimeoutError) as error:
-            raise LostError(f"{text} ({self._said(error)})", remedy="check the network and the endpoint") from None
+            raise LostError(f"{text} ({self.said(error)})", remedy="check the network and the endpoint") from None
         except Exception as error:  # an answer that is cut off, late, or no answer of EC2 at all
-            said = self._said(f"{type(error).__name__}: {error}")
+            said = self.said(f"{type(error).__name__}: {error}")
             raise (UnknownFateError if creates else DrmError)(f"{text} ({said})") from None

@@ -1,7 +1,8 @@
 """moto's EC2 as a server whose faults are set by the test: ``python faulty_ec2.py`` prints its port.
 
 moto itself never lacks capacity, never throttles, always answers, and makes a second instance for a ClientToken that
-it has seen. ``POST /faults`` sets faults (a JSON object), ``GET /calls`` returns the RunInstances that were asked for.
+it has seen. ``POST /faults`` sets faults (a JSON object), ``GET /calls`` returns the RunInstances and CreateFleet
+that were asked for.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _ERROR = """<?xml version="1.0" encoding="UTF-8"?>
 <RequestID>7a62c49f-347e-4fc4-9331-6e8eEXAMPLE</RequestID></Response>"""
 _NONE = b"""<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
 <requestId>8f7724cf-496f-496e-8fe3-example</requestId><reservationSet/></DescribeInstancesResponse>"""
+_NO_FLEET = """<CreateFleetResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
+<requestId>8f7724cf-496f-496e-8fe3-example</requestId><fleetId>fleet-1</fleetId><fleetInstanceSet/>
+<errorSet><item><errorCode>{code}</errorCode><errorMessage>{message}</errorMessage></item></errorSet>
+</CreateFleetResponse>"""
 _NO_CAPACITY = "We currently do not have sufficient capacity in the Availability Zone you requested ({zone})."
 
 
@@ -36,7 +41,7 @@ class FaultyEc2:
     """A WSGI application around another.
 
     Faults: ``no_capacity`` a list of [zone, type or "", market or ""]; ``refuse`` {code, status, message, times};
-    ``lose_request``, ``lose_answer``, ``garbage``: how many of the next RunInstances; ``unseen``: how many of the next
+    ``lose_request``, ``lose_answer``, ``garbage``: how many of the next creates; ``unseen``: how many of the next
     DescribeInstances show nothing.
     """
 
@@ -66,7 +71,10 @@ class FaultyEc2:
     def _answer(self, environ: Environ, body: bytes) -> Answer:
         asked = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
         action = asked.get("Action", "")
-        if action == "RunInstances":
+        if action == "CreateFleet":
+            asked |= _as_run(asked)
+        dry = (self._faults.get("refuse") or {}).get("dry")
+        if action in ("RunInstances", "CreateFleet") and (dry or asked.get("DryRun") != "true"):
             self._calls.append(asked)
             return self._run(environ, body, asked)
         if action == "DescribeInstances" and self._take("unseen"):
@@ -89,6 +97,11 @@ class FaultyEc2:
             for where, kind, how in self._faults.get("no_capacity", ()):
                 if where == zone and kind in ("", asked["InstanceType"]) and how in ("", market):
                     message = _NO_CAPACITY.format(zone=zone)
+                    if asked["Action"] == "CreateFleet":
+                        code = "InsufficientInstanceCapacity"
+                        fleet = _NO_FLEET.format(code=code, message=message).encode()
+                        self._answers[token] = "200 OK", [("Content-Type", "text/xml")], fleet
+                        return self._answers[token]
                     return _error("500 Internal Server Error", "InsufficientInstanceCapacity", message)
             answer = self._forward(environ, body)
             if answer[0].startswith("200"):
@@ -119,6 +132,17 @@ class FaultyEc2:
         inner = {**environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         content = b"".join(self._inner(inner, start))
         return found["status"], found["headers"], content
+
+
+def _as_run(asked: dict[str, str]) -> dict[str, str]:
+    """Return where and how a fleet of one instance is asked for, in the words of RunInstances."""
+    override = "LaunchTemplateConfigs.1.Overrides.1."
+    market = asked.get("TargetCapacitySpecification.DefaultTargetCapacityType", "on-demand")
+    return {
+        "Placement.AvailabilityZone": asked.get(f"{override}AvailabilityZone", ""),
+        "InstanceType": asked.get(f"{override}InstanceType", ""),
+        **({"InstanceMarketOptions.MarketType": "spot"} if market == "spot" else {}),
+    }
 
 
 def _error(status: str, code: str, message: str) -> Answer:

@@ -77,6 +77,10 @@ class FaultyEc2:
         """Terminate an instance, as its owner's console or a spot interruption would."""
         self._client.terminate_instances(InstanceIds=[instance_id])
 
+    def templates(self) -> list[str]:
+        """Return the names of all launch templates."""
+        return [str(each["LaunchTemplateName"]) for each in self._client.describe_launch_templates()["LaunchTemplates"]]
+
     def make_untagged(self) -> str:
         """Make an instance that is none of DRM's; return its id."""
         made = self._client.run_instances(ImageId=self.image, InstanceType="m6i.large", MinCount=1, MaxCount=1)
