@@ -24,6 +24,7 @@ from drm.worker.eviction import Eviction
 from drm.worker.gpu_watch import GpuWatch
 from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
 from drm.worker.memory import MemoryWatch, with_children
+from drm.worker.notices import NoticeWatch, source_of
 from drm.worker.protocol import GPUS_OF_JOINED, sample_message
 from drm.worker.pulse import Pulse
 
@@ -55,7 +56,8 @@ class Agent:
     Commands: ["spawn", id, workerinput], ["run", id, batch, next task, budget, gpus, cores], ["stop", id],
     ["interrupt", id], ["kill", id, kind, reason], ["evict", id, kind, reason]. Messages: ``joined`` once executors
     can be spawned; what they send, with the executor's id put second; ["ready", id, pid],
-    ["exited", id, death or None], ["sample", cores, bytes, gpus, gpu bytes], ["memory", ...], ["left", reason].
+    ["exited", id, death or None], ["sample", cores, bytes, gpus, gpu bytes], ["memory", ...], ["noticed", reason],
+    ["left", reason].
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Agent:
         self._memory = MemoryWatch(memory_limit)
         self._held_bytes = 0
         self._gpus: GpuWatch | None = None  # made when the zygote is there, which must not know of any
+        self._notices: NoticeWatch | None = None  # the same: it has a thread
         self._launcher = launcher
         self._selector = selector
         self._emit = emit
@@ -160,6 +163,8 @@ class Agent:
         elif name == "collected":
             self._held_bytes = self._memory.scan()
             self._gpus = GpuWatch(self._joined[GPUS_OF_JOINED])
+            source = source_of(os.environ)
+            self._notices = NoticeWatch(source) if source is not None else None
             self._emit([*self._joined, self._held_bytes, self._gpus.total_bytes()])
         else:
             for executor_id in list(self._executors):
@@ -221,6 +226,9 @@ class Agent:
             self._sample(now - self._sampled_at)
             self._sampled_at = now
             self._feel_pulses(now)
+            notice = self._notices.take() if self._notices is not None else ""
+            if notice:
+                self._emit(["noticed", notice])
 
     def _watch_channels(self, now: float) -> None:
         """Kill an executor whose channel has closed and that goes on: a test closed its descriptors."""
@@ -268,6 +276,8 @@ class Agent:
 
     def close(self) -> None:
         """End everything by force; returns when no process is left."""
+        if self._notices is not None:
+            self._notices.close()
         self._launcher.close()
         for executor_id in list(self._executors):
             self._forget(executor_id)
