@@ -16,10 +16,10 @@ from drm.model.cluster import Instance, InstanceRequest, WorkerType
 from drm.model.errors import DrmError, UnknownFateError
 from drm.ports import Clock, CloudProvider
 
-__all__ = ["Creator", "Ownership", "token_of"]
+__all__ = ["CHILDREN", "Creator", "Ownership", "short_token", "token_of"]
 
 _ASKED_AGAIN_AFTER_S = (1.0, 3.0, 9.0)
-_CHILDREN = frozenset({"local", "simulated"})  # of this process: nothing of them is left when it is gone
+CHILDREN = frozenset({"local", "simulated"})  # of this process: nothing of them is left when it is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Creator:
             tags=tuple({**dict(own.tags(utc)), **dict(request.tags)}.items()),
         )
         self._unknown.pop(request.token, None)  # asked again, which tells
-        journal = self.journal if provider.name not in _CHILDREN else None
+        journal = self.journal if provider.name not in CHILDREN else None
         if journal is not None:
             journal.asked(request, run_id=own.run_id, at=utc)
         price = request.worker_type.usd_per_hour
@@ -94,6 +94,16 @@ class Creator:
         if journal is not None:
             journal.made(request.token, instance.instance_id)
         return instance
+
+    def adopt(self, token: str, worker_type: WorkerType) -> None:
+        """Count an instance that is there already and is ours: from now on, until a lease from now ends."""
+        now_s = self.clock.now()
+        self._held.setdefault(
+            token,
+            Commitment(
+                usd_per_hour=worker_type.usd_per_hour, since_s=now_s, lease_end_s=now_s + self.ownership.lease_s
+            ),
+        )
 
     def end_unknown(self) -> None:
         """End what creates of unknown fate have made, where it has come to light; what has not stays open."""
@@ -132,3 +142,8 @@ class Creator:
 def token_of(*parts: str) -> str:
     """Return a token that the same parts always give: 32 hexadecimal digits, which every provider takes."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def short_token(token: str) -> str:
+    """Return a token of at most 64 characters: what EC2 takes."""
+    return token if len(token) <= 64 else token_of(token)

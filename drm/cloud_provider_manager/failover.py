@@ -160,6 +160,10 @@ class Candidate:
     why_not: str = ""
     free_at_s: float = 0.0
 
+    def closed_by(self, why_not: str) -> Candidate:
+        """Return the way with why it was not taken this time, where no block says it."""
+        return replace(self, why_not=why_not, free_at_s=math.inf) if why_not and not self.why_not else self
+
 
 def candidates(offered: Sequence[WorkerType], blocks: Blocks, *, now_s: float) -> tuple[Candidate, ...]:
     """Return all ways in the order in which to try them, blocked ones with the reason.

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from drm.cloud_provider_manager.budget import BudgetError
-from drm.cloud_provider_manager.creation import Creator, token_of
-from drm.cloud_provider_manager.failover import Blocks, Candidate, ErrorClass, candidates, classify, exhausted
+from drm.cloud_provider_manager.creation import CHILDREN, Creator, short_token
+from drm.cloud_provider_manager.failover import Blocks, ErrorClass, candidates, classify, exhausted
+from drm.cloud_provider_manager.policy import Policy, in_order
 from drm.cloud_provider_manager.providers.typed import typed
-from drm.cloud_provider_manager.tags import OPERATION
+from drm.cloud_provider_manager.reaping import Reaped, reap
+from drm.cloud_provider_manager.tags import OPERATION, OWNER
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import ConfigError, DrmError, DuplicateError, LostError, UnauthorisedError, UnknownWorkerError
+from drm.model.errors import (
+    CapacityError,
+    ConfigError,
+    DrmError,
+    DuplicateError,
+    LostError,
+    UnauthorisedError,
+    UnknownWorkerError,
+)
 from drm.model.resources import Resources
 from drm.ports import Clock, CloudProvider
 
@@ -30,45 +40,87 @@ class _Held:
     instance: Instance
     since_s: float
     until_s: float | None = None
+    asked: InstanceRequest | None = None  # as the caller made it, where it was left open which type it is to be
 
 
 class CloudProviderManager:
     """Creates and ends workers' instances, whichever provider they come from.
 
     ``creator`` keeps the budget and the journal (default: neither, for workers of this machine). A provider's
-    errors come through typed: those of ``drm.model.errors`` as they are, others as the nearest one.
+    errors come through typed: those of ``drm.model.errors`` as they are, others as the nearest one. ``policy``: how
+    workers are bought where there are several ways.
     """
 
-    def __init__(self, *, clock: Clock, creator: Creator | None = None) -> None:
+    def __init__(self, *, clock: Clock, creator: Creator | None = None, policy: Policy | None = None) -> None:
         self._clock = clock
         self._creator = creator or Creator(clock=clock)
+        self._policy = policy or Policy()
+        self._ways: dict[str, tuple[WorkerType, ...]] = {}
+        self._closed_since_s: float | None = None
         self._blocks = Blocks()
         self._providers: dict[str, CloudProvider] = {}
         self._held: dict[str, _Held] = {}
         self._notices: list[Instance] = []
+        self._looks: dict[str, tuple[float, float]] = {}  # by provider: how often, and when next
 
-    def add_provider(self, provider: CloudProvider) -> None:
-        """Make a provider known under its ``name``; DuplicateError if another has that name."""
+    def add_provider(self, provider: CloudProvider, *, look_every_s: float = 0.0) -> None:
+        """Make a provider known under its ``name``; DuplicateError if another has that name.
+
+        ``look_every_s``: ``poll_lost`` asks it no more often: clouds throttle who asks for lists all the time.
+        """
         if self._providers.setdefault(provider.name, provider) is not provider:
             raise DuplicateError(f"provider {provider.name!r} is there already", remedy="give each its own name")
+        self._looks[provider.name] = (look_every_s, -math.inf)
+
+    def offer(self, name: str, ways: Sequence[WorkerType]) -> None:
+        """Let ``create_worker`` take any of these where a type of that name is asked for: zones, markets, providers."""
+        self._ways[name] = tuple(ways)
 
     def create_worker(self, request: InstanceRequest) -> Instance:
-        """Create the instance of a worker at the provider that its type names.
+        """Create the instance of a worker at the provider that its type names, or in any of the ways offered for it.
 
         The same request again returns the same instance. Errors: ConfigError for an
         unknown provider, DuplicateError for a live worker of that id that is not the
-        same request, and what ``CloudProvider.create`` raises.
+        same request, what ``CloudProvider.create`` raises, and ExhaustedError where every
+        way has been closed for longer than the policy waits.
         """
         held = self._held.get(request.worker_id)
         if held is not None and held.until_s is None:
-            if held.request == request:
+            if request in (held.request, held.asked):
                 return held.instance
             raise DuplicateError(f"worker {request.worker_id} has an instance already", remedy="terminate it first")
+        ways = self._ways.get(request.worker_type.name, ())
+        if ways and request.worker_type not in self._policy.local:
+            return self._bought(request, ways)
+        return self._created(request)
+
+    def _created(self, request: InstanceRequest) -> Instance:
         provider = self._provider(request.worker_type.provider)
         since_s = self._clock.now()
         instance = self._creator.create(provider, request)
-        self._held[request.worker_id] = _Held(request=request, provider=provider, instance=instance, since_s=since_s)
+        self._held[request.worker_id] = _Held(request, provider, instance, since_s)
         return instance
+
+    def _bought(self, request: InstanceRequest, ways: Sequence[WorkerType]) -> Instance:
+        """Create the worker in one of the ways, else on this machine, as the policy says."""
+        live = [held.request.worker_type for held in self._held.values() if held.until_s is None]
+        try:
+            made = self.create_worker_somewhere(request, in_order(ways, self._policy, live))
+        except CapacityError as error:
+            for local in self._policy.local:
+                with suppress(CapacityError):
+                    made = self._created(
+                        replace(request, worker_type=local, token=short_token(f"{request.token}/local"))
+                    )
+                    break
+            else:
+                now_s = self._clock.now()
+                self._closed_since_s = now_s if self._closed_since_s is None else self._closed_since_s
+                raise self._policy.exhausted(error, closed_s=now_s - self._closed_since_s) from None
+        else:
+            self._closed_since_s = None
+        self._held[request.worker_id].asked = request
+        return made
 
     def create_worker_somewhere(self, request: InstanceRequest, offered: Sequence[WorkerType]) -> Instance:
         """Create the worker as one of the types offered, whichever can be had first: zone, type, market, region,
@@ -84,12 +136,12 @@ class CloudProviderManager:
             ways = candidates(offered, self._blocks, now_s=now_s)
             way = next((each.worker_type for each in ways if not each.why_not and each.worker_type not in closed), None)
             if way is None:
-                shown = [_closed(each, closed.get(each.worker_type, "")) for each in ways]
+                shown = [each.closed_by(closed.get(each.worker_type, "")) for each in ways]
                 raise exhausted(shown, now_s=now_s)
             name = "/".join(filter(None, (way.provider, way.zone, way.name, way.market)))
             token = f"{request.token}/{name}" if request.token else ""
             try:
-                made = self.create_worker(dataclasses.replace(request, worker_type=way, token=_short(token)))
+                made = self._created(replace(request, worker_type=way, token=short_token(token)))
             except BudgetError as error:
                 closed[way] = error.message
             except DrmError as error:
@@ -117,7 +169,7 @@ class CloudProviderManager:
                 with typed(held.provider.name, f"describe worker {worker_id}"):
                     return held.provider.describe(held.instance.instance_id)
             except LostError as error:
-                return dataclasses.replace(held.instance, state=InstanceState.GONE, detail=error.message)
+                return replace(held.instance, state=InstanceState.GONE, detail=error.message)
         return held.instance
 
     def get_available_resources(self) -> Mapping[str, Resources]:
@@ -132,6 +184,10 @@ class CloudProviderManager:
         """Return the instances that we asked for and that, as far as we know, live; oldest first."""
         return tuple(held.instance for held in self._held.values() if held.until_s is None)
 
+    def type_of(self, worker_id: str) -> WorkerType:
+        """Return the type that the worker was created as: its zone, market and price."""
+        return self._known(worker_id).request.worker_type
+
     def held_s(self, worker_id: str) -> float:
         """Return for how many seconds the worker's instance was held, up to now while it lives."""
         held = self._known(worker_id)
@@ -144,6 +200,10 @@ class CloudProviderManager:
         """
         lost = []
         for provider in self._providers.values():
+            every_s, next_s = self._looks[provider.name]
+            if self._clock.now() < next_s:
+                continue
+            self._looks[provider.name] = (every_s, self._clock.now() + every_s)
             mine = [held for held in self._held.values() if held.provider is provider and held.until_s is None]
             if not mine:
                 continue
@@ -168,6 +228,33 @@ class CloudProviderManager:
         """Return the instances of which ``poll_lost`` has seen that their provider takes them away, each once."""
         notices, self._notices = self._notices, []
         return tuple(notices)
+
+    def reconcile(self, *, alive: Callable[[str], bool | None], wait: Callable[[float], None]) -> Reaped:
+        """Bring journal and providers together, after a crash of a controller: called before anything is created.
+
+        What a controller that is gone has left is ended, entries of what is not there are closed, and what carries
+        this process's own name and is not known here is taken in, so that it is counted and ended with the rest.
+        ``alive``: see ``reap``; ``wait`` passes time between two looks.
+        """
+        asked = [each for each in self._providers.values() if each.name not in CHILDREN]
+        done = reap(asked, clock=self._clock, alive=alive, wait=wait, journal=self._creator.journal)
+        own = self._creator.ownership.owner
+        known = {held.instance.instance_id for held in self._held.values()}
+        for finding in done.findings:
+            seen = finding.instance
+            if finding.outcome == "kept" and own and seen.tag(OWNER) == own and seen.instance_id not in known:
+                self._adopt(seen)
+        return done
+
+    def _adopt(self, seen: Instance) -> None:
+        provider = self._provider(seen.provider)
+        kind = next((each for each in provider.offerings() if each.name == seen.worker_type), None)
+        kind = kind or WorkerType(name=seen.worker_type, capacity=Resources(), provider=seen.provider)
+        request = InstanceRequest(
+            worker_id=seen.worker_id, worker_type=kind, command=(), token=seen.tag(OPERATION), tags=seen.tags
+        )
+        self._creator.adopt(request.token, kind)
+        self._held[seen.worker_id] = _Held(request, provider, seen, self._clock.now())
 
     def terminate_all(self) -> None:
         """End every instance, several at a time, and what creates of unknown fate have made; then raise the first
@@ -198,18 +285,8 @@ class CloudProviderManager:
     def _close(self, held: _Held, detail: str) -> Instance:
         held.until_s = self._clock.now()
         self._creator.ended(held.instance.tag(OPERATION) or held.request.token, detail)
-        held.instance = dataclasses.replace(held.instance, state=InstanceState.GONE, detail=detail)
+        held.instance = replace(held.instance, state=InstanceState.GONE, detail=detail)
         return held.instance
-
-
-def _closed(way: Candidate, why_not: str) -> Candidate:
-    """Return the way with why it was not taken this time, where no block says it."""
-    return dataclasses.replace(way, why_not=why_not, free_at_s=math.inf) if why_not and not way.why_not else way
-
-
-def _short(token: str) -> str:
-    """Return a token of at most 64 characters: what EC2 takes."""
-    return token if len(token) <= 64 else token_of(token)
 
 
 def _error_of(act: Callable[[str], None]) -> Callable[[str], DrmError | None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from drm.cloud_provider_manager import CloudProviderManager
+from drm.cloud_provider_manager.policy import ExhaustedError
 from drm.coordinator.recorder import Recorder
 from drm.coordinator.settings import RunSettings
 from drm.dynamic_resource_manager import DynamicResourceManager
@@ -152,6 +153,11 @@ class WorkerPool:
             self._made += 1
             try:
                 instance = self._providers.create_worker(request)
+            except ExhaustedError:
+                if not self._members:  # nobody is left to run the tests, and nobody will come
+                    raise
+                refusal = "refused: every way to get a worker is closed"
+                break
             except DrmError as error:
                 refusal = f"refused: {error.message}"
                 break

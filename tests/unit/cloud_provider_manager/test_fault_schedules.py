@@ -159,6 +159,8 @@ class World:
         )
         self.manager = CloudProviderManager(clock=self.clock, creator=self.creator)
         self.manager.add_provider(self.cloud)
+        self.manager.reconcile(alive=self.alive.get, wait=self.clock.advance)
+        assert all(self.alive[each.tag("drm-owner")] for each in self.cloud.list_instances())
         self.workers: list[str] = []
 
     def ask(self) -> None:
