@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import NoReturn
 
     import pytest
 
@@ -23,7 +22,7 @@ _USAGE_ERROR = 4  # pytest's
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (pytest's for ``drm run``, 4 for a usage error)."""
     try:
-        return _main(list(sys.argv[1:] if argv is None else argv))
+        return _main(list(sys.argv[1:] if argv is None else argv) or _command_to_complete())
     except KeyboardInterrupt:
         print("drm: interrupted", file=sys.stderr)
         return 2
@@ -66,15 +65,29 @@ def _main(arguments: list[str]) -> int:
     return 0
 
 
+def _command_to_complete() -> list[str]:
+    """Return the command whose options a shell asks for, if it asks and the word after it is begun; else nothing.
+
+    argcomplete calls the program without arguments and says in the environment what is typed (its documentation,
+    "Global completion" and "Debugging"); _ARGCOMPLETE counts the words that are not the parser's to complete.
+    """
+    import os
+
+    if "_ARGCOMPLETE" not in os.environ:
+        return []
+    typed = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0"))]
+    words = typed.split()[1:]
+    if not words or (len(words) == 1 and not typed[-1].isspace()):
+        return []
+    os.environ["_ARGCOMPLETE"] = "2"
+    return words[:1]
+
+
 def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     import argparse
 
     from drm import __version__
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            self.print_usage(sys.stderr)
-            self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
+    from drm.command_line import Parser
 
     lines = []
     for heading, group in _COMMANDS.items():

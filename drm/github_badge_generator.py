@@ -17,13 +17,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from drm._badges import readme
 from drm._badges.readme import markdown_lines
 from drm._badges.rendering import COLORS, Badge, load_pybadges, write_badge
 from drm._badges.states import absent_badges, badges_of, old_stages
 from drm.cicd_integration.context import Context, detect
+from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import ConfigError, DrmError
 from drm.model.units import parse_duration
 from drm.reporting.inputs import Inputs, read_folder, read_inputs
@@ -33,7 +33,7 @@ from drm.reporting.text import one_line
 __all__ = ["COLORS", "Badge", "badges_of", "generate_badges", "main", "markdown_lines"]
 
 _REPORTS, _BADGES = Path("reports"), Path(".github/badges")
-_UNUSABLE, _USAGE_ERROR = 1, 4
+_UNUSABLE = 1
 _EPILOG = """\
 exit codes: 0: the badges are written, whatever they say; 1: they are, but a record or file could not be read (they
 say "error") or no file matched a pattern (at best "partial"); 4: wrong usage, or nothing could be written
@@ -97,14 +97,8 @@ def _write(placed: Iterable[_Placed], report: Report) -> list[Path]:
     return [path for item in placed for path in write_badge(item.badge, report, item.folder, draw)]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {one_line(message, 400)}\n")
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description="Write status badges of test results: SVG, and JSON for shields.io.")
+    parser = Parser(prog=prog, description="Write status badges of test results: SVG, and JSON for shields.io.")
     parser.epilog = _EPILOG
     reading = parser.add_argument_group("what they tell of").add_mutually_exclusive_group()
     reading.add_argument(
@@ -154,7 +148,7 @@ def main(
         return _run(given, context if context is not None else detect(os.environ))
     except DrmError as error:
         _complain(str(error))
-        return _USAGE_ERROR
+        return USAGE_ERROR
 
 
 def _run(given: argparse.Namespace, context: Context) -> int:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.owner import is_alive
 from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
 from drm.cloud_provider_manager.providers.docker import DockerProvider
 from drm.cloud_provider_manager.reaping import BOOT_GRACE_S, Reaped, reap
+from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import DrmError
 from drm.model.resources import ZERO
 from drm.ports import CloudProvider
@@ -23,14 +23,7 @@ from drm.session import SystemClock
 
 __all__ = ["main"]
 
-_USAGE_ERROR = 4  # pytest's
 _HISTORY = Path(".drm", "history.db")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         done = _reap(options)
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-        return _USAGE_ERROR
+        return USAGE_ERROR
     for line in _lines(done, dry_run=options.dry_run):
         print(line)
     for problem in done.problems:
@@ -83,7 +76,7 @@ def _lines(done: Reaped, *, dry_run: bool) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="drm reap",
         description="End containers and cloud instances of DRM whose controller is gone, or whose lease has ended. One"
         " without DRM's tag, one whose run goes on, and one that is in its lease on another machine's behalf are kept.",

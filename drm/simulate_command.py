@@ -8,20 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
+from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import DrmError
 from drm.simulator import read_scenario, result_lines, simulate
 
 __all__ = ["main"]
-
-_USAGE_ERROR = 4  # pytest's
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         result = simulate(read_scenario(options.scenario, changes), record=record)
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-        return _USAGE_ERROR
+        return USAGE_ERROR
     if options.json:
         print(json.dumps(asdict(result)))
     else:
@@ -44,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="drm simulate", description="Run a suite in virtual time: what would it take on other workers?"
     )
     parser.add_argument("scenario", type=Path, help="a .yml or .json file, see docs/simulate.md")

@@ -6,22 +6,20 @@ what is not its own in ``options.pytest``, in the order given: options and paths
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
+from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import DrmError
 
 __all__ = ["main", "run_command"]
 
 # In the order of the help.
 COMMANDS: tuple[str, ...] = ("init", "run", "discover", "analyze", "context", "status", "publish", "render")
-
-_USAGE_ERROR = 4  # pytest's
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,7 +39,7 @@ def run_command(
 
     ``pytest``: what was given for pytest after ``--``, where the command has positional arguments of its own.
     """
-    parser = _Parser(prog=prog, description=description)
+    parser = Parser(prog=prog, description=description)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for module in modules:
         add_to: Callable[[Any], None] = import_module(module).add_to
@@ -66,10 +64,4 @@ def run_command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         return 1
     except DrmError as error:
-        parser.exit(_USAGE_ERROR, f"drm: {error}\n")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
+        parser.exit(USAGE_ERROR, f"drm: {error}\n")

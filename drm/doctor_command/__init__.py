@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import sys
 import textwrap
 from collections.abc import Sequence
-from typing import NoReturn
 
+from drm.command_line import Parser
 from drm.doctor_command.checks import CHECKS, Finding, State
 
 __all__ = ["main"]
 
-_USAGE_ERROR = 4  # pytest's
 _WIDTH = 80
 _MARKS = {State.WORKS: "ok", State.ABSENT: "-", State.BROKEN: "!!"}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run ``drm doctor ARGUMENTS``; return the exit code: 0, 1 where a run would not work, 4 for usage."""
-    parser = _Parser(prog="drm doctor", description="Tell what works on this machine, and what to do about the rest.")
+    parser = Parser(prog="drm doctor", description="Tell what works on this machine, and what to do about the rest.")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(arguments)
     findings = [(heading, check()) for heading, checks in CHECKS.items() for check in checks]

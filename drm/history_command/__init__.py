@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
+from drm.command_line import USAGE_ERROR, Parser
 from drm.history_command import carrying, showing
 from drm.model.errors import DrmError
 
 __all__ = ["main"]
 
-_USAGE_ERROR = 4  # pytest's
 _EPILOG = "Exit code: 0; 1 for a test that is not known; 4 for wrong options or files. docs/history.md explains them."
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``drm history ARGUMENTS``; return the exit code."""
-    parser = _Parser(
+    parser = Parser(
         prog="drm history", description="Past attempts, as runs have recorded them in .drm/history.db.", epilog=_EPILOG
     )
     parser.add_argument(
@@ -45,12 +43,6 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except DrmError as error:
-        parser.exit(_USAGE_ERROR, f"drm: {error}\n")
+        parser.exit(USAGE_ERROR, f"drm: {error}\n")
     except sqlite3.Error as error:
-        parser.exit(_USAGE_ERROR, f"drm: {options.file} cannot be used ({error}): move it away, or free some space\n")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
+        parser.exit(USAGE_ERROR, f"drm: {options.file} cannot be used ({error}): move it away, or free some space\n")

@@ -17,9 +17,10 @@ import webbrowser
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import ConfigError, DrmError
 from drm.report_commands.past import HISTORY
 from drm.report_commands.watching import Watched
@@ -32,17 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["application", "main"]
 
-_USAGE_ERROR = 4  # pytest's
 _LOOK_S = 0.5
 _AGAIN_S = 3.0
 _BEAT_S = 15.0
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,11 +46,11 @@ def main(arguments: Sequence[str]) -> int:
         return _serve(options)
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-        return _USAGE_ERROR
+        return USAGE_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="drm dashboard", description="Show a run as a page while it goes on.")
+    parser = Parser(prog="drm dashboard", description="Show a run as a page while it goes on.")
     parser.add_argument(
         "--reports-dir", type=Path, default=Path("reports"), help="where the run writes (default: reports)"
     )

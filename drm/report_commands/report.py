@@ -9,8 +9,8 @@ import sys
 import webbrowser
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import ConfigError, DrmError
 from drm.model.stages import STAGES
 from drm.report_commands.past import HISTORY, report_of, with_trends
@@ -23,14 +23,6 @@ from drm.reporting.report import Report
 
 __all__ = ["main"]
 
-_USAGE_ERROR = 4  # pytest's
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``drm report ARGUMENTS``; return the exit code: 0, or 4 for what cannot be read or written."""
@@ -42,14 +34,14 @@ def main(arguments: Sequence[str]) -> int:
         return _report(options)
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-        return _USAGE_ERROR
+        return USAGE_ERROR
     finally:
         if was_on:
             gc.enable()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="drm report", description="Make a report of what stages or single runs left.")
+    parser = Parser(prog="drm report", description="Make a report of what stages or single runs left.")
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="instead of a folder: events.ndjson, results.json or report.json"
     )

@@ -1,0 +1,38 @@
+"""What the parsers of all commands have in common: how they fail, and that a shell can complete them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+__all__ = ["USAGE_ERROR", "Parser"]
+
+USAGE_ERROR = 4  # pytest's
+_LONGEST = 400
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line after the usage, with pytest's exit code for them.
+
+    Where a shell asks for completions (https://kislyuk.github.io/argcomplete/, the extra ``completion``), parsing
+    prints those and ends the process.
+    """
+
+    _is_asked = "_ARGCOMPLETE" in os.environ
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {' '.join(message.split())[:_LONGEST]}\n")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        if Parser._is_asked:
+            Parser._is_asked = False  # it parses on its own behalf
+            with suppress(ImportError):
+                import argcomplete
+
+                argcomplete.autocomplete(self)
+        return super().parse_known_args(args, namespace)
