@@ -153,7 +153,8 @@ def _choices(machine: Machine, request: Request) -> list[list[tuple[int, int]]]:
         wanted = request.gpu_devices or 1
         full = [device for device, milli in enumerate(machine.devices) if milli == 1000]
         return [[(device, 1000) for device in full[:wanted]]] if len(full) >= wanted else []
-    return [[(device, request.gpu_milli)] for device, milli in enumerate(machine.devices) if milli >= request.gpu_milli]
+    able = [(milli, device) for device, milli in enumerate(machine.devices) if milli >= request.gpu_milli]
+    return [[(device, request.gpu_milli)] for _, device in sorted(able)]
 
 
 class _Negative:

@@ -16,14 +16,16 @@ from drm.resource_optimizer.fleet.classes import UNSERVED, ClassTable
 from drm.resource_optimizer.fleet.workers import Ints
 
 Doubles = NDArray[np.float64]
+SURE = 2**30  # a weight of 1. Weights and thousandths are whole numbers, so sums are exact in whatever order they are made
 
 
 class Mix:
     """The tasks to be expected: the gpu classes of a table, by weight, no more than ``most`` of them.
 
     What they want of devices are G *demands*: thousandths of one, or a number of whole ones. ``value[r, g]`` is what a
-    device with ``r`` thousandths free is worth to demand g, ``need[g]`` what it must find on a worker. A share by
-    memory counts as what it takes of the largest gpu.
+    device with ``r`` thousandths free is worth to demand g, ``need[g]`` what it must find on a worker, both in
+    thousandths. ``weights``: of each class, of ``SURE``; ``share``: of all of them. A share by memory counts as what it
+    takes of the largest gpu.
     """
 
     def __init__(self, table: ClassTable, weights: Doubles, *, most: int = 256) -> None:
@@ -38,22 +40,25 @@ class Mix:
         gpu = gpu[order]
         rests = np.arange(WHOLE + 1)[:, None]
         usable = np.where(demands[0] > 0, rests == WHOLE, rests >= demands[1])
-        self.value: Doubles = np.where(usable, rests / WHOLE, 0.0)
-        self.need: Doubles = np.maximum(demands[0].astype(np.float64), 1e-6)
+        self.value: Doubles = np.where(usable, rests, 0).astype(np.float64)
+        self.need: Doubles = np.maximum(demands[0] * WHOLE, 1).astype(np.float64)
         self.amounts: Ints = table.amounts[:, gpu]
         self.asked = np.flatnonzero(self.amounts.any(axis=1)) if len(gpu) else np.empty(0, dtype=np.intp)
         self.allowed = np.ascontiguousarray(table.allowed[gpu].T)
-        self.weights = weights[gpu] / total if total else weights[gpu]
+        self.weights: Doubles = np.rint(weights[gpu] / total * SURE) if total else weights[gpu]
         self.starts = np.searchsorted(group.ravel()[order], np.arange(demands.shape[1]))
         self.share = float(self.weights.sum())
 
     def worth(self, left: NDArray[np.int32]) -> Doubles:
-        """Return (n, G) what the devices of n workers, (n, D), are worth to each demand."""
+        """Return (n, G) what the devices of n workers, (n, D), are worth to each demand, in thousandths."""
         worth: Doubles = self.value[left].sum(axis=1)
         return worth
 
     def usable(self, free: Ints, kind: NDArray[np.intp], worth: Doubles) -> Doubles:
-        """Return what n workers can give to the next task, in gpus. ``worth``: (n, G) or (n, D, G)."""
+        """Return what n workers can give to the next task, in thousandths of gpus times ``SURE``.
+
+        ``worth``: (n, G) or (n, D, G).
+        """
         chance = self._chance(free, kind)
         served = np.where(worth >= self.need, worth, 0.0)
         given: Doubles = np.einsum("ng,n...g->n...", chance, served)
@@ -66,5 +71,5 @@ class Mix:
             finds &= free[row][:, None] >= self.amounts[row]
         if not len(self.starts):
             return np.zeros((len(kind), 0))
-        chance: Doubles = np.add.reduceat(finds * self.weights, self.starts, axis=1)  # a product's sums vary by machine
+        chance: Doubles = np.add.reduceat(finds * self.weights, self.starts, axis=1)
         return chance

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from drm.model.gpus import WHOLE
 from drm.resource_optimizer.fleet.classes import ClassTable
-from drm.resource_optimizer.fleet.fragmentation import Doubles, Mix
+from drm.resource_optimizer.fleet.fragmentation import SURE, Doubles, Mix
 from drm.resource_optimizer.fleet.workers import Fleet, Ints
 
-COSINE = 0.5  # of a gpu, for a perfect match of directions; from 0.2 to 1 the outcome hardly differs
-_DIGITS = 9  # sums are compared so far: beyond, their order decides, and with it the machine
+STEPS = 10**9  # of a gpu: scores are compared so far
+COSINE = 0.5 * STEPS  # for a perfect match of directions; from 0.2 to 1 of a gpu the outcome hardly differs
 
 Rows = NDArray[np.intp]
 
@@ -30,7 +30,7 @@ class Places(NamedTuple):
 class GpuState:
     """n workers: ``free`` (R, n), ``left`` (n, D). Call ``look`` after a change of either.
 
-    The score of a place is the gradient of the fragments, in gpus (0: nothing becomes useless), plus ``COSINE`` times
+    The score of a place is the gradient of the fragments, in gpus (0: nothing becomes useless), plus half of
     the cosine of what is free and what is asked: multi-resource packing by the dot product, Grandl et al.,
     "Multi-resource Packing for Cluster Schedulers" (SIGCOMM '14); by the cosine a worker's size does not count.
     """
@@ -41,12 +41,13 @@ class GpuState:
         self.left = fleet.left[workers].copy()
         self.kind = fleet.kind[workers]
         self._scale = fleet.scale().astype(np.float64)
-        self._along: Doubles = np.zeros((len(self.free) + 1, len(workers)))
+        self._shares: Doubles = np.zeros((len(self.free) + 1, len(workers)))
+        self._pull: Doubles = np.zeros(len(workers))  # COSINE over the length of the shares
         self.set_mix(mix)
 
     def set_mix(self, mix: Mix) -> None:
         """Judge fragments by these tasks from now on."""
-        self._mix = mix
+        self.mix = mix
         self._worth: Doubles = np.zeros((len(self.workers), len(mix.need)))
         self._usable: Doubles = np.zeros(len(self.workers))
         self.look(np.arange(len(self.workers)))
@@ -54,11 +55,14 @@ class GpuState:
     def look(self, rows: Rows) -> None:
         """Take note of what is free on these workers now."""
         free, left = self.free[:, rows], self.left[rows]
-        self._worth[rows] = worth = self._mix.worth(left)
-        self._usable[rows] = self._mix.usable(free, self.kind[rows], worth)
-        shares = np.vstack([free, left.sum(axis=1)]) / self._scale[:, None]
-        length = np.sqrt((shares * shares).sum(axis=0))
-        self._along[:, rows] = shares / np.where(length > 0, length, 1.0)
+        self._worth[rows] = worth = self.mix.worth(left)
+        self._usable[rows] = self.mix.usable(free, self.kind[rows], worth)
+        self._shares[:, rows] = shares = np.vstack([free, left.sum(axis=1)]) / self._scale[:, None]
+        square = np.zeros(len(rows))
+        for share in shares:
+            square += share * share
+        length = np.sqrt(square)
+        self._pull[rows] = COSINE / np.where(length > 0, length, 1.0)
 
     def places(self, table: ClassTable, number: int, rows: Rows, *, most: int | None = None) -> Places:
         """Return the places for a task of one class, of ``rows``; of more than ``most`` those of the best cosine."""
@@ -70,22 +74,22 @@ class GpuState:
         device = np.zeros(len(rows), dtype=np.intp)
         if not len(rows):
             return Places(rows, matching, device)
-        gain = self._mix.share * self._taken(table, number, rows) - self._usable[rows]
+        gain = self.mix.share * self._taken(table, number, rows) - self._usable[rows]
         after, kind = self.free[:, rows] - table.amounts[:, number, None], self.kind[rows]
         worth, left, whole = self._worth[rows], self.left[rows], int(table.whole[number])
         if whole:
-            gain += self._mix.usable(after, kind, worth - whole * self._mix.value[WHOLE])
+            gain += self.mix.usable(after, kind, worth - whole * self.mix.value[WHOLE])
         elif table.uses_gpu[number]:
             share = table.share[number, kind][:, None]
             can = left >= share
             rest = np.where(can, left - share, 0)
-            each = worth[:, None, :] - self._mix.value[left] + self._mix.value[rest]
-            usable = np.where(can, np.round(self._mix.usable(after, kind, each), _DIGITS), -np.inf)
+            each = worth[:, None, :] - self.mix.value[left] + self.mix.value[rest]
+            usable = np.where(can, self.mix.usable(after, kind, each), -np.inf)
             device = usable.argmax(axis=1)
             gain += usable.max(axis=1)
         else:
-            gain += self._mix.usable(after, kind, worth)
-        return Places(rows, np.round(gain + COSINE * matching, _DIGITS), device)
+            gain += self.mix.usable(after, kind, worth)
+        return Places(rows, scores(gain, matching), device)
 
     def _fitting(self, table: ClassTable, number: int, rows: Rows) -> Rows:
         whole, amounts = int(table.whole[number]), table.amounts[:, number]
@@ -101,16 +105,24 @@ class GpuState:
         return fitting
 
     def _cosine(self, table: ClassTable, number: int, rows: Rows) -> Doubles:
-        along, unit = self._along, table.unit[:, number].astype(np.float64)
-        matching: Doubles = np.zeros(len(rows))
+        """Return ``COSINE`` times the cosine of what is free and what is asked."""
+        unit = table.unit[:, number].astype(np.float64)
+        along: Doubles = np.zeros(len(rows))
         for row in np.flatnonzero(unit):
-            matching += unit[row] * along[row, rows]
-        return matching
+            along += unit[row] * self._shares[row, rows]
+        along *= self._pull[rows]
+        return along
 
     def _taken(self, table: ClassTable, number: int, rows: Rows) -> Doubles:
-        """Return the gpus that a task takes."""
-        taken: Doubles = table.whole[number] + table.share[number, self.kind[rows]] / WHOLE
+        """Return the thousandths of gpus that a task takes."""
+        taken: Doubles = (table.whole[number] * WHOLE + table.share[number, self.kind[rows]]).astype(np.float64)
         return taken
+
+
+def scores(gain: Doubles, matching: Doubles) -> Doubles:
+    """Return the scores of places, in ``STEPS``, by what each gains, in thousandths of gpus times ``SURE``."""
+    score: Doubles = np.rint(gain * (STEPS / (WHOLE * SURE)) + matching)
+    return score
 
 
 def _highest(values: Doubles, count: int) -> Rows:

@@ -2,102 +2,131 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from drm.model.gpus import WHOLE
 from drm.resource_optimizer.fleet.classes import ClassTable
 from drm.resource_optimizer.fleet.fragmentation import Doubles, Mix
+from drm.resource_optimizer.fleet.gpu_column import Column, Columns
 from drm.resource_optimizer.fleet.gpu_state import GpuState
 from drm.resource_optimizer.fleet.workers import Fleet
 
 Devices = tuple[tuple[int, int], ...]  # device, thousandths of it
 
 
-@dataclass(slots=True)
-class _Row:
-    """The places of one class, as of the change numbered ``seen``."""
-
-    score: Doubles
-    device: NDArray[np.intp]
-    seen: int = 0
-
-
 class GpuTier:
-    """What is free on n workers with gpus. A class is scored anew only on workers that changed since it last was."""
+    """What is free on n workers with gpus, and the score of each class on each.
 
-    def __init__(self, fleet: Fleet, workers: NDArray[np.intp], mix: Mix) -> None:
+    A class is scored on all workers when it is first asked for, and from then on all such classes on each worker that
+    changes: a change costs a few operations over the classes, a choice one over the workers.
+    """
+
+    def __init__(self, fleet: Fleet, workers: NDArray[np.intp], table: ClassTable) -> None:
         self.workers = workers
-        self._state = GpuState(fleet, workers, mix)
+        self._fleet = fleet
+        self._state = GpuState(fleet, workers, Mix(table, np.zeros(len(table))))
         self.free, self.left = self._state.free, self._state.left
-        self._changed = np.ones(len(workers), dtype=np.int64)
-        self._changes = 1
-        self._rows: dict[int, _Row] = {}
+        self._kind: list[int] = self._state.kind.tolist()
+        self.set_classes(table)
+        self._forget()
+
+    def set_classes(self, table: ClassTable) -> None:
+        """Know these classes from now on; those known before come first, in the same order."""
+        self._table = table
+        self._whole: list[int] = table.whole.tolist()
+        self._share: list[list[int]] = table.share.tolist()
+        self._amounts: list[list[int]] = table.amounts.T.tolist()
 
     def set_mix(self, mix: Mix) -> None:
         """The tasks to be expected are others now: every score is out of date."""
         self._state.set_mix(mix)
-        self._rows.clear()
+        self._forget()
 
-    def best(self, table: ClassTable, number: int) -> int:
+    def best(self, number: int) -> int:
         """Return the worker (its place in ``workers``) for a task of that class, the first of equals; -1: none now."""
-        score = self._scored(table, number).score
-        if not len(score):
+        if not self._kind:
             return -1
+        row = self._row(number)
+        score = self._score[row]
         place = int(score.argmax())
         return place if score[place] > -np.inf else -1
 
-    def fits(self, table: ClassTable, number: int, place: int) -> bool:
+    def fits(self, number: int, place: int) -> bool:
         """Tell whether a task of that class fits there now."""
-        return bool(self._scored(table, number).score[place] > -np.inf)
+        row = self._row(number)
+        return bool(self._score[row, place] > -np.inf)
 
-    def _scored(self, table: ClassTable, number: int) -> _Row:
-        row = self._rows.get(number)
-        if row is None:
-            count = len(self.workers)
-            row = self._rows[number] = _Row(np.full(count, -np.inf), np.zeros(count, dtype=np.intp))
-        stale = np.flatnonzero(self._changed > row.seen)
-        if len(stale):
-            found = self._state.places(table, number, stale)
-            row.score[stale] = -np.inf
-            row.score[found.rows] = found.score
-            row.device[found.rows] = found.device
-            row.seen = self._changes
-        return row
-
-    def take(self, table: ClassTable, number: int, place: int) -> Devices:
-        """Reserve what a task of that class takes at the place that ``best`` found; return its devices."""
-        whole = int(table.whole[number])
+    def take(self, number: int, place: int) -> Devices:
+        """Reserve what a task of that class takes at a place where it fits; return its devices."""
+        whole, share = self._whole[number], self._share[number][self._kind[place]]
         devices: Devices = ()
-        if whole:
-            full = np.flatnonzero(self.left[place] == WHOLE)[:whole].tolist()
-            devices = tuple((device, WHOLE) for device in full)
-        elif table.uses_gpu[number]:
-            share = int(table.share[number, self._state.kind[place]])
-            devices = ((int(self._rows[number].device[place]), share),)
-        self.reserve(table, number, place, devices)
+        if whole or share:
+            left = self.left[place].tolist()
+            if whole:
+                devices = tuple([(device, WHOLE) for device, milli in enumerate(left) if milli == WHOLE][:whole])
+            else:
+                column, row = self._columns_at[place], self._slot[number]
+                if column is None or row >= len(column.score):
+                    column = self._column(place)
+                devices = ((left.index(column.levels[column.best[row]]), share),)
+        self.reserve(number, place, devices)
         return devices
 
-    def has(self, table: ClassTable, number: int, place: int, devices: Devices) -> bool:
+    def has(self, number: int, place: int, devices: Devices) -> bool:
         """Tell whether the amounts of a class, and these devices, are free there."""
-        amounts = bool((self.free[:, place] >= table.amounts[:, number]).all())
+        amounts = bool((self.free[:, place] >= self._amounts[number]).all())
         known = all(device < self.left.shape[1] for device, _ in devices)
         return amounts and known and all(self.left[place, device] >= milli for device, milli in devices)
 
-    def reserve(self, table: ClassTable, number: int, place: int, devices: Devices) -> None:
+    def reserve(self, number: int, place: int, devices: Devices) -> None:
         """Reserve there the amounts of a class, and these devices."""
-        self._move(place, table, number, devices, -1)
+        self._move(place, number, devices, -1)
 
-    def give_back(self, table: ClassTable, number: int, place: int, devices: Devices) -> None:
+    def give_back(self, number: int, place: int, devices: Devices) -> None:
         """Undo ``take``."""
-        self._move(place, table, number, devices, 1)
+        self._move(place, number, devices, 1)
 
-    def _move(self, place: int, table: ClassTable, number: int, devices: Devices, sign: int) -> None:
-        self.free[:, place] += sign * table.amounts[:, number]
+    def _move(self, place: int, number: int, devices: Devices, sign: int) -> None:
+        for row, amount in enumerate(self._amounts[number]):
+            if amount:
+                self.free[row, place] += sign * amount
         for device, milli in devices:
             self.left[place, device] += sign * milli
-        self._state.look(np.array([place]))
-        self._changes += 1
-        self._changed[place] = self._changes
+        self._unseen.add(place)
+        if self._slot:
+            self._columns_at[place] = column = self._column(place)
+            self._score[: len(self._slot), place] = column.score
+
+    def _column(self, place: int) -> Column:
+        if self._columns is None:
+            self._columns = Columns(self._table, self._state.mix, list(self._slot), self._fleet)
+        free, left = tuple(self.free[:, place].tolist()), tuple(sorted(self.left[place].tolist()))
+        return self._columns.of((self._kind[place], free, left))
+
+    def _row(self, number: int) -> int:
+        row = self._slot.get(number)
+        return self._add(number) if row is None else row
+
+    def _add(self, number: int) -> int:
+        """Score one more class, on all workers; return its row."""
+        self._state.look(np.array(sorted(self._unseen), dtype=np.intp))
+        self._unseen.clear()
+        row = len(self._slot)
+        if row == len(self._score):
+            grown = np.full((max(8, 2 * row), len(self.workers)), -np.inf)
+            grown[:row] = self._score
+            self._score = grown
+        found = self._state.places(self._table, number, np.arange(len(self.workers)))
+        self._score[row] = -np.inf
+        self._score[row, found.rows] = found.score
+        self._slot[number] = row
+        self._columns = None
+        return row
+
+    def _forget(self) -> None:
+        self._slot: dict[int, int] = {}
+        self._score: Doubles = np.zeros((0, len(self.workers)))
+        self._columns: Columns | None = None
+        self._columns_at: list[Column | None] = [None] * len(self.workers)
+        self._unseen: set[int] = set()

@@ -62,7 +62,7 @@ class OnlineAllocator:
         self._learn_at = _LEARN_FROM if expected is None else math.inf
         gpu = fleet.gpu_workers
         self._cpu = CpuTier(fleet, np.setdiff1d(np.arange(len(fleet)), gpu), self._table)
-        self._gpu = GpuTier(fleet, gpu, Mix(self._table, np.zeros(0)))
+        self._gpu = GpuTier(fleet, gpu, self._table)
         self._cpu_workers: list[int] = self._cpu.workers.tolist()
         self._gpu_workers: list[int] = gpu.tolist()
         self._place = {worker: place for place, worker in enumerate(self._gpu_workers)}
@@ -94,6 +94,7 @@ class OnlineAllocator:
             self._table = self._table.extended(new, self._fleet)
             self._amounts = self._table.amounts.T.tolist()
             self._cpu.set_classes(self._table)
+            self._gpu.set_classes(self._table)
         return [self._numbers[request] for request in requests]
 
     def allocate(self, task_id: str, number: int) -> Placed | Refused:
@@ -128,7 +129,7 @@ class OnlineAllocator:
         if place is not None:
             self._cpu.give_back(place, self._amounts[number])
         else:
-            self._gpu.give_back(self._table, number, self._place[worker], devices)
+            self._gpu.give_back(number, self._place[worker], devices)
         request = self._requests[number]
         for lock in request.locks:
             del self._locks[lock]
@@ -175,21 +176,21 @@ class OnlineAllocator:
             place = self._cpu.best(number)
             if place >= 0:
                 return self._cpu_workers[place]
-        place = self._gpu.best(self._table, number)
+        place = self._gpu.best(number)
         return self._gpu_workers[place] if place >= 0 else -1
 
     def _in_group(self, number: int, worker: int) -> int:
         place = self._cpu_place.get(worker)
         if place is not None:
             return worker if self._cpu.fits(number, place) else -1
-        return worker if self._gpu.fits(self._table, number, self._place[worker]) else -1
+        return worker if self._gpu.fits(number, self._place[worker]) else -1
 
     def _take(self, number: int, worker: int) -> Devices:
         place = self._cpu_place.get(worker)
         if place is not None:
             self._cpu.take(place, self._amounts[number])
             return ()
-        return self._gpu.take(self._table, number, self._place[worker])
+        return self._gpu.take(number, self._place[worker])
 
     def _hold(self, task_id: str, request: Request, worker: int) -> None:
         for lock in request.locks:
@@ -203,7 +204,7 @@ class OnlineAllocator:
         if place is not None:
             fits = not devices and all(map(operator.le, self._amounts[number], self._cpu.free[place]))
         else:
-            fits = self._gpu.has(self._table, number, self._place[worker], devices)
+            fits = self._gpu.has(number, self._place[worker], devices)
         if not fits:
             raise CapacityError(
                 f"{self._fleet.ids[worker]} has less than is reserved on it", remedy="drain it first, or take it away"
@@ -211,7 +212,7 @@ class OnlineAllocator:
         if place is not None:
             self._cpu.take(place, self._amounts[number])
         else:
-            self._gpu.reserve(self._table, number, self._place[worker], devices)
+            self._gpu.reserve(number, self._place[worker], devices)
         self._held[task_id] = held
         self._hold(task_id, self._requests[number], worker)
 
