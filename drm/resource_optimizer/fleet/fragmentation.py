@@ -16,15 +16,19 @@ from drm.resource_optimizer.fleet.classes import UNSERVED, ClassTable
 from drm.resource_optimizer.fleet.workers import Ints
 
 Doubles = NDArray[np.float64]
-SURE = 2**30  # a weight of 1. Weights and thousandths are whole numbers, so sums are exact in whatever order they are made
+SURE = (
+    2**30
+)  # a weight of 1. Weights and thousandths are whole numbers, so sums are exact in whatever order they are made
 
 
 class Mix:
-    """The tasks to be expected: the gpu classes of a table, by weight, no more than ``most`` of them.
+    """The tasks to be expected: the gpu classes of a table, by weight, no more than ``most`` of them. Those that differ
+    in their labels only are one of the M here.
 
     What they want of devices are G *demands*: thousandths of one, or a number of whole ones. ``value[r, g]`` is what a
     device with ``r`` thousandths free is worth to demand g, ``need[g]`` what it must find on a worker, both in
-    thousandths. ``weights``: of each class, of ``SURE``; ``share``: of all of them. A share by memory counts as what it
+    thousandths. ``weights``: (kinds, M) of those that a worker of each kind may run, of ``SURE``;
+    ``share``: of all classes. A share by memory counts as what it
     takes of the largest gpu.
     """
 
@@ -36,18 +40,19 @@ class Mix:
         share = np.where(table.share == 0, UNSERVED, table.share).min(axis=1, initial=UNSERVED)[gpu]
         whole = table.whole[gpu]
         demands, group = np.unique(np.stack([whole, np.where(whole > 0, 0, share)]), axis=1, return_inverse=True)
-        order = np.argsort(group.ravel(), kind="stable")
-        gpu = gpu[order]
         rests = np.arange(WHOLE + 1)[:, None]
         usable = np.where(demands[0] > 0, rests == WHOLE, rests >= demands[1])
         self.value: Doubles = np.where(usable, rests, 0).astype(np.float64)
         self.need: Doubles = np.maximum(demands[0] * WHOLE, 1).astype(np.float64)
-        self.amounts: Ints = table.amounts[:, gpu]
+        merged, at = np.unique(np.vstack([group.ravel(), table.amounts[:, gpu]]), axis=1, return_inverse=True)
+        self.amounts: Ints = merged[1:]
         self.asked = np.flatnonzero(self.amounts.any(axis=1)) if len(gpu) else np.empty(0, dtype=np.intp)
-        self.allowed = np.ascontiguousarray(table.allowed[gpu].T)
-        self.weights: Doubles = np.rint(weights[gpu] / total * SURE) if total else weights[gpu]
-        self.starts = np.searchsorted(group.ravel()[order], np.arange(demands.shape[1]))
-        self.share = float(self.weights.sum())
+        self.starts = np.searchsorted(merged[0], np.arange(demands.shape[1]))
+        sure = np.rint(weights[gpu] / total * SURE) if total else weights[gpu]
+        by_class: Doubles = np.zeros((merged.shape[1], table.allowed.shape[1]))
+        np.add.at(by_class, at.ravel(), sure[:, None] * table.allowed[gpu])
+        self.weights: Doubles = np.ascontiguousarray(by_class.T)
+        self.share = float(sure.sum())
 
     def worth(self, left: NDArray[np.int32]) -> Doubles:
         """Return (n, G) what the devices of n workers, (n, D), are worth to each demand, in thousandths."""
@@ -66,10 +71,10 @@ class Mix:
 
     def _chance(self, free: Ints, kind: NDArray[np.intp]) -> Doubles:
         """Return (n, G) how likely the next task has that demand and finds all else that it needs there."""
-        finds = self.allowed[kind]
+        finds = np.ones((len(kind), self.amounts.shape[1]), dtype=bool)
         for row in self.asked:
             finds &= free[row][:, None] >= self.amounts[row]
         if not len(self.starts):
             return np.zeros((len(kind), 0))
-        chance: Doubles = np.add.reduceat(finds * self.weights, self.starts, axis=1)
+        chance: Doubles = np.add.reduceat(finds * self.weights[kind], self.starts, axis=1)
         return chance

@@ -71,12 +71,13 @@ class Columns:
         self._mix = mix
         self._count = len(numbers)
         chosen = np.array(numbers, dtype=np.intp)
-        asked = table.amounts[:, chosen]
-        rows = np.flatnonzero(asked.any(axis=1) | mix.amounts.any(axis=1))
-        # Whether there is room for a class and, beside it, for one of the mix: a row for each, and one for nothing.
-        self._sums = [
-            (int(row), np.append(asked[row], 0)[:, None] + np.append(mix.amounts[row], 0)[None, :]) for row in rows
-        ]
+        asked = np.pad(table.amounts[:, chosen], [(0, 0), (0, 1)])  # the last asks for nothing
+        different, row_of = np.unique(asked, axis=1, return_inverse=True)
+        self._row_of = row_of.ravel()
+        # Whether there is room for a class and, beside it, for one of the mix, and last, for nothing.
+        beside = np.pad(mix.amounts, [(0, 0), (0, 1)])
+        rows = np.flatnonzero(different.any(axis=1) | beside.any(axis=1))
+        self._sums = [(int(row), different[row][:, None] + beside[row]) for row in rows]
         self._each = np.arange(self._count + 1)
         self._units = [np.ascontiguousarray(row) for row in table.unit[:, chosen].astype(np.float64)]
         self._scale: list[float] = fleet.scale().tolist()
@@ -116,18 +117,20 @@ class Columns:
 
     def _beside(self, kind: int, free: tuple[int, ...]) -> _Amounts:
         sort = self._sorts[kind]
-        finds = np.ones((self._count + 1, len(sort.weights) + 1), dtype=bool)
+        finds = np.ones((self._row_of.max() + 1, len(sort.weights) + 1), dtype=bool)
         for row, sums in self._sums:
             finds &= sums <= free[row]
-        chance = np.ones((self._count + 1, len(self._mix.starts) + 1))
-        if len(self._mix.starts):
+        chance = np.ones((len(finds), len(self._need)))
+        if len(sort.weights):
             np.add.reduceat(finds[:, :-1] * sort.weights, self._mix.starts, axis=1, out=chance[:, :-1])
+        chance = chance[self._row_of]
+        full = ~finds[self._row_of[:-1], -1] | sort.closed
         along, square = np.zeros(self._count), 0.0
         for unit, amount, most in zip(self._units, free, self._scale, strict=False):
             share = amount / most
             along += unit * share
             square += share * share
-        amounts = _Amounts(chance, ~finds[:-1, -1] | sort.closed, along, square)
+        amounts = _Amounts(chance, full, along, square)
         self._keep(chance.size)
         self._amounts[kind, free] = amounts
         return amounts
@@ -164,6 +167,6 @@ class Columns:
             -moves[1][:, None] * self._value[WHOLE],
             move_of.ravel(),
             self._mix.share * (asked[0] + asked[1] * WHOLE)[:-1].astype(np.float64),
-            self._mix.weights * self._mix.allowed[kind],
+            self._mix.weights[kind],
             ~table.allowed[chosen, kind],
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,9 @@ from drm.resource_optimizer.fleet.fragmentation import Doubles, Mix
 from drm.resource_optimizer.fleet.gpu_column import Column, Columns
 from drm.resource_optimizer.fleet.gpu_state import GpuState
 from drm.resource_optimizer.fleet.workers import Fleet
+
+_AT_ONCE = 64  # classes scored on all workers at a time
+_MOST = 512  # classes whose scores are kept up to date; with more of them, those that are asked for come and go
 
 Devices = tuple[tuple[int, int], ...]  # device, thousandths of it
 
@@ -28,6 +33,11 @@ class GpuTier:
         self._state = GpuState(fleet, workers, Mix(table, np.zeros(len(table))))
         self.free, self.left = self._state.free, self._state.left
         self._kind: list[int] = self._state.kind.tolist()
+        self._slot: dict[int, int]
+        self._score: Doubles
+        self._columns: Columns | None
+        self._columns_at: list[Column | None]
+        self._unseen: set[int] = set()
         self.set_classes(table)
         self._forget()
 
@@ -109,24 +119,32 @@ class GpuTier:
         return self._add(number) if row is None else row
 
     def _add(self, number: int) -> int:
-        """Score one more class, on all workers; return its row."""
+        """Score one more class, and some others that may be asked for next, on all workers; return its row.
+
+        Some at once, since what is remembered of states is of no use once there are more classes.
+        """
         self._state.look(np.array(sorted(self._unseen), dtype=np.intp))
         self._unseen.clear()
-        row = len(self._slot)
-        if row == len(self._score):
-            grown = np.full((max(8, 2 * row), len(self.workers)), -np.inf)
-            grown[:row] = self._score
+        others = (other for other in range(len(self._whole)) if other != number and other not in self._slot)
+        added = [number, *itertools.islice(others, _AT_ONCE - 1)]
+        if len(self._slot) + len(added) > _MOST:
+            self._forget()
+        known = len(self._slot)
+        if known + len(added) > len(self._score):
+            grown = np.empty((max(known + len(added), 2 * known), len(self.workers)))
+            grown[:known] = self._score[:known]
             self._score = grown
-        found = self._state.places(self._table, number, np.arange(len(self.workers)))
-        self._score[row] = -np.inf
-        self._score[row, found.rows] = found.score
-        self._slot[number] = row
+        for row, each in enumerate(added, start=known):
+            found = self._state.places(self._table, each, np.arange(len(self.workers)))
+            self._score[row] = -np.inf
+            self._score[row, found.rows] = found.score
+            self._slot[each] = row
         self._columns = None
-        return row
+        return known
 
     def _forget(self) -> None:
-        self._slot: dict[int, int] = {}
-        self._score: Doubles = np.zeros((0, len(self.workers)))
-        self._columns: Columns | None = None
-        self._columns_at: list[Column | None] = [None] * len(self.workers)
-        self._unseen: set[int] = set()
+        self._slot = {}
+        self._score = np.zeros((0, len(self.workers)))
+        self._columns = None
+        self._columns_at = [None] * len(self.workers)
+        self._unseen.clear()

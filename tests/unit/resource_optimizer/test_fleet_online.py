@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from drm.model.errors import CapacityError, DuplicateError, UnknownTaskError
-from drm.resource_optimizer.fleet import Fleet, OnlineAllocator, Placed, Refused, Request, Worker
+from drm.resource_optimizer.fleet import Fleet, OnlineAllocator, Placed, Refused, Request, Worker, gpu_column, gpu_tier
+from drm.resource_optimizer.fleet.gpu_state import GpuState
 
 
 def worker(name: str = "a", *, cpu: int = 1000, gpus: int = 0, **rest: object) -> Worker:
@@ -127,6 +129,36 @@ def test_the_places_are_those_of_loops(machines, asked) -> None:
             assert isinstance(answer, Refused)
         else:
             assert answer == (machines[found[0]].worker_id, tuple(found[1]))
+
+
+@given(workers(), st.lists(requests().filter(plain), min_size=1, max_size=25), st.randoms(use_true_random=False))
+def test_scores_kept_are_those_made_anew(machines, asked, chance) -> None:
+    allocator = OnlineAllocator(Fleet.of(machines), expected=dict.fromkeys(asked, 1.0))
+    tier, held = allocator._gpu, []
+    for number, request in enumerate(asked):
+        if isinstance(allocator.allocate(str(number), allocator.intern(request)), Placed):
+            held.append(str(number))
+        if held and chance.random() < 0.4:
+            allocator.release(held.pop(chance.randrange(len(held))))
+        anew = GpuState(allocator.free(), tier.workers, tier._state.mix)
+        for each, row in tier._slot.items():
+            found = anew.places(allocator._table, each, np.arange(len(tier.workers)))
+            score = np.full(len(tier.workers), -np.inf)
+            score[found.rows] = found.score
+            assert (tier._score[row] == score).all(), "to the last bit, or ties are broken by the way it was computed"
+
+
+@given(workers(), st.lists(requests().filter(plain), min_size=1, max_size=25))
+def test_more_classes_than_are_kept_up_to_date_change_nothing(machines, asked) -> None:
+    def answers() -> list[Placed | Refused]:
+        allocator = OnlineAllocator(Fleet.of(machines), expected=dict.fromkeys(asked, 1.0))
+        return [allocator.allocate(str(number), allocator.intern(each)) for number, each in enumerate(asked)]
+
+    usual = answers()
+    with patch.object(gpu_tier, "_MOST", 2), patch.object(gpu_tier, "_AT_ONCE", 1):
+        assert answers() == usual
+    with patch.object(gpu_column, "_REMEMBERED", 0):
+        assert answers() == usual
 
 
 def test_a_share_goes_where_least_becomes_useless() -> None:
