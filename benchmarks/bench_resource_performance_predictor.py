@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.workloads import suite
-from drm.model.work import Outcome, Usage
+from drm.model.work import Forecast, Outcome, Task, Usage
 from drm.ports import Sample
 from drm.resource_performance_predictor import ResourcePerformancePredictor
 from drm.resource_performance_predictor.families import Family
@@ -71,3 +71,21 @@ def test_update_by_size(measure: Any, family: Family) -> None:
         family.catch_up(2**36)
 
     measure(update, iterations=20)
+
+
+def test_a_million_parameters(benchmark: Any, request: Any) -> None:
+    """A function with so many parameters is learnt like any other, and of their sizes the newest are held."""
+    count = 50_000 if request.config.getoption("--quick") else 1_000_000
+    ids = [f"m.py::t[{number}]" for number in range(count)]
+    new = [Task(task_id=f"m.py::t[{count + number}]", scope="m.py") for number in range(COUNT)]
+
+    def learn_and_predict() -> list[Forecast]:
+        predictor = ResourcePerformancePredictor()
+        for task_id in ids:
+            predictor.record_task_execution(task_id, USAGE, Outcome.PASSED)
+        return predictor.predict_resource_requirements(new)
+
+    forecasts = benchmark.pedantic(learn_and_predict, rounds=1)
+    benchmark.extra_info.update(parameters=count, predicted=COUNT)
+    assert {forecast.method for forecast in forecasts} == {"siblings"}
+    assert all(10**8 <= forecast.memory_bytes <= 2 * 10**8 for forecast in forecasts)

@@ -23,8 +23,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from drm.resource_performance_predictor.calibration import Calibration, Deviation
-from drm.resource_performance_predictor.statistics import median_of_last
+from drm.resource_performance_predictor.calibration import JITTER_S, Calibration, Deviation
+from drm.resource_performance_predictor.statistics import expected_of
 
 FIRST_PREDICTED = 16  # counted from 1
 WORKERS = (8, 32)
@@ -58,8 +58,9 @@ def makespan(durations: Sequence[tuple[float, float]], workers: int) -> float:
 def replay(path: Path) -> dict[str, object]:
     """Return the figures of one file."""
     walls: dict[str, tuple[float, ...]] = {}
+    seen: dict[str, int] = {}
     deviations: dict[str, Deviation] = {}
-    calibration = Calibration()
+    calibration = Calibration(jitter=JITTER_S)
     errors: list[float] = []
     covered = 0
     ratios: dict[int, list[float]] = {workers: [] for workers in WORKERS}
@@ -69,14 +70,15 @@ def replay(path: Path) -> dict[str, object]:
         for test, seconds in rows:
             past = walls.get(test)
             if past:
-                expected = median_of_last(past)
+                expected = expected_of(past, seen[test])
                 own = deviations.setdefault(test, Deviation())
                 suite.append((expected, seconds))
                 if count >= FIRST_PREDICTED:
-                    low, high = calibration.interval(own)
+                    low, high = calibration.interval(own, expected)
                     covered += low * expected <= seconds <= high * expected
                     errors.append(abs(expected - seconds) / max(seconds, LEAST_S))
-                calibration.observe(math.log(max(seconds, LEAST_S) / max(expected, LEAST_S)), own)
+                calibration.observe(math.log(max(seconds, LEAST_S) / max(expected, LEAST_S)), own, expected)
+            seen[test] = seen.get(test, 0) + 1
             walls[test] = (*(past or ())[-2:], seconds)
         calibration.turn()
         if count >= FIRST_PREDICTED and suite:

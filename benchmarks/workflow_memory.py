@@ -22,11 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drm.resource_performance_predictor.calibration import Calibration, Deviation
-from drm.resource_performance_predictor.experts import CostSettings, next_reservation
+from drm.resource_performance_predictor.costs import SAFE, CostSettings, next_reservation
 from drm.resource_performance_predictor.families import Family
 
 LEAST_ROWS, KNOWN_SHARE = 34, 0.3
-SAFE = CostSettings(failure_penalty=4.0, cautious=True)
 BYTE_MS_PER_GB_HOUR = 1e9 * 3.6e6
 
 
@@ -74,10 +73,10 @@ class Intervals:
         """Learn how near the expectation was; ``counts``: it was a prediction that is scored."""
         own = self._deviations[row.process]
         if counts:
-            low, high = self._calibration.interval(own)
+            low, high = self._calibration.interval(own, expected)
             score.intervals += 1
             score.covered += low * expected <= row.peak <= high * expected
-        self._calibration.observe(math.log(row.peak / expected), own)
+        self._calibration.observe(math.log(row.peak / expected), own, expected)
         self._seen += 1
         if self._seen % self.BATCH == 0:
             self._calibration.turn()
@@ -213,10 +212,10 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, action="append", help="of the split; may be given again (0, 1, 2)")
     parser.add_argument("--known-only", action="store_true", help="A, on the known part: constants are chosen on it")
     parser.add_argument("--json", action="store_true", help="JSON lines")
-    parser.add_argument("--boosted", action="store_true", help="LightGBM as one more expert (extra ml)")
+    parser.add_argument("--not-boosted", action="store_true", help="without LightGBM, where it is installed (extra ml)")
     options = parser.parse_args(None if arguments is None else list(arguments))
     seeds = options.seed or ([0, 1, 2] if options.protocol == "A" else [0])
-    settings = replace(SAFE if options.safe else CostSettings(), boosted=options.boosted)
+    settings = replace(SAFE if options.safe else CostSettings(), boosted=not options.not_boosted)
     if not options.json:
         print(f"{'workflow':<12}{'GB-hours':>12}{'failing %':>12}{'covered %':>12}{'tasks':>9}  presets, GB-hours")
     for row in results(options.data, options.protocol, seeds, settings, known_only=options.known_only):

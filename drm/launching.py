@@ -39,8 +39,25 @@ def tasks_of(items: Mapping[str, pytest.Item], settings: ProjectSettings) -> lis
             found = requirements_of(given, settings.requirements, where=item.nodeid, counted=settings.counted)
             asked[key] = markers, found  # the markers are kept, for their ids not to be given to others
         scope = item.nodeid.partition("::")[0]
-        tasks.append(Task(task_id=task_id, scope=scope, position=position, requirements=asked[key][1]))
+        tasks.append(
+            Task(
+                task_id=task_id,
+                scope=scope,
+                position=position,
+                fixtures=_fixtures_of(item),
+                requirements=asked[key][1],
+            )
+        )
     return tasks
+
+
+def _fixtures_of(item: pytest.Item) -> tuple[str, ...]:
+    """Return the fixtures that the test names among its arguments: the project's own, not pytest's."""
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None or not info.argnames:
+        return ()
+    found = [(name, info.name2fixturedefs.get(name)) for name in info.argnames]
+    return tuple(name for name, defs in found if defs and not defs[-1].func.__module__.startswith("_pytest"))
 
 
 def suite_of(config: pytest.Config, options: RunOptions, run_id: str) -> Suite:

@@ -57,6 +57,9 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     order, order_from = option("order")
     if order not in (None, *ORDERS):
         raise ConfigError(f"{order_from}: {order!r} is no order of tests", remedy=f"write one of {', '.join(ORDERS)}")
+    reserve, reserve_from = option("reserve")
+    if reserve not in (None, "usual", "safe"):
+        raise ConfigError(f"{reserve_from}: {reserve!r} is no way to reserve", remedy="write usual or safe")
     retries, retries_from = option("retries")
     factor, factor_from = option("timeout_factor")
     scaling, scaling_from = option("scaling")
@@ -75,6 +78,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         timeout_factor=_factor(factor, factor_from) if factor is not None else None,
         scaling=parse_scaling(scaling, where=scaling_from) if scaling is not None else ScalingSettings(),
         speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
+        safe=reserve == "safe",
         max_failures=config.getoption("maxfail") or 0,
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
         history_path=history,

@@ -11,8 +11,8 @@ from drm.ports import Sample
 __all__ = ["OUTCOMES", "Attempts", "Row"]
 
 Row = tuple[Any, ...]
-"""outcome (its value), wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes, and what the reader
-needed besides."""
+"""outcome (its value), wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes, gpu_bytes, and what
+the reader needed besides."""
 OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
 
 
@@ -49,10 +49,10 @@ class Attempts(Sequence[Sample]):
         return repr(list(self))
 
     def _sample(self, row: Row) -> Sample:
-        outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes, *_ = row
+        outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes, gpu_bytes, *_ = row
         return Sample(
             task_id=self.task_id,
-            usage=Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak_rss_bytes),
+            usage=Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak_rss_bytes, gpu_bytes=gpu_bytes),
             outcome=OUTCOMES[outcome],
             at=at,
             machine=machine,

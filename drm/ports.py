@@ -220,9 +220,9 @@ class CloudProvider(Protocol):
 class Sample:
     """One past attempt of a test, as the predictor learns from it. ``at`` is seconds since the epoch.
 
-    ``attempt`` counts within its run. ``reserved_bytes``, ``reserved_cores``, ``gpus``: what it had been given;
-    ``gpu_bytes``: what it used of their memory. ``death``: what ended it from outside, if anything did. ``source``: a
-    hash of what its function is compiled to. 0 or empty: not known.
+    ``attempt`` counts within its run. ``reserved_bytes``, ``reserved_cores``, ``gpus``: what it had been given.
+    ``death``: what ended it from outside, if anything did. ``source``: a hash of what its function is compiled to.
+    0 or empty: not known.
     """
 
     task_id: str
@@ -235,7 +235,6 @@ class Sample:
     reserved_bytes: int = 0
     reserved_cores: float = 0.0
     gpus: int = 0
-    gpu_bytes: int = 0
     death: str = ""
 
 

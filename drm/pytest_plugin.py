@@ -84,6 +84,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "collected (file), those that failed last (failed-first), those likely to fail soon (risk)",
     )
     add(
+        "--drm-reserve",
+        choices=("usual", "safe"),
+        default=None,
+        help="memory by what past runs used: as little as pays (usual; default), or so that few are killed (safe)",
+    )
+    add(
         "--drm-retries",
         metavar="N|crash=N,failure=N,timeout=N",
         default=None,

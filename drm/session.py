@@ -31,7 +31,7 @@ from drm.ports import EventSink, HistoryStore, Surface
 from drm.priorities import ORDERS, groups_of
 from drm.reporting.ndjson import NdjsonSink
 from drm.resource_optimizer import ResourceOptimizer
-from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.resource_performance_predictor import SAFE, ResourcePerformancePredictor
 from drm.sinks import HistorySink, SummarySink
 from drm.summary import RunSummary
 from drm.worker.launchers import Launcher
@@ -49,7 +49,7 @@ class RunOptions:
 
     ``start_method``: "fork" or "spawn"; None: fork where that is safe.
     ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
-    ``excused``: tests that fail no run, whatever becomes of them.
+    ``excused``: tests that fail no run, whatever becomes of them. ``safe``: reserve so that fewer attempts are killed.
     """
 
     executors: tuple[int, int]
@@ -65,6 +65,7 @@ class RunOptions:
     speculate: bool = False
     max_failures: int = 0
     excused: frozenset[str] = frozenset()
+    safe: bool = False
     report_dir: Path | None = None
     history_path: Path | None = None
     rootdir: Path
@@ -156,7 +157,11 @@ class Run:
         self.journal = journal
         clock = SystemClock()
         self.manager = DynamicResourceManager(options.scaling)
-        self.predictor = ResourcePerformancePredictor(machine=journal.machine)
+        self.predictor = ResourcePerformancePredictor(
+            machine=journal.machine,
+            largest_bytes=self._largest().memory_bytes,
+            costs=SAFE if options.safe else None,
+        )
         self.optimizer = ResourceOptimizer(self.predictor, counted=options.counted)
         self.engine = EmbeddedEngine(
             suite=suite, start_method=options.start_method or "fork", given=surface.executor_starts
@@ -215,7 +220,8 @@ class Run:
         for task_id, before in renames.items():
             renamed = history.samples([before], last=last).get(before, ())
             samples[task_id] = [replace(row, task_id=task_id) for row in renamed]
-        self.predictor.train_models(samples, sources=sources)
+        fixtures = {task.task_id: task.fixtures for task in tasks if task.fixtures}
+        self.predictor.train_models(samples, sources=sources, fixtures=fixtures)
         risks = history.risks() if order in ("failed-first", "risk") else {}
         seconds = {task.task_id: self.predictor.expected_wall_s(task.task_id, task.scope) for task in tasks if risks}
         for group in groups_of(tasks, order, risks, seconds):

@@ -18,16 +18,18 @@ from drm.past import OUTCOMES, Attempts, Row
 from drm.ports import Risk, RunFacts, Sample
 
 _NEWEST = """
-SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, gpu_bytes
 FROM attempts WHERE test = (SELECT id FROM tests WHERE task_id = ?) ORDER BY id DESC LIMIT ?
 """
 _LATEST = """
-SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, tests.task_id
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, gpu_bytes,
+    tests.task_id
 FROM attempts JOIN tests ON tests.id = attempts.test
 WHERE attempts.id > (SELECT max(id) FROM attempts) - ? ORDER BY attempts.id
 """
 _OF_RUN = """
-SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, tests.task_id
+SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, gpu_bytes,
+    tests.task_id
 FROM attempts JOIN tests ON tests.id = attempts.test
 WHERE run = (SELECT max(id) FROM runs WHERE origin = '' AND id IN (SELECT run FROM attempts)) ORDER BY attempts.id
 """
@@ -139,7 +141,11 @@ class Database:
 
     def _query(self, text: str) -> str:
         """Return the query as the file's format allows: one that may only be read can be older."""
-        return text if self._knows_sources else text.replace("attempts.source, death, reserved_bytes", "0, '', 0")
+        return (
+            text
+            if self._knows_sources
+            else text.replace("attempts.source, death, reserved_bytes, gpu_bytes", "0, '', 0, 0")
+        )
 
     def _latest(self, rows: int) -> dict[str, list[Row]]:
         """Return the file's newest rows by test, oldest first.
@@ -224,7 +230,7 @@ def _values(sample: Sample, run: int) -> tuple[object, ...]:
         int(sample.reserved_bytes),
         float(sample.reserved_cores),
         sample.gpus,
-        int(sample.gpu_bytes),
+        int(usage.gpu_bytes),
         sample.death,
         sample.source,
     )

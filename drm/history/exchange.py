@@ -60,7 +60,12 @@ def from_lines(text: str, name: str) -> list[Batch]:
 def _sample(row: Mapping[str, Any]) -> Sample:
     return Sample(
         task_id=str(row["test"]),
-        usage=Usage(wall_s=float(row["wall_s"]), cpu_s=float(row["cpu_s"]), peak_rss_bytes=int(row["peak_rss_bytes"])),
+        usage=Usage(
+            wall_s=float(row["wall_s"]),
+            cpu_s=float(row["cpu_s"]),
+            peak_rss_bytes=int(row["peak_rss_bytes"]),
+            gpu_bytes=int(row["gpu_bytes"]),
+        ),
         outcome=Outcome(row["outcome"]) if row["outcome"] is not None else None,
         at=float(row["at"]),
         machine=str(row["machine"]),
@@ -69,7 +74,6 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         reserved_bytes=int(row["reserved_bytes"]),
         reserved_cores=float(row["reserved_cores"]),
         gpus=int(row["gpus"]),
-        gpu_bytes=int(row["gpu_bytes"]),
         death=str(row["death"]),
     )
 

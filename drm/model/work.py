@@ -30,13 +30,15 @@ class Forecast:
     """What one attempt is expected to need.
 
     ``wall_s``: expected seconds. ``memory_bytes``: peak to reserve (a high
-    quantile, not the mean). ``method``: ``history``, ``siblings`` (same module),
-    ``run`` (every test seen) or ``default``; ``samples``: the attempts it rests on.
+    quantile, not the mean). ``gpu_bytes``: the most to expect of gpus' memory.
+    ``method``: ``history``, ``siblings`` (same function or module), ``run`` (every test seen) or ``default``;
+    ``samples``: the attempts it rests on.
     """
 
     wall_s: float
     memory_bytes: int
     cpu_cores: float = 1.0
+    gpu_bytes: int = 0
     method: str = "default"
     samples: int = 0
 
@@ -48,12 +50,13 @@ class Task:
     ``task_id`` is pytest's nodeid, made unique by ``unique_ids``. ``scope`` is the
     module (the part of the nodeid before ``::``): its tests are kept together, so
     that module- and class-scoped fixtures are set up once per executor.
-    ``position`` is the place in collection order.
+    ``position`` is the place in collection order; ``fixtures`` are those of the project that it asks for.
     """
 
     task_id: str
     scope: str
     position: int = 0
+    fixtures: tuple[str, ...] = ()
     requirements: Requirements = field(default_factory=Requirements)
     forecast: Forecast | None = None
 
@@ -67,6 +70,9 @@ class Task:
 class Usage:
     """What one attempt used: wall and cpu seconds, and peak resident bytes, its children included.
 
+    ``gpu_bytes``: the most that its processes were seen to hold of gpus' memory; 0 where it had no gpu, or NVML
+    could not tell.
+
     ``peak_rss_bytes`` leaves out what its executor held before its first test: a fork shares
     that with the zygote. It is what the attempt adds to the memory of the worker; 0 where it was not measured.
     """
@@ -74,6 +80,7 @@ class Usage:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
+    gpu_bytes: int = 0
 
 
 def unique_ids(nodeids: Iterable[str]) -> list[str]:

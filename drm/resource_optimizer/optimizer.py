@@ -46,6 +46,7 @@ class ResourceOptimizer:
                     task_id=task.task_id,
                     scope=task.scope,
                     position=task.position,
+                    fixtures=task.fixtures,
                     requirements=requirements,
                     forecast=forecast,
                 )

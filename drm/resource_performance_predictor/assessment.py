@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from drm.ports import Sample
 from drm.resource_performance_predictor.distributions import Uncertainty
-from drm.resource_performance_predictor.statistics import median_of_last
 
 _GIB_HOUR = 2**30 * 3600
 
@@ -27,20 +27,22 @@ class Assessment:
 
 
 def assess(before: Mapping[str, Sequence[Sample]], run: Iterable[Sample]) -> Assessment:
-    """Compare a run's attempts with what was predicted from those ``before`` it, by test and oldest first."""
+    """Compare a run's attempts with what was predicted of each when it began: from those ``before`` the run, by test
+    and oldest first, and from those of the run that had ended by then."""
     uncertainty = Uncertainty(before)
     errors, covered, reserved, unused, too_small = [], 0, 0.0, 0.0, 0
-    for row in run:
+    ended: list[tuple[float, int, Sample]] = []
+    for number, row in enumerate(sorted(run, key=lambda row: row.at - row.usage.wall_s)):
         usage = row.usage
+        while ended and ended[0][0] <= row.at - usage.wall_s:
+            uncertainty.learn(heapq.heappop(ended)[2])
+        heapq.heappush(ended, (row.at, number, row))
         reserved += row.reserved_bytes * usage.wall_s
         unused += max(0, row.reserved_bytes - usage.peak_rss_bytes) * usage.wall_s
         too_small += 0 < row.reserved_bytes < usage.peak_rss_bytes
-        walls = [
-            past.usage.wall_s for past in before.get(row.task_id, ()) if past.outcome is not None and not past.death
-        ]
-        if not walls or row.outcome is None or row.death or not usage.wall_s:
+        expected = uncertainty.expected_s(row.task_id)
+        if expected is None or row.outcome is None or row.death or not usage.wall_s:
             continue
-        expected = median_of_last(tuple(walls[-3:]))
         low, high = uncertainty.interval(row.task_id)
         errors.append(abs(expected - usage.wall_s) / usage.wall_s)
         covered += low * expected <= usage.wall_s <= high * expected

@@ -11,7 +11,7 @@ from drm.model.work import Usage
 
 def check_usage(task_id: str, usage: Usage) -> None:
     """Raise ConfigError for a usage that cannot have been measured."""
-    for name in ("wall_s", "cpu_s", "peak_rss_bytes"):
+    for name in ("wall_s", "cpu_s", "peak_rss_bytes", "gpu_bytes"):
         value = getattr(usage, name)
         if not 0 <= value < math.inf:
             raise ConfigError(f"sample of {task_id}: {name} is {value!r}", remedy="leave this sample out")

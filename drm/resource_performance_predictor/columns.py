@@ -27,11 +27,12 @@ def parted(
         if type(rows) is not Attempts:
             others[task_id] = rows
             continue
-        outcomes, walls, cpus, peaks, _, machines, made_of, deaths, *_ = zip(*rows.rows, strict=True)
+        outcomes, walls, cpus, peaks, _, machines, made_of, deaths, _, on_gpus, *_ = zip(*rows.rows, strict=True)
         count, source = len(walls), sources.get(task_id, 0)
         if (
             machines.count(machine) == count
             and deaths.count("") == count
+            and on_gpus.count(0) == count
             and (not source or made_of.count(source) == count)
             and None not in outcomes
             and _NOT_RUN not in outcomes

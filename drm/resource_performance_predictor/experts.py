@@ -8,19 +8,18 @@ peak was known (prequential: Dawid 1984; follow the leader: Cesa-Bianchi and Lug
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from drm.resource_performance_predictor.boosting import Booster
+from drm.resource_performance_predictor.costs import CostSettings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from drm.resource_performance_predictor.boosting import Booster
-
     Floats = NDArray[np.float64]
 
 _BASES = ("max", "constant", "kNN", "largest of kNN", "linear", "log-linear")
-_BOOSTED = "LightGBM"
 _OFFSETS = ("constant", "kNN", "linear", "largest of kNN")  # of these also the variant that adds instead of multiplying
 _SLACKS = (0.002, 0.01, 0.03)
 _FITTED_EVERY = 32
@@ -30,30 +29,6 @@ _NEAREST, _LARGEST_OF = 3, 5
 _MARGIN = 1.1  # of the expert that all begin with: the largest seen, and a tenth
 _NEAR = 2.0  # who has cost more than so many times the least is not followed
 _OWN_FROM = 5  # samples
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostSettings:
-    """What a wrong guess costs, in byte-seconds.
-
-    Too much: what is not used, for as long as the attempt takes. Too little: all of the attempt, what the next one
-    has too much, and ``failure_penalty`` times what it used, for as long as the family's attempts take in the mean: a
-    failure of a short one is a failure too. Nobody gets less than ``least_bytes``. ``cautious``: the largest of the
-    leaders, not their mean. ``decay``: what a cost counts one attempt later. ``leaders``: how many are followed.
-    ``boosted``: LightGBM is one more expert, from 30 samples on.
-    """
-
-    failure_penalty: float = 0.5
-    cautious: bool = False
-    decay: float = 0.98
-    leaders: int = 5
-    boosted: bool = False
-    least_bytes: float = 32 * 2**20
-
-
-def next_reservation(reserved: float, largest_seen: float, kills: int, limit: float) -> float:
-    """Return bytes to reserve after the ``kills``-th kill for memory: at most ``limit``, the largest worker's."""
-    return min(limit, max(1.05 * largest_seen, 2 * reserved)) if kills <= 1 else limit
 
 
 class SizedMemory:
@@ -67,12 +42,8 @@ class SizedMemory:
 
         self._np = numpy
         self._settings = settings or CostSettings()
-        self._booster: Booster | None = None
-        if self._settings.boosted:
-            from drm.resource_performance_predictor.boosting import Booster
-
-            self._booster = Booster()
-        self._names = _BASES if self._booster is None else (*_BASES, _BOOSTED)
+        self._booster = Booster(self._settings.decay) if self._settings.boosted else None
+        self._names = _BASES
         self._plus = [self._names.index(name) for name in _OFFSETS]
         experts = len(self._names) + len(self._plus)
         self._x = self._y = self._t = numpy.empty(0)
@@ -97,6 +68,8 @@ class SizedMemory:
     @property
     def leader(self) -> str:
         """The expert that has cost least, in words."""
+        if self._booster is not None and self._booster.leads:
+            return "LightGBM, a quantile times a factor"
         best = int(self._costs.min(axis=1).argmin())
         if self.samples < _OWN_FROM or self._plain_cost <= self._costs[best].min():
             return "the largest seen, and a tenth"
@@ -111,6 +84,13 @@ class SizedMemory:
         if self.samples:
             guesses = self._guess(size)
             bids, plain = self._bids(guesses, limit)
+            if self._booster is not None:
+                largest = self._y.max()
+                self._booster.judge(
+                    size,
+                    self._followed(bids, plain),
+                    lambda offers: self._cost(np.array(offers), peak_bytes, seconds, largest, limit),
+                )
             self._judge(bids, plain, peak_bytes, seconds, limit)
             off = np.abs(np.log(peak_bytes / guesses))
             self._off = self._off * self._settings.decay + off
@@ -129,6 +109,13 @@ class SizedMemory:
     def predict(self, size: float, limit: float) -> float:
         """Return bytes to reserve for an attempt of this size: at least half the least seen, at most twice the most."""
         bids, plain = self._bids(self._guess(size), limit)
+        boosted = self._booster.offer(size) if self._booster is not None else float("inf")
+        if boosted < float("inf"):
+            return float(self._np.clip(boosted, *self._bounds(limit)))
+        return self._followed(bids, plain)
+
+    def _followed(self, bids: Floats, plain: float) -> float:
+        """Return what the leaders offer: with few samples, the plain rule."""
         if self.samples < _OWN_FROM:
             return plain
         np = self._np
@@ -156,17 +143,14 @@ class SizedMemory:
             _line(x, y, size),
             float(np.exp(min(_line(log_x, np.log(y), log_size), 60.0))),
         ]
-        if self._booster is not None:
-            guesses.append(self._booster.predict(size, guesses[1]))
         clipped: Floats = np.clip(np.array(guesses), y.min() / 2, 2 * guesses[0])
         return clipped
 
     def _bids(self, guesses: Floats, limit: float) -> tuple[Floats, float]:
         """Return every expert's offer at every slack, and that of the plain rule."""
         np = self._np
-        largest, least = self._y.max(), self._y.min()
-        highest = max(min(2 * largest, limit), self._settings.least_bytes)
-        lowest = max(least / 2, self._settings.least_bytes)
+        largest = self._y.max()
+        lowest, highest = self._bounds(limit)
         slack = np.array(_SLACKS)
         times = guesses[:, None] * self._times * (1 + slack)
         plus = guesses[self._plus][:, None]
@@ -174,9 +158,12 @@ class SizedMemory:
         # No expert offers more than the factor of the largest seen asks for: that is the cheapest way to be safe.
         ceiling = np.maximum(times[0], largest * (1 + slack))
         bids = np.minimum(np.concatenate((times, added)), ceiling)
-        return np.clip(bids, min(lowest, highest), highest), float(
-            np.clip(_MARGIN * largest, min(lowest, highest), highest)
-        )
+        return np.clip(bids, lowest, highest), float(np.clip(_MARGIN * largest, lowest, highest))
+
+    def _bounds(self, limit: float) -> tuple[float, float]:
+        """Return the least and the most that is ever offered."""
+        highest = max(min(2 * float(self._y.max()), limit), self._settings.least_bytes)
+        return min(max(float(self._y.min()) / 2, self._settings.least_bytes), highest), highest
 
     def _judge(self, bids: Floats, plain: float, peak: float, seconds: float, limit: float) -> None:
         cost = self._cost(self._np.append(bids.ravel(), plain), peak, seconds, self._y.max(), limit)
@@ -189,7 +176,7 @@ class SizedMemory:
         second = np.maximum(1.05 * largest, 2 * offered)
         third = np.maximum(limit, peak)
         retried = np.where(second >= peak, second, second + third)
-        penalty = self._settings.failure_penalty * peak * self._t.mean()
+        penalty = self._settings.failure_penalty * peak * seconds
         cost: Floats = np.where(
             offered >= peak, (offered - peak) * seconds, (offered + retried - peak) * seconds + penalty
         )

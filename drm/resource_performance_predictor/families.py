@@ -8,12 +8,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from drm.resource_performance_predictor.costs import CostSettings
+
 if TYPE_CHECKING:
-    from drm.resource_performance_predictor.experts import CostSettings, SizedMemory
+    from drm.resource_performance_predictor.experts import SizedMemory
 
 _NUMBER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?(?:e\d+)?)(?![\w.])")
 _KEPT = 256
-_LEAST_BYTES = 32 * 2**20
 _WARM, _COLD_MARGIN = 5, 1.1
 _LONGEST = 200  # characters of parameters that are read
 
@@ -49,7 +50,7 @@ class Family:
     """Past (size, peak bytes, seconds) of a family. Its experts are made when they are first asked."""
 
     def __init__(self, settings: CostSettings | None = None) -> None:
-        self._settings = settings
+        self._settings = settings or CostSettings()
         self._rows: deque[tuple[float, float, float]] = deque(maxlen=_KEPT)
         self._pending: deque[tuple[float, float, float]] = deque(maxlen=_KEPT)
         self._experts: SizedMemory | None = None
@@ -69,7 +70,9 @@ class Family:
     def predict(self, size: float, limit: float) -> tuple[float, str]:
         """Return bytes to reserve for this size, at most ``limit``, and the rule they come from."""
         if self.samples < _WARM:
-            return min(max(_COLD_MARGIN * self.largest, _LEAST_BYTES), limit), "the largest seen, and a tenth"
+            return min(
+                max(_COLD_MARGIN * self.largest, self._settings.least_bytes), limit
+            ), "the largest seen, and a tenth"
         experts = self.catch_up(limit)
         return experts.predict(size, limit), experts.leader
 

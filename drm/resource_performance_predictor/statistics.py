@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 
+from drm.resource_performance_predictor.costs import CostSettings, next_reservation
 from drm.resource_performance_predictor.families import Family, size_in
 
 
@@ -33,19 +34,22 @@ class PredictorStatistics:
 _UNSORTED = 256
 _MARGINS = (1.1, 1.05, 1.02)  # of the largest seen
 _MARGINS_FROM = 5  # samples
-_PENALTY = 0.5  # as for families of tests: ``experts.CostSettings``
+_MEDIAN_FROM = 5
+_CONSTANT_OF, _CONSTANT_MARGIN = 20, 1.02  # newest peaks; the least of the margins
+_CONSTANT_FROM_BYTES = 64 * 2**20  # below, what a constant could save is not worth the asking
 
 
 class TestRecord:
     """One test: its last walls (oldest first), its largest memory, its cores busy on average.
 
     From five attempts on it keeps count of what each margin on the largest peak would have cost (bytes too many; all of
-    the next attempt for too few), and has the one that cost least.
+    the next attempt for too few), and has the one that cost least. So has, of a test that needs much, the constant
+    that would have cost least so far: of one that once needed far more than ever since, it is less than the largest.
     """
 
     __slots__ = (
-        *("begun_with", "costs", "cpu_s", "cpu_wall_s", "is_changed", "peak_rss_bytes", "samples", "unjudged", "walls"),
-        "wanted_bytes",
+        *("begun_with", "constants", "costs", "cpu_s", "cpu_wall_s", "gpu_bytes", "is_changed", "kills"),
+        *("peak_rss_bytes", "samples", "unjudged", "walls", "wanted_bytes"),
     )
     __test__ = False
 
@@ -58,6 +62,9 @@ class TestRecord:
         self.costs: list[float] | None = None
         self.unjudged: tuple[tuple[int, int], ...] = ()  # the largest peak until then, and what was used
         self.begun_with: Sequence[int] = ()  # peaks that have judged nothing so far
+        self.constants: Constant | None = None
+        self.gpu_bytes = 0
+        self.kills = 0  # for memory, since an attempt ended well
         self.wanted_bytes = 0  # since it was killed for memory, until an attempt ends well
         self.is_changed = False  # since what is known of it
 
@@ -71,31 +78,88 @@ class TestRecord:
         self.peak_rss_bytes = max(peaks)
         self.begun_with = peaks
 
-    def judge(self, rss_bytes: int) -> None:
+    def finish(self, wall_s: float, cpu_s: float, cpu_from_s: float) -> None:
+        """Count an attempt that ended by itself; cpu time counts from so many seconds on."""
+        self.samples += 1
+        self.kills = self.wanted_bytes = 0
+        self.walls = (*self.walls[-2:], wall_s)
+        if wall_s >= cpu_from_s:
+            self.cpu_s += cpu_s
+            self.cpu_wall_s += wall_s
+
+    def killed(self, reserved_bytes: int, limit_bytes: int) -> None:
+        """Note a kill for memory: the next attempt gets more (``costs.next_reservation``)."""
+        self.kills += 1
+        limit = limit_bytes or math.inf
+        self.wanted_bytes = math.ceil(next_reservation(reserved_bytes, self.peak_rss_bytes, self.kills, limit))
+
+    def expected_s(self) -> float:
+        """Return the seconds of the next attempt: those of the last one; the median of the last three from five on."""
+        return expected_of(self.walls, self.samples)
+
+    def judge(self, rss_bytes: int, penalty: float) -> None:
         """Count what each margin would have cost, given what an attempt then used; before that is learnt."""
         if rss_bytes and self.peak_rss_bytes:
             self.unjudged = (*self.unjudged, (self.peak_rss_bytes, rss_bytes))
             if self.samples >= _MARGINS_FROM:
-                self._count_costs()
+                self._count_costs(penalty)
 
-    def _count_costs(self) -> None:
+    def _count_costs(self, penalty: float) -> None:
         costs = self.costs or [0.0] * len(_MARGINS)
         largest_until = list(accumulate(self.begun_with, max))
         begun = [pair for pair in zip(largest_until[1:], self.begun_with[2:], strict=False) if all(pair)]
+        if self.constants is None and self.peak_rss_bytes >= _CONSTANT_FROM_BYTES:
+            self.constants = Constant(penalty)
+            for used in self.begun_with[:2]:
+                self.constants.learn(used)
         for largest, used in (*begun, *self.unjudged):
             costs = [
-                cost + (largest * margin - used if largest * margin >= used else (2 + _PENALTY) * used)
-                for cost, margin in zip(costs, _MARGINS, strict=True)
+                cost + cost_of(largest * margin, used, penalty) for cost, margin in zip(costs, _MARGINS, strict=True)
             ]
+            if self.constants is not None:
+                self.constants.judge(used, largest)
         self.costs, self.unjudged, self.begun_with = costs, (), ()
 
-    def margin(self, usual: float) -> float:
-        """Return the factor on the largest peak: the ``usual`` one while few attempts are known."""
-        if self.samples < _MARGINS_FROM:
-            return usual
-        if self.unjudged or self.begun_with:
-            self._count_costs()
-        return _MARGINS[self.costs.index(min(self.costs))] if self.costs is not None else usual
+    def reservation(self, usual: float, penalty: float) -> tuple[float, str]:
+        """Return bytes to reserve, and the rule: ``usual`` times the largest peak while few attempts are known."""
+        peak, margin = self.peak_rss_bytes, usual
+        if self.samples >= _MARGINS_FROM:
+            if self.unjudged or self.begun_with:
+                self._count_costs(penalty)
+            if self.costs is not None:
+                margin = _MARGINS[self.costs.index(min(self.costs))]
+                if self.constants is not None and self.constants.cost < min(self.costs):
+                    best = self.constants.best()
+                    return best, f"the constant that would have cost least in its {self.samples} attempts"
+        return peak * margin, f"the largest of its {self.samples} attempts and {margin - 1:.0%}"
+
+
+class Constant:
+    """The constant that would have cost least over the newest peaks, judged anew before each is learnt."""
+
+    __slots__ = ("_peaks", "_penalty", "cost")
+
+    def __init__(self, penalty: float) -> None:
+        self._peaks: deque[int] = deque(maxlen=_CONSTANT_OF)
+        self._penalty = penalty
+        self.cost = 0.0
+
+    def learn(self, used: int) -> None:
+        self._peaks.append(used)
+
+    def judge(self, used: int, largest: int) -> None:
+        """Count what it would have cost for an attempt that used so much; then learn that."""
+        self.cost += cost_of(self.best(), used, self._penalty) if self._peaks else cost_of(largest * 1.1, used, 0.0)
+        self.learn(used)
+
+    def best(self) -> float:
+        offers = [peak * _CONSTANT_MARGIN for peak in {*self._peaks}]
+        return min(offers, key=lambda offer: (sum(cost_of(offer, used, self._penalty) for used in self._peaks), offer))
+
+
+def cost_of(offered: float, used: float, penalty: float) -> float:
+    """Return the bytes too many; of too few, those of the attempt and the next one's, and the penalty."""
+    return offered - used if offered >= used else (2 + penalty) * used
 
 
 class Totals:
@@ -105,7 +169,8 @@ class Totals:
     """
 
     __slots__ = (
-        *("family", "measured", "peak_rss_bytes", "rss_bytes", "rss_squares", "samples", "unsorted", "wall_s"),
+        *("family", "gpu_bytes", "measured", "peak_rss_bytes", "peaks", "rss_bytes", "rss_squares", "samples"),
+        *("unsorted", "wall_s"),
     )
 
     def __init__(self) -> None:
@@ -117,15 +182,20 @@ class Totals:
         self.rss_bytes = 0
         self.rss_squares = 0
         self.peak_rss_bytes = 0
+        self.gpu_bytes = 0
+        self.peaks: list[int] = []  # sorted when they are asked for
 
-    def add(self, wall_s: float, rss_bytes: int) -> None:
+    def add(self, wall_s: float, rss_bytes: int, gpu_bytes: int = 0) -> None:
         """Count one finished attempt; memory of 0 means that it was not measured."""
         self.samples += 1
+        if gpu_bytes > self.gpu_bytes:
+            self.gpu_bytes = gpu_bytes
         self.wall_s += wall_s
         if rss_bytes:
             self.measured += 1
             self.rss_bytes += rss_bytes
             self.rss_squares += rss_bytes * rss_bytes
+            self.peaks.append(rss_bytes)
             if rss_bytes > self.peak_rss_bytes:
                 self.peak_rss_bytes = rss_bytes
 
@@ -136,6 +206,7 @@ class Totals:
         self.measured += len(peaks) - peaks.count(0)
         self.rss_bytes += sum(peaks)
         self.rss_squares += sum(map(mul, peaks, peaks))
+        self.peaks += filter(None, peaks)
         self.peak_rss_bytes = max(self.peak_rss_bytes, *peaks, 0)
 
     def merge(self, other: Totals) -> None:
@@ -145,26 +216,40 @@ class Totals:
         self.measured += other.measured
         self.rss_bytes += other.rss_bytes
         self.rss_squares += other.rss_squares
+        self.peaks += other.peaks
         self.peak_rss_bytes = max(self.peak_rss_bytes, other.peak_rss_bytes)
 
-    def sized(self) -> Family | None:
+    def sized(self, costs: CostSettings) -> Family | None:
         """Return what is known by size, with all of ``unsorted``; None where no test of the function has a size."""
         while self.unsorted:
             task_id, wall_s, rss_bytes = self.unsorted.popleft()
             size = size_in(task_id)
             if size is not None:
                 if self.family is None:
-                    self.family = Family()
+                    self.family = Family(costs)
                 self.family.learn(size, rss_bytes, wall_s)
         return self.family
 
     def memory_quantile(self, margin: float) -> float:
-        """Return bytes that few further tests will pass: ``margin`` times the mean, or two standard deviations above
-        it if that is more. By Cantelli's inequality at most one in five passes the latter, whatever the distribution.
+        """Return bytes that few further tests will pass: ``margin`` times the median, or two standard deviations above
+        the mean if that is more. By Cantelli's inequality at most one in five passes the latter, whatever the
+        distribution.
         """
         mean = self.rss_bytes / self.measured
         variance = max(0.0, self.rss_squares / self.measured - mean * mean)
-        return max(mean * margin, mean + 2 * math.sqrt(variance))
+        self.peaks.sort()  # next to no work where most were sorted before
+        return max(median(self.peaks) * margin, mean + 2 * math.sqrt(variance))
+
+
+def median(ranked: Sequence[float]) -> float:
+    """Return the median of sorted values."""
+    middle = len(ranked) // 2
+    return ranked[middle] if len(ranked) % 2 else (ranked[middle - 1] + ranked[middle]) / 2
+
+
+def expected_of(walls: tuple[float, ...], samples: int) -> float:
+    """Return the seconds to expect after ``samples`` attempts, of which ``walls`` are the last, oldest first."""
+    return walls[-1] if samples < _MEDIAN_FROM else median_of_last(walls[-3:])
 
 
 def median_of_last(walls: tuple[float, ...]) -> float:

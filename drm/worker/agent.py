@@ -23,6 +23,7 @@ from drm.worker.channel import Channel
 from drm.worker.eviction import Eviction
 from drm.worker.gpu_watch import GpuWatch
 from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
+from drm.worker.linux import descendants_of
 from drm.worker.memory import MemoryWatch, with_children
 from drm.worker.notices import NoticeWatch, source_of
 from drm.worker.protocol import GPUS_OF_JOINED, sample_message
@@ -42,6 +43,8 @@ class _Executor:
     owed: int = 0  # batches that it was sent and has not come to the end of
     in_test: bool = False
     peak_bytes: int = 0  # the most that was seen of it and its children since its test began
+    has_gpus: bool = False  # its next tests have reserved some
+    gpu_bytes: int = 0  # as ``peak_bytes``, of the gpus' memory
     stopping: bool = False
     killed_for: DeathKind | None = None
     kill_reason: str = ""
@@ -109,7 +112,9 @@ class Agent:
             self._launcher.signal(executor_id, signal.SIGINT)
         else:
             executor.stopping = executor.stopping or name == "stop"
-            executor.owed += name == "run"
+            if name == "run":
+                executor.owed += 1
+                executor.has_gpus = bool(rest[3])
             try:
                 executor.channel.send([name, *rest])
             except LostError as error:
@@ -133,9 +138,12 @@ class Agent:
         try:
             for _, *messages in executor.channel.receive():
                 for name, *rest in messages:
+                    if name == "end" and executor.has_gpus:
+                        self._watch_gpus()  # a quick test has not been looked at
+                        rest[-1] = [*rest[-1], executor.gpu_bytes]
                     self._emit([name, executor_id, *rest])
                     if name == "begin":
-                        executor.in_test, executor.peak_bytes = True, 0
+                        executor.in_test, executor.peak_bytes, executor.gpu_bytes = True, 0, 0
                     elif name in ("end", "missing"):
                         executor.in_test = False
                     elif name == "idle":
@@ -253,12 +261,20 @@ class Agent:
                     self.command(["kill" if state == "T" else "evict", executor_id, DeathKind.HUNG, reason])
 
     def _watch_memory(self) -> None:
+        self._watch_gpus()
         residents = self._residents()
         for executor_id, size in residents.items():
             executor = self._executors[executor_id]
             executor.peak_bytes = max(executor.peak_bytes, size)
         if residents:
             self._emit(sample_message(self._memory.sample(residents)))
+
+    def _watch_gpus(self) -> None:
+        on_gpus = [executor for executor in self._executors.values() if executor.has_gpus and executor.pid]
+        held = self._gpus.of_processes() if on_gpus and self._gpus is not None else {}
+        for executor in on_gpus if held else ():
+            own = sum(held.get(pid, 0) for pid in (executor.pid, *descendants_of(executor.pid)))
+            executor.gpu_bytes = max(executor.gpu_bytes, own)
 
     def _residents(self) -> dict[str, int]:
         return {name: with_children(executor.pid) for name, executor in self._executors.items() if executor.pid}

@@ -37,6 +37,16 @@ class GpuWatch:
                 busy += self._nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100
         return round(busy, 3), used
 
+    def of_processes(self) -> dict[int, int]:
+        """Return the bytes that each process holds on the devices, by its pid; those that the driver does not tell of
+        (it shows a container the pids of the machine) are left out by who looks for theirs."""
+        held: dict[int, int] = {}
+        for device in self._devices:
+            with suppress(self._nvml.NVMLError):
+                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(device):
+                    held[process.pid] = held.get(process.pid, 0) + int(process.usedGpuMemory or 0)
+        return held
+
     def _memory(self, device: Any) -> Any:
         with suppress(self._nvml.NVMLError):
             return self._nvml.nvmlDeviceGetMemoryInfo(device)

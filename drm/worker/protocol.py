@@ -63,7 +63,7 @@ def _end(
     reports: list[Any],
     usage: list[float],
 ) -> Any:
-    wall, cpu, peak = usage
+    wall, cpu, peak, *gpu = usage  # its agent adds the last, where a gpu is reserved
     return seen.AttemptEnded(
         worker_id=worker,
         executor_id=executor,
@@ -72,7 +72,7 @@ def _end(
         outcome=Outcome(outcome),
         message=message,
         reports=reports,
-        usage=Usage(wall_s=wall, cpu_s=cpu, peak_rss_bytes=int(peak)),
+        usage=Usage(wall_s=wall, cpu_s=cpu, peak_rss_bytes=int(peak), gpu_bytes=int(sum(gpu))),
     )
 
 

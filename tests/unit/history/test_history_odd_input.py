@@ -68,4 +68,4 @@ def test_of_a_function_with_very_many_parameters_the_newest_are_held() -> None:
     forecasts = predictor.predict_resource_requirements(new)
     assert {forecast.method for forecast in forecasts} == {"siblings"}
     assert all(100 * MIB <= forecast.memory_bytes <= 8 * 106 * MIB for forecast in forecasts)
-    assert len(predictor._functions["m.py::t"].unsorted) <= 256
+    assert len(predictor._neighbours._functions["m.py::t"].unsorted) <= 256

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drm.resource_performance_predictor.experts import CostSettings, SizedMemory, next_reservation
+from drm.resource_performance_predictor.costs import CostSettings, next_reservation
+from drm.resource_performance_predictor.experts import SizedMemory
 from drm.resource_performance_predictor.families import Family, size_in
 
 MIB = 2.0**20
@@ -112,12 +115,39 @@ def test_numpy_is_not_imported_with_the_predictor() -> None:
 def test_lightgbm_is_one_more_expert_where_it_is_installed() -> None:
     pytest.importorskip("lightgbm")
     chance = random.Random(6)
-    family = Family(CostSettings(boosted=True))
+    family = Family()
     for _ in range(60):  # steps, which no line follows
         size = chance.uniform(0, 100)
         family.learn(size, (100 + 400 * (size > 50)) * chance.uniform(0.95, 1.05) * MIB, 1.0)
-    experts = family.catch_up(LIMIT)
-    assert experts._booster is not None
-    assert experts._booster.predict(80.0, 0.0) == pytest.approx(500 * MIB, rel=0.1)
-    assert experts._booster.predict(20.0, 0.0) == pytest.approx(100 * MIB, rel=0.2)
-    assert family.predict(20.0, LIMIT)[0] < 250 * MIB
+    booster = family.catch_up(LIMIT)._booster
+    assert booster is not None
+    assert not booster.leads, "three neighbours know as much of steps"
+
+    def cost(offers: list[float]) -> Any:
+        return [abs(offer - 525 * MIB) for offer in offers]
+
+    for _ in range(60):
+        booster.judge(80.0, 600 * MIB, cost)
+    assert booster.leads
+    assert booster.offer(80.0) == pytest.approx(525 * MIB, rel=0.05)
+    for _ in range(60):
+        booster.judge(80.0, 3000 * MIB, lambda offers: [abs(offer - 3000 * MIB) for offer in offers])
+    assert not booster.leads, "the others have been better of late"
+    assert booster.offer(80.0) == math.inf
+
+
+def test_lightgbm_is_followed_only_while_it_has_cost_less_than_the_others() -> None:
+    pytest.importorskip("lightgbm")
+    chance = random.Random(3)
+    sizes = [chance.uniform(10, 100) for _ in range(80)]
+    pairs = [(size, (20 + size) * MIB) for size in sizes]  # a line, which the others know to the byte
+    boosted, plain = (learnt(pairs, CostSettings(boosted=yes)) for yes in (True, False))
+    assert boosted.predict(55.0, LIMIT) == plain.predict(55.0, LIMIT)
+    assert "LightGBM" not in boosted.predict(55.0, LIMIT)[1]
+
+
+def test_without_lightgbm_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    pairs = [(float(n), (100 + n) * MIB) for n in range(1, 60)]
+    assert "LightGBM" not in learnt(pairs).predict(30.0, LIMIT)[1]

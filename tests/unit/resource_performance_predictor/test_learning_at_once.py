@@ -24,6 +24,7 @@ rows = st.lists(
         st.sampled_from([*([7] * 8), 8, 0]),
         st.sampled_from([*([""] * 8), "memory"]),
         st.just(2**26),
+        st.sampled_from([*([0] * 8), 2**30]),
         st.just("whatever else was read"),
     ),
     min_size=1,
@@ -50,7 +51,8 @@ def test_columns_teach_what_samples_teach(found: dict[str, list[Row]], knows_sou
 
 
 def test_a_sample_is_made_where_one_is_asked_for() -> None:
-    attempts = Attempts("a.py::t", [("passed", 1.0, 0.5, 100, 2.0, HERE, 7, "", 200)])
+    attempts = Attempts("a.py::t", [("passed", 1.0, 0.5, 100, 2.0, HERE, 7, "", 200, 2**30)])
     (sample,) = attempts
     assert (sample.task_id, sample.outcome, sample.usage.wall_s) == ("a.py::t", Outcome.PASSED, 1.0)
-    assert (sample.reserved_bytes, attempts[-1], attempts[:1]) == (200, sample, [sample])
+    assert (sample.reserved_bytes, sample.usage.gpu_bytes) == (200, 2**30)
+    assert (attempts[-1], attempts[:1]) == (sample, [sample])
