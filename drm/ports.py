@@ -125,6 +125,10 @@ class Surface(Protocol):
 
     def deliver_warning(self, data: dict[str, Any]) -> None: ...
 
+    def settle(self) -> None:
+        """Show what was told so far; called when nothing more is told for now."""
+        ...
+
     def show_line(self, executor_id: str, test: str, line: str) -> None:
         """Show a line that a test has just written."""
         ...

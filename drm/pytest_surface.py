@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from drm.nodes import Nodes
+from drm.passed_tests import PassedTests
 from drm.ports import Status
 from drm.pytest_reports import Ending, mark_flaky
 from drm.quarantine import REASON, is_in_quarantine
@@ -40,7 +41,11 @@ class PytestSurface:
     def deliver(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
         item = self._items[task_id]
         if not flaky and is_plain_pass(reports) and self._nobody_keeps:
-            self._log(item, [self._decoder.decode_call(item, reports, executor_id)], (False,))
+            call = self._decoder.decode_call(item, reports, executor_id)
+            if self._passed is not None:
+                self._passed.put(call)
+            else:
+                self._log(item, [call], (False,))
             return
         decoded = self._decoder.decode(item, reports, executor_id)
         plain = [not flaky and is_plain_fixture_phase(data) for data in reports]
@@ -58,6 +63,7 @@ class PytestSurface:
 
     def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
         for decoded in self._decoder.decode(self._items[task_id], [report], executor_id):
+            self.settle()
             self._status.clear()
             self._config.hook.pytest_runtest_logreport(report=decoded)
 
@@ -69,6 +75,12 @@ class PytestSurface:
 
     def executor_ended(self, executor_id: str, output: dict[str, Any], error: str) -> None:
         self._nodes.down(executor_id, output, error)
+
+    def settle(self) -> None:
+        if self._passed is not None:
+            self._status.clear()
+            self._passed.show()
+            self._status.restore()
 
     def stop_wanted(self) -> str:
         return str(self._session.shouldfail or self._session.shouldstop or "")
@@ -83,6 +95,7 @@ class PytestSurface:
         self._status.show(status)
 
     def _log(self, item: pytest.Item, reports: list[pytest.TestReport], plain: Sequence[bool]) -> None:
+        self.settle()
         self._status.clear()
         hook = self._hook_of(item)
         nodeid, location = item.nodeid, reports[0].location
@@ -119,6 +132,11 @@ class PytestSurface:
             and self._config.getoption("durations") is None
             and all(entry.function.__module__.startswith(("_pytest.", "drm.")) for entry in at_the_end)
         )
+
+    @cached_property
+    def _passed(self) -> PassedTests | None:
+        """Where tests wait that passed, to be shown together; None where each has to be told by itself."""
+        return PassedTests.of(self._config, self._reporter) if self._nobody_keeps and self._none_shown else None
 
     @cached_property
     def _none_shown(self) -> bool:

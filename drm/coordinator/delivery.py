@@ -26,10 +26,13 @@ class Delivery:
 
     def drain(self, budget_s: float | None = None) -> None:
         """Tell what waits, for about ``budget_s`` seconds (None: all of it)."""
+        if not self._line:
+            return
         deadline = None if budget_s is None else self._clock.now() + budget_s
         while self._line and not (deadline is not None and self._clock.now() > deadline):
             tell, arguments = self._line.popleft()
             tell(*arguments)
+        self._surface.settle()
 
     def put_reports(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
         self._line.append((self._surface.deliver, (task_id, executor_id, reports, flaky)))

@@ -64,6 +64,17 @@ class ReportDecoder:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._above: dict[Any, dict[str, Any]] = {}  # by collector: the keywords that its tests have of it
+
+    def _keywords(self, item: pytest.Item) -> dict[str, Any]:
+        """Return ``dict.fromkeys(item.keywords, 1)``, asking the collectors above once and not for each test."""
+        own = getattr(item.keywords, "_markers", None)
+        if type(own) is not dict or item.parent is None:
+            return dict.fromkeys(item.keywords, 1)
+        above = self._above.get(item.parent)
+        if above is None:
+            above = self._above[item.parent] = dict.fromkeys(item.parent.keywords, 1)
+        return {**dict.fromkeys(own, 1), **above}
 
     def decode(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> list[pytest.TestReport]:
         """Return the reports of one test in order, each with ``worker_id`` set as under pytest-xdist."""
@@ -73,7 +84,7 @@ class ReportDecoder:
         for data in encoded:
             if isinstance(data, list):
                 if keywords is None:
-                    keywords = dict.fromkeys(item.keywords, 1)
+                    keywords = self._keywords(item)
                 location = tuple(data[3]) if len(data) > 3 else location or item.location
                 report = _plain_report(item, data, keywords, location)
             else:
@@ -88,7 +99,7 @@ class ReportDecoder:
     def decode_call(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> pytest.TestReport:
         """Return the report of the call alone; for a plain pass, whose other phases nobody wants."""
         setup, call, _ = encoded
-        report = _plain_report(item, call, dict.fromkeys(item.keywords, 1), tuple(setup[3]))
+        report = _plain_report(item, call, self._keywords(item), tuple(setup[3]))
         report.worker_id = worker_id  # type: ignore[attr-defined]
         return report
 

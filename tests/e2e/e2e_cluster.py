@@ -80,6 +80,9 @@ class Ears:
     def deliver_warning(self, data: dict[str, Any]) -> None:
         """Nothing to keep."""
 
+    def settle(self) -> None:
+        """Nothing was kept back."""
+
     def executor_starts(self, executor_id: str) -> dict[str, Any]:
         return {"workerid": executor_id}
 

@@ -155,6 +155,9 @@ class ListeningSurface:
     def deliver_warning(self, data: dict[str, Any]) -> None:
         self.warnings.append(data)
 
+    def settle(self) -> None:
+        """Nothing was kept back."""
+
     def show_line(self, executor_id: str, test: str, line: str) -> None:
         self.said.append(line)
 
