@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from drm.worker.measure import Meter
 from drm.worker.pools import ThreadPools
 from drm.worker.report_bounds import limit_captured
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
-from drm.worker.shortcuts import Locations, take_shortcuts
+from drm.worker.shortcuts import Locations, protocol_of, take_shortcuts
 
 _LOOK_S = 0.005  # how often, between short tests, the channel is looked at for a stop
 
@@ -48,6 +48,7 @@ class Executor:
         self._items = items
         self._encoder = ReportEncoder(session.config)
         self._meter = Meter()
+        self._protocol: Callable[..., Any] = session.config.hook.pytest_runtest_protocol
         self._gpus = VisibleGpus(os.environ)
         self._threads = ThreadPools(os.environ)
         self._locations = Locations()
@@ -73,6 +74,7 @@ class Executor:
         """
         self._config.pluginmanager.register(self, "drm-executor")
         take_shortcuts(self._session)
+        self._protocol = protocol_of(self._config)
         self._put(["settled", self._meter.base_bytes])
         try:
             self._serve_to_the_end(tear_down)
@@ -149,7 +151,7 @@ class Executor:
         self._locations.settle(item)
         self._ground.restore()
         self._meter.start()
-        self._config.hook.pytest_runtest_protocol(item=item, nextitem=self._announced)
+        self._protocol(item=item, nextitem=self._announced)
         usage = self._meter.stop()
         if self._coverage is not None:
             self._coverage.flush()

@@ -7,13 +7,16 @@ nothing, where all that counts is pytest's own work: a sixth of an executor's ti
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import pytest
+
+from drm.worker.hook_calls import prepared_calls
 
 
 def keep_hook_proxies(session: pytest.Session) -> None:
@@ -25,7 +28,8 @@ def keep_hook_proxies(session: pytest.Session) -> None:
     def gethookproxy(path: Path) -> Any:
         proxy = found.get(path)
         if proxy is None:
-            proxy = found[path] = _Hooks(look_up(path), direct)
+            hooks = look_up(path)
+            proxy = found[path] = _Hooks(hooks, {**prepared_calls(session.config, hooks), **direct})
         return proxy
 
     session.gethookproxy = gethookproxy  # type: ignore[method-assign,assignment]
@@ -89,12 +93,42 @@ class Locations:
             item.__dict__["location"] = (path, code.co_firstlineno - 1, item.getmodpath())
 
 
+def protocol_of(config: pytest.Config) -> Callable[..., Any]:
+    """Return how to call ``pytest_runtest_protocol``, once no more plugins are registered."""
+    return prepared_calls(config, config.hook).get("pytest_runtest_protocol", config.hook.pytest_runtest_protocol)
+
+
 def take_shortcuts(session: pytest.Session) -> None:
     """Spare this process what only a session with a terminal needs. For executors, before their first test."""
     keep_hook_proxies(session)
     capture_without_pause(session.config)
+    filter_warnings_as_before(session.config)
     with suppress(ImportError, AttributeError):  # a pytest that is built differently does it its own way
         catch_logs_directly(session.config)
+
+
+def filter_warnings_as_before(config: pytest.Config) -> None:
+    """Apply the configured filters of warnings in one step while they go on top of the same ones as the last time."""
+    apply: Any = getattr(config, "_catch_configured_warnings", None)
+    mutated = getattr(warnings, "_filters_mutated", None)
+    if apply is None or mutated is None:  # before pytest 9.1 a function does it; Python 3.14 has filters per context
+        return
+    before: list[Any] = []
+    after: list[Any] = []
+
+    @contextmanager
+    def caught(*, record: bool) -> Iterator[list[warnings.WarningMessage] | None]:
+        nonlocal before, after
+        with warnings.catch_warnings(record=record) as log:
+            if warnings.filters != before or not after:
+                before = list(warnings.filters)
+                with apply(record=False):
+                    after = list(warnings.filters)
+            warnings.filters[:] = after  # type: ignore[index]
+            mutated()
+            yield log
+
+    config._catch_configured_warnings = caught  # type: ignore[method-assign]
 
 
 def capture_without_pause(config: pytest.Config) -> None:
