@@ -86,7 +86,9 @@ class Controller:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Generator[None, object, object]:
         with _rare_searches_for_garbage():  # what is collected stays, and each search would go through all of it
-            return (yield)
+            result = yield
+            gc.freeze()  # or the first search at the usual pace would
+            return result
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -114,6 +116,7 @@ class Controller:
         return True
 
     def _start_inline(self) -> None:
+        gc.unfreeze()  # tests that run here find garbage as they are used to
         self._journal = Journal(self._options, run_id=new_run_id(), say=self._status.say)
         ids = {item: task_id for task_id, item in self._items.items()}
         self._inline = InlineRun(self._journal.recorder, Accounts(), ids)

@@ -177,6 +177,7 @@ class Run:
             retries=options.retries,
             timeout_factor=options.timeout_factor,
             speculate=options.speculate,
+            records_plan=options.report_dir is not None,
             counted=options.counted,
             file_order=options.order not in ("longest", "slow-first"),
         )

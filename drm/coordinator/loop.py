@@ -109,7 +109,8 @@ class Coordinator:
             problem = problems[id(task.requirements)]
             if problem is not None:
                 self._outcomes.refused(task.task_id, refusal_message(problem))
-        self._unplanned.append((predicted, planned_on))
+        if self._settings.records_plan:
+            self._unplanned.append((predicted, planned_on))
         self._recovery.places = planned_on
 
     def hold(self, tasks: Sequence[Task]) -> Accounts:

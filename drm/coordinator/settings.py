@@ -25,6 +25,7 @@ class RunSettings:
     ``counted``: resources of the whole run, by name. ``file_order``: tests are begun in the order of collection.
     ``speculate``: a straggler may be started a second time although it is not declared idempotent.
     ``shows_status``: the surface wants to be told how the run goes, a few times a second.
+    ``records_plan``: somebody will read how all tests would be laid out, which decides nothing and takes a moment.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class RunSettings:
     file_order: bool = False
     speculate: bool = False
     shows_status: bool = True
+    records_plan: bool = True
 
     def for_queue(self, largest: Resources) -> QueueSettings:
         """Return what the queue is to know; ``largest``: the greatest amounts any worker has."""

@@ -16,6 +16,7 @@ from drm.model.work import unique_ids
 from drm.worker.channel import Channel
 from drm.worker.executor import Executor
 from drm.worker.identity import Identity, become_worker, leave_controller, set_worker_input, shed_capture, silence
+from drm.worker.shortcuts import protocol_of
 from drm.worker.stacks import write_on_signal
 from drm.worker.threads import fork
 from drm.worker.zygote import Zygote
@@ -86,6 +87,7 @@ def fork_zygote(
 def run_zygote(session: pytest.Session, items: Mapping[str, pytest.Item], suite: Suite, control: socket.socket) -> None:
     """Become a zygote; never returns. What is the same for all executors is done here, once."""
     leave_controller(session.config)
+    protocol_of(session.config)  # compiled here for all
 
     def serve(executor_id: str, sock: socket.socket, stacks: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the terminal's input is the controller's
