@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drm.dynamic_resource_manager.manager import DynamicResourceManager
 from drm.dynamic_resource_manager.scaling import ScalingCase, evaluate_scaling
-from drm.dynamic_resource_manager.settings import ScalingSettings, parse_scaling
+from drm.dynamic_resource_manager.settings import ScalingSettings, parse_scaling, parse_value_of_time
 from drm.dynamic_resource_manager.utilization import Utilization
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "Utilization",
     "evaluate_scaling",
     "parse_scaling",
+    "parse_value_of_time",
 ]

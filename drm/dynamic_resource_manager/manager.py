@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drm.dynamic_resource_manager.account import Account, checked
-from drm.dynamic_resource_manager.scaling import ScalingCase, evaluate_scaling
+from drm.dynamic_resource_manager.scaling import ScalingCase, evaluate_scaling, is_vote
 from drm.dynamic_resource_manager.settings import ScalingSettings
 from drm.dynamic_resource_manager.utilization import UNUSED, Utilization, utilization_of
 from drm.model.cluster import ClusterSnapshot, QueueView, WorkerState, WorkerType, WorkerView
@@ -32,6 +32,12 @@ class DynamicResourceManager:
         self._now_s = _NEVER
         self._last_up_s: dict[str, float] = {}
         self._last_down_s: dict[str, float] = {}
+        self._votes: dict[str, int] = {}
+        self._by_type: dict[str, dict[str, Account]] = {}
+
+    @property
+    def settings(self) -> ScalingSettings:
+        return self._settings
 
     def register_worker(
         self,
@@ -59,7 +65,7 @@ class DynamicResourceManager:
             raise ConfigError(
                 f"allocatable of worker {worker_id} passes its capacity: {', '.join(offered.lacking(capacity))}"
             )
-        self._accounts[worker_id] = Account(
+        account = self._accounts[worker_id] = Account(
             worker_id,
             worker_type=worker_type,
             capacity=capacity,
@@ -68,6 +74,7 @@ class DynamicResourceManager:
             now_s=now_s,
             window_s=self._settings.window_s,
         )
+        self._by_type.setdefault(worker_type, {})[worker_id] = account
         self._see(now_s)
 
     def update_worker_resources(
@@ -91,6 +98,7 @@ class DynamicResourceManager:
         """Close the account; return the ids of the reservations that it still held, oldest first."""
         account = self._account(worker_id)
         del self._accounts[worker_id]
+        del self._by_type[account.worker_type][worker_id]
         for reservation_id in account.held:
             del self._holder[reservation_id]
         return tuple(account.held)
@@ -173,14 +181,19 @@ class DynamicResourceManager:
         minimum: int,
         maximum: int,
         total_workers: int,
+        boot_s: float = 0.0,
+        pending_s: float | None = None,
+        leaving: frozenset[str] = frozenset(),
     ) -> ScalingDecision:
         """Decide how many workers of a type there should be, and why.
 
         ``queue``: the waiting work meant for this type. ``pending``: workers of it asked
         for and not registered yet. ``minimum``, ``maximum`` and ``total_workers`` (pending
-        ones included) are of the whole pool. A decision up or down starts its cooldown.
+        ones included) are of the whole pool. ``boot_s``, ``pending_s``, ``leaving``: see ``ScalingCase``.
+        A decision up or down starts its cooldown.
         """
-        mine = [account for account in self._accounts.values() if account.worker_type == worker_type.name]
+        name = worker_type.name
+        mine = list(self._by_type.get(name, {}).values())
         decision = evaluate_scaling(
             self._settings,
             ScalingCase(
@@ -193,14 +206,20 @@ class DynamicResourceManager:
                 maximum=maximum,
                 total_workers=total_workers,
                 now_s=now_s,
-                last_up_s=self._last_up_s.get(worker_type.name, _NEVER),
-                last_down_s=self._last_down_s.get(worker_type.name, _NEVER),
+                last_up_s=self._last_up_s.get(name, _NEVER),
+                last_down_s=self._last_down_s.get(name, _NEVER),
+                boot_s=boot_s,
+                pending_s=pending_s,
+                votes=self._votes.get(name, 0),
+                leaving=leaving,
             ),
         )
+        self._votes[name] = self._votes.get(name, 0) + 1 if is_vote(decision) else 0
         if decision.action is ScalingAction.UP:
-            self._last_up_s[worker_type.name] = now_s
+            if decision.granted - decision.workers > len(decision.keep):
+                self._last_up_s[name] = now_s
         elif decision.action is ScalingAction.DOWN:
-            self._last_down_s[worker_type.name] = now_s
+            self._last_down_s[name] = now_s
         return decision
 
     def _account(self, worker_id: str) -> Account:

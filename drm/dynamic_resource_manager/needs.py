@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from drm.dynamic_resource_manager.settings import ScalingSettings
 from drm.dynamic_resource_manager.utilization import UNUSED, Utilization
+from drm.dynamic_resource_manager.worth import UNBOUNDED, Outlook
 from drm.model.cluster import QueueView, WorkerState, WorkerType, WorkerView
 from drm.model.errors import ConfigError
 from drm.model.plan import Trigger
@@ -17,7 +18,10 @@ from drm.model.plan import Trigger
 class ScalingCase:
     """All that one decision rests on. ``last_up_s`` and ``last_down_s`` are -inf where there was none.
 
-    ``utilization``: of the workers of this type, over the window of the settings.
+    ``utilization``: of the workers of this type, over the window of the settings. ``boot_s``: from asking for a worker
+    until it has joined; ``pending_s``: what those asked for still take of it, summed (None: all of it). ``votes``: how
+    many decisions before this one, without a break, found more workers than wanted. ``leaving``: workers that drain
+    and cannot be kept any more.
     """
 
     worker_type: WorkerType
@@ -31,6 +35,10 @@ class ScalingCase:
     last_up_s: float
     last_down_s: float
     utilization: Utilization = UNUSED
+    boot_s: float = 0.0
+    pending_s: float | None = None
+    votes: int = 0
+    leaving: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not 0 <= self.minimum <= self.maximum:
@@ -45,6 +53,15 @@ class ScalingCase:
         return self.pending + sum(worker.state in live for worker in self.workers)
 
     @property
+    def draining(self) -> tuple[WorkerView, ...]:
+        """Workers that drain and could be kept."""
+        return tuple(
+            worker
+            for worker in self.workers
+            if worker.state is WorkerState.DRAINING and worker.worker_id not in self.leaving
+        )
+
+    @property
     def busy(self) -> int:
         return sum(worker.reservations > 0 and worker.state is WorkerState.READY for worker in self.workers)
 
@@ -54,6 +71,7 @@ class Need:
     """What a policy makes of a case: ``wanted`` workers, before limits.
 
     ``trigger`` and ``why`` speak of growing. ``steady``: why there is nothing to do. ``options``: what was weighed.
+    ``finish_s``: seconds from now until all is done by those wanted, where that was reckoned.
     """
 
     wanted: int
@@ -63,6 +81,7 @@ class Need:
     waiting_s: float
     slots: float
     options: tuple[tuple[str, int], ...]
+    finish_s: float | None = None
 
 
 def need_of(settings: ScalingSettings, case: ScalingCase) -> Need:
@@ -71,33 +90,77 @@ def need_of(settings: ScalingSettings, case: ScalingCase) -> Need:
 
 
 def _for_makespan(settings: ScalingSettings, case: ScalingCase) -> Need:
-    """Enough workers that the waiting seconds, spread over the tests that they run at once, are cleared in the target.
+    """Enough workers that what is left is done in the target, boots counted (see ``worth``).
 
-    Never more than the runnable tests can occupy, nor than finish in the time that the longest of them takes anyway
-    (more would cost, and end no sooner); never fewer than are busy.
+    Never more than the runnable tests can occupy, nor than end with the longest test anyway, nor than are worth
+    their cost; never fewer than are busy.
     """
     queue, slots, waiting_s = case.queue, _slots(case), _waiting_s(settings, case)
-    runnable = queue.runnable
-    by_time = math.ceil(waiting_s / (slots * settings.target_queue_s)) if runnable else 0
-    by_tests = math.ceil((runnable + queue.running) / slots)
-    by_longest = math.ceil(waiting_s / (slots * queue.longest_s)) if runnable and queue.longest_s > 0 else by_time
+    runnable, present, price = queue.runnable, case.present, case.worker_type.usd_per_hour
+    look = _outlook(case, slots, waiting_s)
     busy = case.busy
+    options = {"by_time": 0, "by_runnable_tests": math.ceil((runnable + queue.running) / slots)}
+    if runnable:
+        options["by_time"] = look.by_target(settings.target_queue_s)
+        options["by_longest_test"] = look.by_longest() + (busy if _is_blind(case) else 0)
+        options["by_value_of_time"] = look.by_value(settings.value_of_time, price, case.boot_s + settings.idle_s)
+    wanted = max(busy, min(options.values()), min(1, runnable))
     return Need(
-        wanted=max(busy, min(by_time, by_tests, busy + by_longest)),
+        wanted=wanted,
         trigger=_pressure(settings, case, slots, waiting_s),
         why=f"{runnable} runnable tests hold {waiting_s:.1f} s of work, "
-        f"{waiting_s / (slots * max(1, case.present)):.1f} s per running slot against a target of "
-        f"{settings.target_queue_s:g} s",
-        steady=f"{case.present} {case.worker_type.name} workers are enough for {runnable} runnable tests "
-        f"with {waiting_s:.1f} s of work, and none is idle for longer than {settings.idle_s:g} s without need",
+        f"{waiting_s / (slots * max(1, present)):.1f} s per running slot against a target of "
+        f"{settings.target_queue_s:g} s{_worth(settings, case, look, wanted)}",
+        steady=f"{present} {case.worker_type.name} workers are enough for {runnable} runnable tests "
+        f"with {waiting_s:.1f} s of work{_not_worth(settings, case, look, options, wanted)}, "
+        f"and none is idle for longer than {settings.idle_s:g} s without need",
         waiting_s=waiting_s,
         slots=slots,
-        options=(
-            ("by_time", by_time),
-            ("by_runnable_tests", by_tests),
-            ("by_longest_test", busy + by_longest),
-            ("busy", busy),
-        ),
+        options=(*((name, count) for name, count in options.items() if count < UNBOUNDED), ("busy", busy)),
+        finish_s=look.finish_s(wanted),
+    )
+
+
+def _outlook(case: ScalingCase, slots: float, waiting_s: float) -> Outlook:
+    queue = case.queue
+    ready = any(worker.state is WorkerState.READY for worker in case.workers)
+    longest_s = queue.longest_s + (0.0 if ready or not queue.longest_s else case.boot_s)
+    return Outlook(
+        work_s=waiting_s + queue.running_s,
+        slots=slots,
+        present=case.present,
+        pending_s=case.pending * case.boot_s if case.pending_s is None else case.pending_s,
+        boot_s=case.boot_s,
+        longest_s=max(longest_s, queue.longest_running_s),
+    )
+
+
+def _is_blind(case: ScalingCase) -> bool:
+    """Tell whether nothing is known of what busy workers still have to do: then they are not free for what waits."""
+    return case.busy > 0 and case.queue.running_s <= 0
+
+
+def _worth(settings: ScalingSettings, case: ScalingCase, look: Outlook, wanted: int) -> str:
+    """Say what the last of the workers is good for, where it costs something."""
+    price = case.worker_type.usd_per_hour
+    if price <= 0 or wanted <= case.present:
+        return ""
+    saved_s = look.saved_s(wanted)
+    cost = price * (case.boot_s + settings.idle_s) / 3600
+    saves = f"saves {saved_s:.1f} s" if math.isfinite(saved_s) else "is the first"
+    return f"; the last one {saves} and costs {cost:.4f} USD more, at {settings.value_of_time:g} USD an hour of time"
+
+
+def _not_worth(
+    settings: ScalingSettings, case: ScalingCase, look: Outlook, options: Mapping[str, int], wanted: int
+) -> str:
+    value = options.get("by_value_of_time", UNBOUNDED)
+    others = min((count for name, count in options.items() if name != "by_value_of_time"), default=0)
+    if value >= others or wanted > case.present:
+        return ""
+    return (
+        f": one more would save {look.saved_s(case.present + 1):.1f} s, which is not worth its "
+        f"{case.worker_type.usd_per_hour * (case.boot_s + settings.idle_s) / 3600:.4f} USD"
     )
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 from drm.dynamic_resource_manager.needs import Need, ScalingCase, need_of
 from drm.dynamic_resource_manager.settings import ScalingSettings
 from drm.model.cluster import WorkerState, WorkerView
 from drm.model.plan import ScalingAction, ScalingDecision, Trigger
 
-__all__ = ["ScalingCase", "evaluate_scaling"]
+__all__ = ["ScalingCase", "evaluate_scaling", "is_vote"]
+
+
+def is_vote(decision: ScalingDecision) -> bool:
+    """Tell whether the decision found workers that are idle for too long and not wanted: it counts for the next."""
+    return (
+        decision.action is ScalingAction.HOLD
+        and decision.trigger.code in ("votes", "cooldown", "minimum")
+        and (decision.wanted < decision.workers)
+    )
 
 
 def evaluate_scaling(settings: ScalingSettings, case: ScalingCase) -> ScalingDecision:
     """Return the decision for one worker type: the same case always gives the same one.
 
-    What the policy wants, and the pool's minimum on top. Workers go only when idle for long enough and not wanted.
+    What the policy wants, and the pool's minimum on top. Workers go only when idle for long enough and not wanted in
+    several decisions in a row; those on their way out stay where they are wanted again.
     """
     need = need_of(settings, case)
     floor = case.present + max(0, case.minimum - case.total_workers)
@@ -25,7 +37,8 @@ def evaluate_scaling(settings: ScalingSettings, case: ScalingCase) -> ScalingDec
 def _grow(settings: ScalingSettings, case: ScalingCase, need: Need, floor: int) -> ScalingDecision:
     wanted = max(need.wanted, floor)
     name, present = case.worker_type.name, case.present
-    granted = min(wanted, present + max(0, case.maximum - case.total_workers))
+    kept = case.draining[: wanted - present]  # they are there, and count in the total
+    granted = min(wanted, present + len(kept) + max(0, case.maximum - case.total_workers))
     trigger = need.trigger if need.wanted >= floor else _below_minimum(case)
     why = (
         need.why
@@ -39,15 +52,30 @@ def _grow(settings: ScalingSettings, case: ScalingCase, need: Need, floor: int) 
         )
         reason = f"{why}: {wanted} {name} workers are wanted, but the maximum of {case.maximum} in all is reached"
         return _decision(case, need, ScalingAction.DENIED, limit, reason, wanted=wanted, limits=("maximum",))
-    if since_s < settings.up_cooldown_s:
+    names = tuple(worker.worker_id for worker in kept)
+    if since_s < settings.up_cooldown_s and not names:
         wait = _cooldown("since_last_up_s", since_s, settings.up_cooldown_s)
         reason = (
             f"{why}: wait {settings.up_cooldown_s - since_s:.1f} s more, {name} workers were added {since_s:.1f} s ago"
         )
         return _decision(case, need, ScalingAction.HOLD, wait, reason, wanted=wanted, limits=("cooldown",))
-    reason = f"{why}: add {granted - present} {name} to the {present} there"
     limits = ("maximum",) if granted < wanted else ()
-    return _decision(case, need, ScalingAction.UP, trigger, reason, wanted=wanted, granted=granted, limits=limits)
+    if names and since_s < settings.up_cooldown_s:
+        granted, limits = present + len(names), (*limits, "cooldown")
+    more = granted - present - len(names)
+    acts = [f"keep {', '.join(names)}, which drained"] * bool(names)
+    acts += [f"add {more} {name} to the {present} there"] * bool(more)
+    return _decision(
+        case,
+        need,
+        ScalingAction.UP,
+        trigger,
+        f"{why}: {' and '.join(acts)}",
+        wanted=wanted,
+        granted=granted,
+        limits=limits,
+        keep=names,
+    )
 
 
 def _shrink(settings: ScalingSettings, case: ScalingCase, need: Need) -> ScalingDecision:
@@ -74,6 +102,10 @@ def _shrink(settings: ScalingSettings, case: ScalingCase, need: Need) -> Scaling
             f"wait {settings.down_cooldown_s - since_s:.1f} s more"
         )
         return _decision(case, need, ScalingAction.HOLD, wait, reason, wanted=need.wanted, limits=("cooldown",))
+    if case.votes + 1 < settings.votes:
+        wait = Trigger(code="votes", metric="votes", value=case.votes + 1.0, threshold=float(settings.votes))
+        reason = f"{why}, as {case.votes + 1} of {settings.votes} decisions in a row have found"
+        return _decision(case, need, ScalingAction.HOLD, wait, reason, wanted=need.wanted, limits=("votes",))
     names = tuple(worker.worker_id for worker in removable)
     reason = f"{why} and is not needed: remove {', '.join(names)}"
     limits = ("minimum",) if len(removable) < min(surplus, len(idle)) else ()
@@ -131,6 +163,7 @@ def _decision(
     granted: int | None = None,
     limits: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
+    keep: tuple[str, ...] = (),
 ) -> ScalingDecision:
     inputs = {
         "waiting": case.queue.waiting,
@@ -142,7 +175,12 @@ def _decision(
         "total_workers": case.total_workers,
         "minimum": case.minimum,
         "maximum": case.maximum,
+        "boot_s": case.boot_s,
+        "running_s": case.queue.running_s,
+        "usd_per_hour": case.worker_type.usd_per_hour,
     }
+    if need.finish_s is not None and math.isfinite(need.finish_s):
+        inputs["finish_s"] = need.finish_s
     return ScalingDecision(
         action=action,
         worker_type=case.worker_type.name,
@@ -152,6 +190,7 @@ def _decision(
         trigger=trigger,
         reason=reason,
         remove=remove,
+        keep=keep,
         inputs=tuple((name, float(value)) for name, value in inputs.items()),
         alternatives=tuple(f"{name}: {count} workers" for name, count in need.options if count != wanted),
         limits_hit=limits,

@@ -61,7 +61,8 @@ class ScalingDecision:
     """How many workers of a type there should be, and why.
 
     ``workers`` counts what is there or coming, ``wanted`` what there should be,
-    ``granted`` what the limits allow. ``remove`` names idle workers to drain.
+    ``granted`` what the limits allow. ``remove`` names idle workers to drain, ``keep`` those that drain and are
+    to stay after all: they count as granted.
     """
 
     action: ScalingAction
@@ -72,6 +73,7 @@ class ScalingDecision:
     trigger: Trigger
     reason: str
     remove: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
     inputs: tuple[tuple[str, float], ...] = ()
     alternatives: tuple[str, ...] = ()
     limits_hit: tuple[str, ...] = ()

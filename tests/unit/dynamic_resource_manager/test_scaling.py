@@ -14,11 +14,11 @@ from drm.model.resources import Resources
 
 ONE = Resources(cpu_cores=1, memory_bytes=2**30)
 CPU = WorkerType(name="cpu", capacity=ONE)
-SETTINGS = ScalingSettings(target_queue_s=5, idle_s=3, up_cooldown_s=2, down_cooldown_s=4)
+SETTINGS = ScalingSettings(target_queue_s=5, idle_s=3, up_cooldown_s=2, down_cooldown_s=4, votes=1)
 
 
-def pool(workers: int = 0, *, busy: int = 0) -> DynamicResourceManager:
-    manager = DynamicResourceManager(SETTINGS)
+def pool(workers: int = 0, *, busy: int = 0, settings: ScalingSettings = SETTINGS) -> DynamicResourceManager:
+    manager = DynamicResourceManager(settings)
     for number in range(workers):
         manager.register_worker(f"w{number}", worker_type="cpu", capacity=ONE, now_s=0.0)
     for number in range(busy):
@@ -47,6 +47,8 @@ def evaluate(
     maximum: int = 10,
     others: int = 0,
     worker_type: WorkerType = CPU,
+    boot_s: float = 0.0,
+    leaving: frozenset[str] = frozenset(),
 ) -> ScalingDecision:
     live = (WorkerState.READY, WorkerState.STARTING, WorkerState.DRAINING)
     there = sum(worker.state in live for worker in manager.snapshot(now_s).workers)
@@ -58,6 +60,8 @@ def evaluate(
         minimum=minimum,
         maximum=maximum,
         total_workers=there + pending + others,
+        boot_s=boot_s,
+        leaving=leaving,
     )
 
 
@@ -167,8 +171,80 @@ def test_cooldowns_are_per_worker_type() -> None:
 def test_draining_workers_do_not_count_as_there_but_fill_the_pool() -> None:
     manager = pool(2)
     manager.set_worker_state("w0", WorkerState.DRAINING, now_s=0.0)
-    decision = evaluate(manager, queue(50), maximum=3)
-    assert (decision.workers, decision.granted) == (1, 2)
+    decision = evaluate(manager, queue(50), maximum=3, leaving=frozenset({"w0"}))
+    assert (decision.workers, decision.granted, decision.keep) == (1, 2, ())
+
+
+def test_a_worker_that_drains_stays_when_there_is_work_again() -> None:
+    """Churn (karpenter#3198, #2388): a new worker is not booted beside one that is on its way out."""
+    manager = pool(2)
+    manager.set_worker_state("w0", WorkerState.DRAINING, now_s=0.0)
+    decision = evaluate(manager, queue(10))
+    assert (decision.action, decision.granted, decision.keep) == (ScalingAction.UP, 2, ("w0",))
+    assert "keep w0, which drained" in decision.reason
+    manager.set_worker_state("w0", WorkerState.READY, now_s=1.0)
+    manager.set_worker_state("w1", WorkerState.DRAINING, now_s=1.0)
+    again = evaluate(manager, queue(50), now_s=1.5)
+    assert again.keep == ("w1",), "and what costs no boot waits for no cooldown"
+    assert dict(again.inputs)["waiting"] == 50
+
+
+def test_a_worker_goes_only_when_several_decisions_in_a_row_find_it_superfluous() -> None:
+    """Churn (karpenter#3198, #2388): one lull removes nobody."""
+    settings = ScalingSettings(idle_s=0, votes=3, down_cooldown_s=0)
+    manager = pool(1, settings=settings)
+    first = evaluate(manager, queue(0), now_s=1.0)
+    assert (first.action, first.trigger.code, first.trigger.value, first.trigger.threshold) == (
+        ScalingAction.HOLD,
+        "votes",
+        1.0,
+        3.0,
+    )
+    assert evaluate(manager, queue(0), now_s=2.0).action is ScalingAction.HOLD
+    assert evaluate(manager, queue(1), now_s=3.0).trigger.code == "steady", "there is work: the count begins anew"
+    assert [evaluate(manager, queue(0), now_s=4.0 + n).action for n in range(3)] == [
+        ScalingAction.HOLD,
+        ScalingAction.HOLD,
+        ScalingAction.DOWN,
+    ]
+
+
+def test_boots_count_in_the_target() -> None:
+    """20 s of work in 5 s: 4 workers that are there at once, and 10 where each is there only after 3 s."""
+    assert evaluate(pool(), queue(20)).wanted == 4
+    assert evaluate(pool(), queue(20), boot_s=3.0, maximum=50).wanted == 10
+    assert evaluate(pool(4), queue(20), boot_s=3.0).action is ScalingAction.HOLD, "those that are there need no boot"
+
+
+def test_nobody_is_added_for_work_that_ends_before_a_boot() -> None:
+    decision = evaluate(pool(2), queue(40), boot_s=30.0, maximum=50)
+    assert (decision.action, decision.wanted) == (ScalingAction.HOLD, 2)
+
+
+@pytest.mark.parametrize(("value", "workers"), [(1.0, 3), (5.0, 6), (50.0, 20)])
+def test_a_worker_is_added_only_if_the_time_it_saves_is_worth_its_cost(value: float, workers: int) -> None:
+    """Each worker is checked against its own sum: the last one that is added pays, one more would not."""
+    price, boot_s, work_s = 3.0, 57.0, 1440.0
+    settings = ScalingSettings(target_queue_s=1, value_of_time=value)
+    dear = WorkerType(name="cpu", capacity=ONE, usd_per_hour=price, provider="cloud")
+    decision = evaluate(pool(settings=settings), queue(1440), worker_type=dear, boot_s=boot_s, maximum=1000)
+
+    def saved_s(count: int) -> float:
+        return work_s / (count - 1) - work_s / count
+
+    cost = price * (boot_s + settings.idle_s)
+    assert decision.wanted == workers
+    assert value * saved_s(workers) >= cost > value * saved_s(workers + 1)
+    assert f"the last one saves {saved_s(workers):.1f} s and costs 0.0500 USD more" in decision.reason
+    assert f"by_runnable_tests: {1440} workers" in decision.alternatives
+
+
+def test_a_decision_against_a_worker_says_what_it_would_save_and_cost() -> None:
+    settings = ScalingSettings(target_queue_s=1, value_of_time=1.0)
+    dear = WorkerType(name="cpu", capacity=ONE, usd_per_hour=3.0, provider="cloud")
+    decision = evaluate(pool(5, settings=settings), queue(1140), worker_type=dear, boot_s=57.0, maximum=1000)
+    assert decision.action is ScalingAction.HOLD
+    assert "one more would save 28.5 s, which is not worth its 0.0500 USD" in decision.reason
 
 
 def test_no_more_workers_than_end_with_the_longest_test() -> None:
@@ -222,6 +298,7 @@ def test_no_decision_passes_the_limits_or_touches_a_busy_worker(
     decision = evaluate(manager, view, now_s=now_s, pending=pending, minimum=minimum, maximum=maximum, others=others)
     total = workers + pending + others
     change = decision.granted - decision.workers
+    assert not decision.keep
     assert decision.workers == workers + pending
     assert total + change <= max(maximum, total)
     assert total + change >= min(minimum, total)
