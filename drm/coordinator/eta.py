@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from drm.coordinator.crew import Executor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What runs on a worker: ``executors``, ``running`` of them a test. ``left_s``: what each of these still has to
+    do."""
+
+    executors: int = 0
+    running: int = 0
+    left_s: tuple[float, ...] = ()
+
+
+def loads_of(executors: Iterable[Executor], expected_s: Callable[[str], float], now_s: float) -> Mapping[str, Load]:
+    """Return the load of each worker that has executors."""
+    by_worker: dict[str, list[Executor]] = {}
+    for executor in executors:
+        by_worker.setdefault(executor.worker_id, []).append(executor)
+    return {
+        worker_id: Load(
+            executors=len(here),
+            running=sum(bool(executor.held) for executor in here),
+            left_s=tuple(_load_s(executor, expected_s, now_s) for executor in here if executor.held),
+        )
+        for worker_id, here in by_worker.items()
+    }
 
 
 def time_left_s(

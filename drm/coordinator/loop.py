@@ -8,13 +8,13 @@ and in slices: no executor waits for the terminal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from drm.coordinator.accounts import Accounts
 from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import record_end, refusal_message
-from drm.coordinator.eta import time_left_s
+from drm.coordinator.eta import Load, loads_of, time_left_s
 from drm.coordinator.observer import Observer
 from drm.coordinator.outcomes import Outcomes
 from drm.coordinator.parts import Parts
@@ -170,8 +170,11 @@ class Coordinator:
             self._dispatch.assign()
             if self._second_starts.is_wanted:
                 self._second_starts.look()
-            for worker_id in self._parts.pool.evaluate(self._waiting):
+            orders = self._parts.pool.evaluate(self._waiting, self._loads)
+            for worker_id in orders.drain:
                 self._observer.drain(worker_id)
+            for worker_id in orders.keep:
+                self._observer.keep(worker_id)
         if self._unplanned and self._clock.now() >= self._next_plan_s:
             self._next_plan_s = self._clock.now() + _PLAN_S
             if self._dispatch.crew.all_run:  # it takes a moment, and nobody shall wait for it
@@ -196,6 +199,9 @@ class Coordinator:
             is_known = task.forecast is not None and task.forecast.method == "history"
             (known if is_known else unknown).append(task)
         return known + self._predict(unknown)
+
+    def _loads(self) -> Mapping[str, Load]:
+        return loads_of(self._dispatch.crew, self._expected_s, self._clock.now())
 
     def _timeout_of(self, task: Task) -> Timeout | None:
         slow_s = self._parts.predictor.slow_wall_s(task.task_id) if self._settings.timeout_factor else None

@@ -79,6 +79,7 @@ class Observer:
         executor = self._dispatch.crew.get(ready.executor_id)
         if executor is not None:
             executor.ready = True
+            self._parts.pool.serves(executor.worker_id)
             self._dispatch.stir(executor.worker_id)
 
     def _on_began(self, began: seen.AttemptBegan) -> None:
@@ -156,6 +157,8 @@ class Observer:
             self._stop(asked.message or f"a test asked for it ({asked.kind})")
 
     def _on_joined(self, joined: seen.WorkerJoined) -> None:
+        if not self._parts.pool.joined(joined.worker_id):
+            return
         self._parts.manager.register_worker(
             joined.worker_id,
             worker_type=joined.worker_type,
@@ -164,7 +167,6 @@ class Observer:
             labels=joined.labels,
             now_s=self._clock.now(),
         )
-        self._parts.pool.joined(joined.worker_id)
         self._dispatch.stir(joined.worker_id)
         self._recorder.record(
             events.WorkerReady,
@@ -192,7 +194,7 @@ class Observer:
         if view is not None:
             self._parts.manager.deregister_worker(left.worker_id)
         self._dispatch.memory.forget(left.worker_id)
-        if not expected:
+        if view is not None and not expected:
             self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=reason, requeued=requeued)
             self._parts.surface.say(f"worker {left.worker_id} was lost: {reason}; {requeued} tests queued again")
         self._parts.pool.left(left.worker_id, reason, expected=expected)
@@ -240,6 +242,11 @@ class Observer:
         self._parts.pool.set_state(worker_id, WorkerState.DRAINING)
         self._dispatch.stop_on(worker_id)
         self._release_if_drained(worker_id)
+
+    def keep(self, worker_id: str) -> None:
+        """Let a worker that drains have tests again. Executors that were told to end do; others take their place."""
+        self._parts.pool.set_state(worker_id, WorkerState.READY)
+        self._dispatch.stir(worker_id)
 
     def _release_if_drained(self, worker_id: str) -> None:
         view = self._view_of(worker_id)

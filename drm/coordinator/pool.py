@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from drm.cloud_provider_manager import CloudProviderManager
-from drm.cloud_provider_manager.policy import ExhaustedError
+from drm.coordinator.calls import Calls, InlineCalls
+from drm.coordinator.eta import Load
+from drm.coordinator.members import Members
 from drm.coordinator.recorder import Recorder
 from drm.coordinator.settings import RunSettings
 from drm.dynamic_resource_manager import DynamicResourceManager
+from drm.dynamic_resource_manager.lifecycle import Happened
 from drm.model import events
-from drm.model.cluster import InstanceRequest, WorkerState, WorkerType
-from drm.model.errors import DrmError, LostError
+from drm.model.cluster import InstanceRequest, QueueView, WorkerState, WorkerType
+from drm.model.errors import CapacityError
 from drm.model.observations import WorkerNoticed
-from drm.model.plan import ScalingAction, ScalingDecision
+from drm.model.plan import ScalingAction, ScalingDecision, Trigger
 from drm.model.work import Task
 from drm.ports import Clock, Engine
 from drm.resource_optimizer import ResourceOptimizer
+
+__all__ = ["Orders", "WorkerPool"]
 
 _EVERY_S = 0.25
 _S_PER_TEST = (
     40e-6  # a decision takes a tenth of that per waiting test: deciding shall take a tenth of the time at most
 )
-_FAILED_STARTS = 3  # in a row, before the run is given up
 
 
-@dataclass(slots=True)
-class _Member:
-    worker_type: WorkerType
-    instance_id: str
-    asked_s: float
-    ready: bool = False
-    noticed: bool = False  # its machine will be taken away: its drain is never cancelled
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What the loop is to do with workers: let them go, or give them tests again."""
+
+    drain: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,7 +56,11 @@ class _Note:
 
 
 class WorkerPool:
-    """Separate workers from providers. With no worker types it does nothing."""
+    """Separate workers from providers. With no worker types it does nothing.
+
+    ``calls``: how providers are called. ``say``: shows a line to the person. ``instead``: called once with the reason
+    when no worker could be had for ``no_capacity_s``; without it the run is given up then.
+    """
 
     def __init__(
         self,
@@ -65,6 +72,9 @@ class WorkerPool:
         optimizer: ResourceOptimizer,
         providers: CloudProviderManager,
         recorder: Recorder,
+        calls: Calls | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        instead: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -73,72 +83,145 @@ class WorkerPool:
         self._optimizer = optimizer
         self._providers = providers
         self._recorder = recorder
-        self._members: dict[str, _Member] = {}
+        self._calls = calls or InlineCalls()
+        self._instead = instead
+        self._members = Members(
+            clock=clock,
+            engine=engine,
+            providers=providers,
+            recorder=recorder,
+            calls=self._calls,
+            limits=settings.deadlines,
+            say=say,
+        )
+        self._ways: dict[str, tuple[WorkerType, ...]] = {}  # by name: the zones and markets where it can be had
+        for each in settings.worker_types:
+            self._ways[each.name] = (*self._ways.get(each.name, ()), each)
         self._made = 0
-        self._failed_starts = 0
-        self._next_s = self._next_decision_s = float("-inf")
+        self._next_s = self._next_decision_s = self._next_look_s = float("-inf")
         self._note = _Note()
 
     @property
     def workers(self) -> int:
-        """Workers that are there or coming."""
+        """Workers that are there or coming, or not known to be gone."""
         return len(self._members)
 
-    def evaluate(self, waiting: Callable[[], Sequence[Task]]) -> tuple[str, ...]:
-        """Ask for a decision per worker type and carry it out; return the workers to drain.
+    def evaluate(self, waiting: Callable[[], Sequence[Task]], loads: Callable[[], Mapping[str, Load]]) -> Orders:
+        """Ask for a decision per worker type and carry it out; return what the loop is to do.
 
-        ``waiting`` gives the tests that wait, with forecasts as of now; it is called when a decision is due.
+        ``waiting`` gives the tests that wait, with forecasts as of now; it is called when a decision is due. ``loads``:
+        what runs, by worker.
         """
         now = self._clock.now()
-        if not self._settings.worker_types or now < self._next_s:
-            return ()
+        self._calls.collect()
+        if not self._ways or now < self._next_s:
+            return Orders()
         self._next_s = now + _EVERY_S
-        self._look_for_losses(now)
-        if now < self._next_decision_s:
-            return ()
-        tests = waiting()
-        self._next_decision_s = now + _S_PER_TEST * len(tests)
-        drain: list[str] = []
-        rows = self._optimizer.get_scaling_recommendations(
-            tests, self._manager.snapshot(now), self._settings.worker_types
-        )
-        for worker_type, queue in rows:
-            here = [member for member in self._members.values() if member.worker_type.name == worker_type.name]
-            pending = sum(not member.ready for member in here)
-            least, most, of_pool = self._bounds(worker_type.name, len(here))
-            decision = self._manager.evaluate_scaling(
-                worker_type,
-                queue,
-                now_s=now,
-                pending=pending,
-                minimum=least,
-                maximum=most,
-                total_workers=of_pool,
-            )
-            outcome = ""
-            requested: list[str] = []
-            if decision.action is ScalingAction.UP:
-                requested, outcome = self._grow(worker_type, decision.granted - decision.workers)
-            elif decision.action is ScalingAction.DOWN:
-                drain += decision.remove
-                outcome = f"draining {', '.join(decision.remove)}"
-            if self._note.is_news(decision):
-                self._recorder.record(
-                    events.ScalingDecided, decision=decision, outcome=outcome, requested=tuple(requested)
-                )
-        return tuple(drain)
+        busy = loads()
+        if now >= self._next_look_s:
+            self._next_look_s = now + self._settings.look_s
+            self._members.look_for_losses()
+        self._members.tick(busy)
+        drain, keep = self._members.take_stops(), []
+        if now >= self._next_decision_s:
+            tests = waiting()
+            self._next_decision_s = now + _S_PER_TEST * len(tests)
+            for worker_type, queue in self._recommended(tests, busy, now):
+                decision = self._decided(worker_type, queue, now)
+                self._carry_out(worker_type, decision)
+                drain += [each for each in decision.remove if self._members.tell(each, Happened.DRAIN, "not needed")]
+                keep += [each for each in decision.keep if self._members.tell(each, Happened.KEEP)]
+        self._members.take_stops()  # of those just drained
+        return Orders(drain=tuple(drain), keep=tuple(keep))
 
-    def _bounds(self, name: str, here: int) -> tuple[int, int, int]:
+    def _recommended(
+        self, tests: Sequence[Task], busy: Mapping[str, Load], now: float
+    ) -> Sequence[tuple[WorkerType, QueueView]]:
+        """Return the work by type. What could not be had of late gets none, unless there is nothing else."""
+        types = [self._cheapest(ways) for ways in self._ways.values()]
+        open_types = [each for each in types if self._members.starts.left_alone(each.name, now) is None] or types
+        rows = self._optimizer.get_scaling_recommendations(
+            tests, self._manager.snapshot(now), open_types, {name: load.left_s for name, load in busy.items()}
+        )
+        shut = [(each, QueueView()) for each in types if each not in open_types]
+        return [*rows, *shut]
+
+    def _cheapest(self, ways: Sequence[WorkerType]) -> WorkerType:
+        found = self._providers.open_ways(ways) if len(ways) > 1 else ways
+        return min(found or ways, key=lambda each: each.usd_per_hour)
+
+    def _decided(self, worker_type: WorkerType, queue: QueueView, now: float) -> ScalingDecision:
+        name = worker_type.name
+        boot_s = self._members.starts.boot_s(name, self._manager.settings.boot_s)
+        pending, pending_s = self._members.pending(name, boot_s)
+        least, most, of_pool = self._bounds(name)
+        decision = self._manager.evaluate_scaling(
+            worker_type,
+            queue,
+            now_s=now,
+            pending=pending,
+            minimum=least,
+            maximum=most,
+            total_workers=of_pool,
+            boot_s=boot_s,
+            pending_s=pending_s,
+            leaving=self._members.leaving(),
+        )
+        return self._unless_left_alone(decision, now)
+
+    def _unless_left_alone(self, decision: ScalingDecision, now: float) -> ScalingDecision:
+        """Deny what was refused a moment ago: asking again at once would be churn."""
+        alone = self._members.starts.left_alone(decision.worker_type, now)
+        if alone is None or decision.action is not ScalingAction.UP or decision.keep:
+            return decision
+        until_s, why = alone
+        missing_s = self._members.missing_s(decision.worker_type)
+        if missing_s > self._settings.no_capacity_s and decision.wanted:
+            self._give_up(decision.worker_type, missing_s, why)
+        return replace(
+            decision,
+            action=ScalingAction.DENIED,
+            granted=decision.workers,
+            trigger=Trigger(
+                code="capacity", metric="missing_s", value=missing_s, threshold=self._settings.no_capacity_s
+            ),
+            reason=f"{decision.reason}; but none could be had ({why}), asked again in {until_s - now:.0f} s",
+            limits_hit=(*decision.limits_hit, "capacity"),
+        )
+
+    def _give_up(self, name: str, missing_s: float, why: str) -> None:
+        if self._instead is None:
+            raise CapacityError(
+                f"no {name} worker could be had for {missing_s:.0f} s: {why}",
+                remedy="offer other types or zones, or let local workers stand in (no_capacity = local)",
+            )
+        instead, self._instead = self._instead, None
+        instead(f"no {name} worker could be had for {missing_s:.0f} s: {why}")
+
+    def _carry_out(self, worker_type: WorkerType, decision: ScalingDecision) -> None:
+        outcome, requested = "", list[str]()
+        if decision.action is ScalingAction.UP:
+            more = decision.granted - decision.workers - len(decision.keep)
+            requested, outcome = self._grow(worker_type, more)
+            kept = f"keeping {', '.join(decision.keep)}" if decision.keep else ""
+            outcome = "; ".join(filter(None, (kept, outcome)))
+        elif decision.action is ScalingAction.DOWN:
+            outcome = f"draining {', '.join(decision.remove)}"
+        if self._note.is_news(decision):
+            self._recorder.record(events.ScalingDecided, decision=decision, outcome=outcome, requested=tuple(requested))
+
+    def _bounds(self, name: str) -> tuple[int, int, int]:
         """Return the least and most workers of the pool that a type belongs to, and how many there are."""
         own = self._settings.type_workers
         if name in own:
-            return *own[name], here
-        return *self._settings.workers, sum(each.worker_type.name not in own for each in self._members.values())
+            return *own[name], len(self._members.of(name))
+        return *self._settings.workers, sum(member.worker_type.name not in own for _, member in self._members)
 
     def _grow(self, worker_type: WorkerType, count: int) -> tuple[list[str], str]:
         """Ask for workers; return their ids and what came of it. A provider's refusal is an outcome, not an error."""
         asked: list[str] = []
         refusal = ""
+        ways = tuple(each for each in self._ways[worker_type.name] if each.market == worker_type.market)
         for _ in range(count):
             worker_id = f"w{self._made}"
             command, environment = self._engine.join_command(worker_id, worker_type)
@@ -151,45 +234,31 @@ class WorkerPool:
                 tags=(("drm-run", self._settings.run_id),),
             )
             self._made += 1
-            try:
-                instance = self._providers.create_worker(request)
-            except ExhaustedError:
-                if not self._members:  # nobody is left to run the tests, and nobody will come
-                    raise
-                refusal = "refused: every way to get a worker is closed"
+            self._members.ask(worker_id, request, ways)
+            alone = self._members.starts.left_alone(worker_type.name, self._clock.now())
+            if alone is not None:
+                refusal = f"refused: {alone[1]}"
                 break
-            except DrmError as error:
-                refusal = f"refused: {error.message}"
-                break
-            self._members[worker_id] = _Member(worker_type, instance.instance_id, self._clock.now())
-            self._recorder.record(
-                events.InstanceRequested,
-                worker_id=worker_id,
-                worker_type=worker_type.name,
-                provider=worker_type.provider,
-                usd_per_hour=worker_type.usd_per_hour,
-            )
             asked.append(worker_id)
         return asked, "; ".join(filter(None, (f"requested {', '.join(asked)}" if asked else "", refusal)))
 
-    def joined(self, worker_id: str) -> None:
-        member = self._members.get(worker_id)
-        if member is not None:
-            member.ready = True
-            self._failed_starts = 0
-            latency = self._clock.now() - member.asked_s
-            self._recorder.record(
-                events.InstanceReady,
-                worker_id=worker_id,
-                instance_id=member.instance_id,
-                latency_s=round(latency, 3),
-            )
+    # -- what the engine says
+
+    def joined(self, worker_id: str) -> bool:
+        """A worker has joined; return False for one that nobody waits for any more: it was told to end."""
+        self._members.tell(worker_id, Happened.JOINED)
+        if self._members.is_welcome(worker_id):
+            return True
+        self._engine.release(worker_id)
+        return False
+
+    def serves(self, worker_id: str) -> None:
+        """An executor of the worker is ready."""
+        self._members.tell(worker_id, Happened.SERVES)
 
     def noticed(self, worker_id: str) -> None:
         """The provider will take the worker's machine away."""
-        member = self._members.get(worker_id)
-        if member is not None:
-            member.noticed = True
+        self._members.tell(worker_id, Happened.NOTICED)
 
     def notices(self) -> tuple[WorkerNoticed, ...]:
         """Return what providers say of machines that they will take away, each once."""
@@ -201,55 +270,15 @@ class WorkerPool:
 
     def drained(self, worker_id: str) -> None:
         """The worker has nothing left to do: let it go."""
-        self._engine.release(worker_id)
+        self._members.tell(worker_id, Happened.EMPTY)
 
     def left(self, worker_id: str, reason: str, *, expected: bool) -> None:
         """A worker is gone: end its instance, whatever is left of it."""
-        member = self._members.pop(worker_id, None)
-        if member is None:
-            return
-        self._providers.terminate_worker(worker_id)
-        held = self._clock.now() - member.asked_s
-        if not expected:
-            self._recorder.record(
-                events.InstanceLost, worker_id=worker_id, instance_id=member.instance_id, reason=reason
-            )
-            if not member.ready:
-                self._count_failure(worker_id, reason)
-        self._recorder.record(
-            events.InstanceReleased,
-            worker_id=worker_id,
-            instance_id=member.instance_id,
-            held_s=round(held, 3),
-            cost_usd=member.worker_type.usd_per_hour * held / 3600,
-        )
-
-    def _look_for_losses(self, now: float) -> None:
-        """Find instances that ended before their worker joined, or that take too long to join."""
-        for instance in self._providers.poll_lost():
-            if not self._is_ready(instance.worker_id):  # a worker that had joined is missed by the engine
-                self.left(instance.worker_id, instance.detail or "its instance is gone", expected=False)
-        for worker_id, member in tuple(self._members.items()):
-            if not member.ready and now - member.asked_s > self._settings.start_s:
-                self.left(worker_id, f"it did not join within {self._settings.start_s:g} s", expected=False)
-
-    def _is_ready(self, worker_id: str) -> bool:
-        member = self._members.get(worker_id)
-        return member is not None and member.ready
-
-    def _count_failure(self, worker_id: str, reason: str) -> None:
-        self._failed_starts += 1
-        if self._failed_starts >= _FAILED_STARTS:
-            raise LostError(
-                f"{self._failed_starts} workers in a row did not start, the last ({worker_id}) because {reason}",
-                remedy="look at what they printed above, or run with --drm-executors instead of --drm-workers",
-            )
+        self._members.tell(worker_id, Happened.LEFT, reason, busy=not expected)
 
     def set_state(self, worker_id: str, state: WorkerState) -> None:
         self._manager.set_worker_state(worker_id, state, now_s=self._clock.now())
 
     def close(self) -> None:
         """End every instance; none is left when this returns."""
-        for worker_id in tuple(self._members):
-            self.left(worker_id, "the run ended", expected=True)
-        self._providers.terminate_all()
+        self._members.close()

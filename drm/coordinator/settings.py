@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drm.coordinator.retries import RetryPolicy
+from drm.dynamic_resource_manager.lifecycle import Deadlines
 from drm.model.cluster import WorkerType
 from drm.model.resources import Resources
 from drm.resource_optimizer.kinds import QueueSettings
@@ -24,6 +26,8 @@ class RunSettings:
     ``excused``: tests that fail no run, whatever becomes of them.
     ``counted``: resources of the whole run, by name. ``file_order``: tests are begun in the order of collection.
     ``speculate``: a straggler may be started a second time although it is not declared idempotent.
+    ``lease_s``: for which machines are rented (infinite: they are there anyway). ``look_s``: how often providers are
+    asked which machines are gone. ``no_capacity_s``: how long a type of worker that is needed may be missing.
     ``shows_status``: the surface wants to be told how the run goes, a few times a second.
     ``records_plan``: somebody will read how all tests would be laid out, which decides nothing and takes a moment.
     """
@@ -36,6 +40,9 @@ class RunSettings:
     grace_s: float = 5.0
     teardown_s: float = 300.0
     start_s: float = 300.0
+    lease_s: float = math.inf
+    look_s: float = 0.25
+    no_capacity_s: float = 600.0
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_factor: float | None = None
     max_failures: int = 0
@@ -45,6 +52,17 @@ class RunSettings:
     speculate: bool = False
     shows_status: bool = True
     records_plan: bool = True
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Return how long a worker may be in each state of its life."""
+        return Deadlines(
+            allocated_s=self.start_s,
+            registered_s=self.start_s,
+            draining_s=self.teardown_s,
+            lease_s=self.lease_s,
+            lease_margin_s=min(300.0, self.lease_s / 4),
+        )
 
     def for_queue(self, largest: Resources) -> QueueSettings:
         """Return what the queue is to know; ``largest``: the greatest amounts any worker has."""

@@ -74,14 +74,18 @@ class ResourceOptimizer:
         return recommend(tasks, worker_types, self._counted, maximum=maximum)
 
     def get_scaling_recommendations(
-        self, tasks: Sequence[Task], snapshot: ClusterSnapshot, worker_types: Sequence[WorkerType]
+        self,
+        tasks: Sequence[Task],
+        snapshot: ClusterSnapshot,
+        worker_types: Sequence[WorkerType],
+        left_s: Mapping[str, Sequence[float]] | None = None,
     ) -> tuple[tuple[WorkerType, QueueView], ...]:
         """Return one row per worker type: the waiting ``tasks`` that should run on it, in numbers.
 
-        ``running`` counts the reservations on the workers of that type now. A test that
-        fits no type is in no row.
+        ``running`` counts the reservations on the workers of that type now. ``left_s``: by worker, the seconds that
+        each of its running tests still takes. A test that fits no type is in no row.
         """
-        return queue_views(tasks, snapshot, worker_types, self._counted)
+        return queue_views(tasks, snapshot, worker_types, self._counted, left_s or {})
 
     def record_task_result(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None:
         """Tell the forecaster what an attempt used."""

@@ -94,12 +94,18 @@ def _demands(tasks: Sequence[Task], types: Sequence[WorkerType], counted: Mappin
 
 
 def queue_views(
-    tasks: Sequence[Task], snapshot: ClusterSnapshot, types: Sequence[WorkerType], counted: Mapping[str, int]
+    tasks: Sequence[Task],
+    snapshot: ClusterSnapshot,
+    types: Sequence[WorkerType],
+    counted: Mapping[str, int],
+    left_s: Mapping[str, Sequence[float]],
 ) -> tuple[tuple[WorkerType, QueueView], ...]:
     """Return one row per type, in the order given: the waiting tests that should go on it."""
     running: dict[str, int] = {}
+    lefts: dict[str, list[float]] = {}
     for worker in snapshot.workers:
         running[worker.worker_type] = running.get(worker.worker_type, 0) + worker.reservations
+        lefts.setdefault(worker.worker_type, []).extend(left_s.get(worker.worker_id, ()))
     demands = _demands(tasks, types, counted)
     counts = tuple((worker_type.name, demand.waiting) for worker_type, demand in zip(types, demands, strict=True))
     return tuple(
@@ -112,6 +118,8 @@ def queue_views(
                 waiting_s=demand.waiting_s,
                 longest_s=demand.longest_s,
                 per_worker=demand.per_worker,
+                running_s=sum(lefts.get(worker_type.name, ())),
+                longest_running_s=max(lefts.get(worker_type.name, ()), default=0.0),
                 by_type=counts,
             ),
         )
