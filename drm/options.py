@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from drm.coordinator.retries import RetryPolicy, parse_retries
-from drm.dynamic_resource_manager import ScalingSettings, parse_scaling
+from drm.dynamic_resource_manager import ScalingSettings, parse_scaling, parse_value_of_time
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import parse_worker_type, some_bytes
@@ -62,7 +62,6 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         raise ConfigError(f"{reserve_from}: {reserve!r} is no way to reserve", remedy="write usual or safe")
     retries, retries_from = option("retries")
     factor, factor_from = option("timeout_factor")
-    scaling, scaling_from = option("scaling")
     speculate, speculate_from = option("speculate")
     report_dir = config.getoption("drm_report_dir")
     history = config.rootpath / ".drm" / "history.db"
@@ -76,7 +75,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         order=order or ORDERS[0],
         retries=parse_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
         timeout_factor=_factor(factor, factor_from) if factor is not None else None,
-        scaling=parse_scaling(scaling, where=scaling_from) if scaling is not None else ScalingSettings(),
+        scaling=_scaling(option("scaling"), option("value_of_time")),
         speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
         safe=reserve == "safe",
         max_failures=config.getoption("maxfail") or 0,
@@ -109,6 +108,13 @@ def _gpus(value: Any, what: str) -> int:
             f"{what}: {value} gpus, and CUDA_VISIBLE_DEVICES shows {len(visible)}", remedy="change one of them"
         )
     return int(value)
+
+
+def _scaling(policy: tuple[Any, str], value_of_time: tuple[Any, str]) -> ScalingSettings:
+    settings = parse_scaling(policy[0], where=policy[1]) if policy[0] is not None else ScalingSettings()
+    if value_of_time[0] is None:
+        return settings
+    return replace(settings, value_of_time=parse_value_of_time(value_of_time[0], where=value_of_time[1]))
 
 
 def _factor(value: Any, what: str) -> float:

@@ -108,6 +108,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="when separate workers come and go: makespan (default) or utilization, such as utilization,target=0.7",
     )
     add(
+        "--drm-value-of-time",
+        metavar="USD",
+        default=None,
+        help="what an hour that the run ends sooner is worth (default: 50): a worker that costs money is added only if "
+        "the time that it saves is worth more",
+    )
+    add(
         "--drm-speculate",
         action="store_true",
         default=None,

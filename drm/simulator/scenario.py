@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -104,11 +104,18 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
+    """``value_of_time``: goes into ``scaling`` where it is given."""
+
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     file_order: bool = False
     timeout_factor: float | None = None
     speculate: bool = False
+    value_of_time: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.value_of_time is not None:
+            object.__setattr__(self, "scaling", replace(self.scaling, value_of_time=self.value_of_time))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from drm.coordinator.retries import parse_retries
-from drm.dynamic_resource_manager import parse_scaling
+from drm.dynamic_resource_manager import parse_scaling, parse_value_of_time
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import KEYS, check_key, parse_counted, requirements_of, some_bytes
@@ -236,6 +236,7 @@ def _policies(data: Any, where: str) -> Policies:
         "order": _is_file_order,
         "timeout_factor": _number,
         "speculate": KEYS["idempotent"],
+        "value_of_time": lambda value, what: parse_value_of_time(value, where=what),
     }
     return _fields(Policies, data, where, readers, renamed={"order": "file_order"})
 

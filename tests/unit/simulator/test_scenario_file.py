@@ -25,7 +25,7 @@ workers:
   - {name: cpu, cpu: 4, memory: 8GiB, start: 1m, labels: ssd}
 pool: 0..3
 faults: {crashes: 0.1, worker_life: 2h}
-policies: {scaling: "utilization,target=0.6", retries: "failure=1", order: file}
+policies: {scaling: "utilization,target=0.6", retries: "failure=1", order: file, value_of_time: 12}
 resources: {license: 2}
 sample: 5s
 """
@@ -39,7 +39,7 @@ def test_a_scenario_is_read(tmp_path: Path) -> None:
     (spec,) = scenario.workers
     assert (spec.worker_type.capacity.cpu_cores, spec.start_s, spec.count) == (2, 60, None)
     assert scenario.workload.classes[0].seconds == 3  # type: ignore[union-attr]
-    assert scenario.policies.scaling == ScalingSettings.of_policy("utilization", target=0.6)
+    assert scenario.policies.scaling == ScalingSettings.of_policy("utilization", target=0.6, value_of_time=12)
     assert scenario.policies.retries.failure == 1
     assert scenario.policies.file_order
     assert scenario.faults.worker_life_s == 7200
