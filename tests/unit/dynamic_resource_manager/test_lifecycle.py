@@ -104,6 +104,14 @@ def test_a_drain_is_taken_back_until_the_worker_was_told_to_end() -> None:
     assert at(released, 1.0, Happened.KEEP) == (released, ())
 
 
+def test_a_worker_whose_machine_will_be_taken_away_is_not_kept() -> None:
+    noticed, do = at(lived(*READY), 1.0, Happened.NOTICED)
+    assert (noticed.phase, do) == (Phase.DRAINING, ())
+    assert at(noticed, 2.0, Happened.KEEP) == (noticed, ())
+    assert at(noticed, 2.0, Happened.EMPTY)[1] == (Do.RELEASE,)
+    assert not at(noticed, 2.0, Happened.LEFT, busy=True)[0].expected, "it took a test with it"
+
+
 def test_a_busy_worker_is_not_ended_however_late_it_is() -> None:
     """Busy workers killed (terraform-aws-github-runner#4391, karpenter#701)."""
     for kinds in ((*READY, Happened.DRAIN), (Happened.CREATED, Happened.JOINED, Happened.HIRED), READY):
