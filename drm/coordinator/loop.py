@@ -8,6 +8,7 @@ and in slices: no executor waits for the terminal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from drm.coordinator.accounts import Accounts
@@ -157,9 +158,13 @@ class Coordinator:
         while not self._reason and self._accounts.final < self._accounts.collected - self._held:
             self.step()
 
-    def step(self) -> None:
-        """Go through one round. For callers that submit while work is under way, or let an idle pool shrink."""
-        for observation in self._parts.engine.poll(0.0 if self._delivery else _ROUND_S):
+    def step(self, *, until_s: float = math.inf) -> None:
+        """Go through one round, which waits no longer than ``until_s`` by the clock.
+
+        For callers that submit while work is under way, or let an idle pool shrink.
+        """
+        patience_s = max(0.0, min(_ROUND_S, until_s - self._clock.now()))
+        for observation in self._parts.engine.poll(0.0 if self._delivery else patience_s):
             self._observer.observe(observation)
         for notice in self._parts.pool.notices():
             self._observer.observe(notice)

@@ -104,8 +104,7 @@ class Simulation:
             self.predictor.train_models(samples)
         problem = ""
         try:
-            self.coordinator.submit(self.workload.tasks, self.places)
-            self.coordinator.run()
+            self._submit_all()
         except LostError as error:
             problem = str(error)
         finally:
@@ -122,6 +121,16 @@ class Simulation:
             problem=problem,
             said=self.surface.said,
         )
+
+    def _submit_all(self) -> None:
+        """Submit the tests as they arrive; return when all have ended."""
+        for at_s, tasks in self.workload.groups():
+            while self.engine.clock.now() < at_s and not self.coordinator.stop_reason:
+                self.coordinator.step(until_s=at_s)
+            if self.workload.arrivals:
+                self.tally.arrived(self.engine.clock.now(), tasks)
+            self.coordinator.submit(tasks, self.places)
+        self.coordinator.run()
 
     def _started(self) -> None:
         whole = total(place.capacity for place in self.places)

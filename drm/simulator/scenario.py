@@ -30,11 +30,13 @@ class TestClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthetic:
-    """``tests`` made up by chance, in modules of ``per_module``."""
+    """``tests`` made up by chance, in modules of ``per_module``. ``arrivals``: (seconds from the start, tests) each
+    time some are submitted, in order; empty: all at the start."""
 
     tests: int
     classes: tuple[TestClass, ...]
     per_module: int = 40
+    arrivals: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from drm.coordinator.retries import parse_retries
 from drm.dynamic_resource_manager import parse_scaling, parse_value_of_time
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
-from drm.model.markers import KEYS, check_key, parse_counted, requirements_of, some_bytes
+from drm.model.markers import KEYS, parse_counted, requirements_of, some_bytes
 from drm.model.resources import Resources
-from drm.model.units import parse_bytes, parse_count_range, parse_duration, shown
+from drm.model.units import parse_bytes, parse_duration, shown
+from drm.simulator.plain_values import (
+    MOST_WORKERS,
+    fields_of,
+    list_of,
+    number_of,
+    range_of,
+    share_of,
+    table_of,
+    whole,
+)
 from drm.simulator.provider import PROVIDER
 from drm.simulator.scenario import (
     Faults,
@@ -31,12 +40,10 @@ from drm.simulator.scenario import (
 __all__ = ["read_scenario", "scenario_of"]
 
 _MOST_TESTS = 10_000_000
-_MOST_WORKERS = 100_000
 _TOP = (
     *("name", "seed", "workload", "workers", "pool", "requirements", "history", "faults", "policies", "resources"),
     *("executor_start", "sample"),
 )
-_Value = TypeVar("_Value")
 
 
 def read_scenario(path: Path, changes: Sequence[str] = ()) -> Scenario:
@@ -110,29 +117,31 @@ def _index(rows: list[Any], key: str, change: str) -> int:
 
 def scenario_of(data: Any, *, where: str, folder: Path) -> Scenario:
     """Return the scenario that plain values describe; files in it are relative to ``folder``."""
-    top = _table(data, where, _TOP)
+    top = table_of(data, where, _TOP)
     counted = parse_counted(top.get("resources", {}), where=f"{where}: resources")
     workers = tuple(
-        _worker(row, f"{where}: workers[{number}]", number) for number, row in enumerate(_list(top, "workers", where))
+        _worker(row, f"{where}: workers[{number}]", number) for number, row in enumerate(list_of(top, "workers", where))
     )
     names = [spec.worker_type.name for spec in workers]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{where}: two kinds of workers are called {name!r}", remedy="give each its own name")
-    pool = _range(top["pool"], f"{where}: pool") if "pool" in top else (0, 0)
+    pool = range_of(top["pool"], f"{where}: pool") if "pool" in top else (0, 0)
     if not any((spec.count or pool)[1] for spec in workers):
         raise ConfigError(f"{where}: there are no workers", remedy='give workers a count such as 3, or "pool: 1..4"')
     return Scenario(
         name=str(top.get("name", where.rpartition(".")[0] or where)),
-        seed=_whole(top.get("seed", 0), f"{where}: seed", least=0, most=2**63),
+        seed=whole(top.get("seed", 0), f"{where}: seed", least=0, most=2**63),
         workload=_workload(top.get("workload"), f"{where}: workload", folder, counted),
         workers=workers,
         pool=pool,
         rules=tuple(
             _rule(row, f"{where}: requirements[{number}]", counted)
-            for number, row in enumerate(_list(top, "requirements", where) if "requirements" in top else ())
+            for number, row in enumerate(list_of(top, "requirements", where) if "requirements" in top else ())
         ),
-        knowledge=_fields(Knowledge, top.get("history", {}), f"{where}: history", {"known": _share, "error": _number}),
+        knowledge=fields_of(
+            Knowledge, top.get("history", {}), f"{where}: history", {"known": share_of, "error": number_of}
+        ),
         faults=_faults(top.get("faults", {}), f"{where}: faults"),
         policies=_policies(top.get("policies", {}), f"{where}: policies"),
         counted=counted,
@@ -142,7 +151,7 @@ def scenario_of(data: Any, *, where: str, folder: Path) -> Scenario:
 
 
 def _workload(data: Any, where: str, folder: Path, counted: Mapping[str, int]) -> Synthetic | Recorded:
-    rows = _table(data, where, ("synthetic", "trace", "history", "record", "match"))
+    rows = table_of(data, where, ("synthetic", "trace", "history", "record", "match"))
     given = [key for key in ("synthetic", "trace", "history") if key in rows]
     if len(given) != 1:
         raise ConfigError(f"{where}: {len(given)} sources of tests", remedy="give one of synthetic, trace, history")
@@ -157,34 +166,46 @@ def _workload(data: Any, where: str, folder: Path, counted: Mapping[str, int]) -
 
 
 def _synthetic(data: Any, where: str, counted: Mapping[str, int]) -> Synthetic:
-    rows = _table(data, where, ("tests", "classes", "per_module"))
+    rows = table_of(data, where, ("tests", "classes", "per_module", "arrivals"))
+    arrivals = _arrivals(rows["arrivals"], f"{where}: arrivals") if "arrivals" in rows else ()
+    tests = sum(count for _, count in arrivals) if arrivals and "tests" not in rows else rows.get("tests")
     classes = tuple(
         _test_class(row, f"{where}: classes[{number}]", number, counted)
-        for number, row in enumerate(_list(rows, "classes", where))
+        for number, row in enumerate(list_of(rows, "classes", where))
     )
     return Synthetic(
-        tests=_whole(rows.get("tests"), f"{where}: tests", least=0, most=_MOST_TESTS),
+        tests=whole(tests, f"{where}: tests", least=0, most=_MOST_TESTS),
         classes=classes,
-        per_module=_whole(rows.get("per_module", 40), f"{where}: per_module", least=1, most=_MOST_TESTS),
+        per_module=whole(rows.get("per_module", 40), f"{where}: per_module", least=1, most=_MOST_TESTS),
+        arrivals=arrivals,
     )
+
+
+def _arrivals(data: Any, where: str) -> tuple[tuple[float, int], ...]:
+    found = []
+    for number, row in enumerate(data if isinstance(data, list) else [data]):
+        each = table_of(row, f"{where}[{number}]", ("at", "tests"))
+        at_s = parse_duration(each.get("at", 0), what=f"{where}[{number}]: at")
+        found.append((at_s, whole(each.get("tests"), f"{where}[{number}]: tests", least=1, most=_MOST_TESTS)))
+    return tuple(sorted(found))
 
 
 def _test_class(data: Any, where: str, number: int, counted: Mapping[str, int]) -> TestClass:
     own = ("name", "weight", "seconds", "sigma", "peak")
-    rows = _table(data, where, (*own, *KEYS))
+    rows = table_of(data, where, (*own, *KEYS))
     wanted = {key: value for key, value in rows.items() if key in KEYS}
     return TestClass(
         name=str(rows.get("name", f"class{number}")),
         requirements=requirements_of([((), wanted)], {}, where=where, counted=counted),
-        weight=_number(rows.get("weight", 1), f"{where}: weight"),
+        weight=number_of(rows.get("weight", 1), f"{where}: weight"),
         seconds=parse_duration(rows.get("seconds", 1), what=f"{where}: seconds"),
-        sigma=_number(rows.get("sigma", 0), f"{where}: sigma"),
+        sigma=number_of(rows.get("sigma", 0), f"{where}: sigma"),
         peak_bytes=parse_bytes(rows.get("peak", 0), what=f"{where}: peak"),
     )
 
 
 def _rule(data: Any, where: str, counted: Mapping[str, int]) -> Rule:
-    rows = _table(data, where, ("match", *KEYS))
+    rows = table_of(data, where, ("match", *KEYS))
     if not isinstance(rows.get("match"), str):
         raise ConfigError(f"{where}: it says of no tests", remedy='add match: "tests/gpu/*"')
     changes = {key: value for key, value in rows.items() if key != "match"}
@@ -194,7 +215,7 @@ def _rule(data: Any, where: str, counted: Mapping[str, int]) -> Rule:
 
 def _worker(data: Any, where: str, number: int) -> WorkerSpec:
     keys = ("name", "cpu", "memory", "gpu", "labels", "price", "count", "start", "jitter", "limit")
-    rows = _table(data, where, keys)
+    rows = table_of(data, where, keys)
     if "memory" not in rows:
         raise ConfigError(f"{where}: no memory is given", remedy="add memory: 8GiB")
     worker_type = WorkerType(
@@ -205,28 +226,28 @@ def _worker(data: Any, where: str, number: int) -> WorkerSpec:
             gpus=KEYS["gpu"](rows.get("gpu", 0), f"{where}: gpu"),
         ),
         labels=KEYS["labels"](rows.get("labels", []), f"{where}: labels"),
-        usd_per_hour=_number(rows.get("price", 0), f"{where}: price"),
+        usd_per_hour=number_of(rows.get("price", 0), f"{where}: price"),
         provider=PROVIDER,
     )
     return WorkerSpec(
         worker_type=worker_type,
-        count=_range(rows["count"], f"{where}: count") if "count" in rows else None,
+        count=range_of(rows["count"], f"{where}: count") if "count" in rows else None,
         start_s=parse_duration(rows.get("start", 1), what=f"{where}: start"),
-        jitter=_share(rows.get("jitter", 0), f"{where}: jitter"),
-        limit=_whole(rows["limit"], f"{where}: limit", least=0, most=_MOST_WORKERS) if "limit" in rows else None,
+        jitter=share_of(rows.get("jitter", 0), f"{where}: jitter"),
+        limit=whole(rows["limit"], f"{where}: limit", least=0, most=MOST_WORKERS) if "limit" in rows else None,
     )
 
 
 def _faults(data: Any, where: str) -> Faults:
     readers: dict[str, Callable[[Any, str], Any]] = {
-        "failures": _share,
-        "crashes": _share,
-        "stragglers": _share,
-        "straggler_factor": _number,
-        "start_failures": _share,
+        "failures": share_of,
+        "crashes": share_of,
+        "stragglers": share_of,
+        "straggler_factor": number_of,
+        "start_failures": share_of,
         "worker_life": lambda value, what: parse_duration(value, what=what) or None,
     }
-    return _fields(Faults, data, where, readers, renamed={"worker_life": "worker_life_s"})
+    return fields_of(Faults, data, where, readers, renamed={"worker_life": "worker_life_s"})
 
 
 def _policies(data: Any, where: str) -> Policies:
@@ -234,70 +255,14 @@ def _policies(data: Any, where: str) -> Policies:
         "scaling": lambda value, what: parse_scaling(value, where=what),
         "retries": lambda value, what: parse_retries(str(value), what),
         "order": _is_file_order,
-        "timeout_factor": _number,
+        "timeout_factor": number_of,
         "speculate": KEYS["idempotent"],
         "value_of_time": lambda value, what: parse_value_of_time(value, where=what),
     }
-    return _fields(Policies, data, where, readers, renamed={"order": "file_order"})
+    return fields_of(Policies, data, where, readers, renamed={"order": "file_order"})
 
 
 def _is_file_order(value: Any, what: str) -> bool:
     if value not in ("longest", "file"):
         raise ConfigError(f"{what}: {shown(value)} is no order of tests", remedy="write longest or file")
     return bool(value == "file")
-
-
-def _fields(
-    kind: Callable[..., _Value],
-    data: Any,
-    where: str,
-    readers: Mapping[str, Callable[[Any, str], Any]],
-    *,
-    renamed: Mapping[str, str] | None = None,
-) -> _Value:
-    rows = _table(data, where, tuple(readers))
-    return kind(
-        **{(renamed or {}).get(key, key): readers[key](value, f"{where}: {key}") for key, value in rows.items()}
-    )
-
-
-def _table(data: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where}: {shown(data)} is no table", remedy=f"its keys are {', '.join(keys)}")
-    for key in data:
-        check_key(str(key), tuple(keys), where=where)
-    return {str(key): value for key, value in data.items()}
-
-
-def _list(rows: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    value = rows.get(key)
-    if not isinstance(value, list) or not value:
-        raise ConfigError(f"{where}: {key} is {shown(value)}", remedy="give a list with one item at least")
-    return value
-
-
-def _range(value: Any, where: str) -> tuple[int, int]:
-    if isinstance(value, bool) or "auto" in str(value):
-        value = "?"
-    return parse_count_range(str(value), what=where, auto=1, minimum=0, maximum=_MOST_WORKERS)
-
-
-def _whole(value: Any, where: str, *, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ConfigError(
-            f"{where}: {shown(value)} is no number", remedy=f"give a whole number from {least} to {most:,}"
-        )
-    return value
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigError(f"{where}: {shown(value)} is no amount", remedy="give a number, 0 or more")
-    return float(value)
-
-
-def _share(value: Any, where: str) -> float:
-    number = _number(value, where)
-    if number > 1:
-        raise ConfigError(f"{where}: {number:g} is no share", remedy="give a number from 0 to 1")
-    return number

@@ -23,7 +23,8 @@ NAMES = ("cpu", "memory", "gpu")
 class Result:
     """Times in seconds, money in USD. ``makespan_s``: from the start to the last test's end. ``bound_s``: what no
     plan can beat on these workers, by the true durations. ``reserved`` and ``used``: shares of what the workers had
-    while they were there, by resource (those that they have). ``extra_s``: work done more than once."""
+    while they were there, by resource (those that they have). ``extra_s``: work done more than once. ``arrivals``: when
+    tests were submitted, and the seconds from then until the last of them had ended."""
 
     name: str
     seed: int
@@ -41,6 +42,7 @@ class Result:
     workers_lost: int
     attempts: int
     events: int
+    arrivals: tuple[tuple[float, float], ...] = ()
     problem: str = ""
     said: tuple[str, ...] = ()
 
@@ -58,6 +60,13 @@ class Tally:
         self.there = [0.0, 0.0, 0.0]
         self._running: dict[str, tuple[float, Resources]] = {}
         self._present: dict[str, tuple[float, Resources]] = {}
+        self._arrival_of: dict[str, int] = {}
+        self.arrivals: list[tuple[float, float]] = []
+
+    def arrived(self, now_s: float, tasks: Iterable[Task]) -> None:
+        """Tests are about to be submitted."""
+        self.arrivals.append((now_s, 0.0))
+        self._arrival_of.update(dict.fromkeys((task.task_id for task in tasks), len(self.arrivals) - 1))
 
     def emit(self, event: Event) -> None:
         self.events += 1
@@ -72,6 +81,7 @@ class Tally:
         elif isinstance(event, events.TestFinished):
             if event.attempts:
                 self.makespan_s = event.elapsed_s
+                self._ended(event)
         elif isinstance(event, events.WorkerReady):
             self.workers[event.worker_type] += 1
             self._present[event.worker_id] = event.elapsed_s, event.capacity
@@ -83,6 +93,12 @@ class Tally:
             self._gone(event.worker_id, event.elapsed_s)
         elif isinstance(event, events.RunFinished):
             self.counts = event.counts
+
+    def _ended(self, event: events.TestFinished) -> None:
+        number = self._arrival_of.get(event.task_id)
+        if number is not None:
+            at_s = self.arrivals[number][0]
+            self.arrivals[number] = (at_s, event.elapsed_s - at_s)
 
     def _attempt(self, event: events.AttemptFinished) -> None:
         self.attempts += 1
@@ -147,6 +163,7 @@ def result_of(
         workers_lost=tally.workers_lost,
         attempts=tally.attempts,
         events=tally.events,
+        arrivals=tuple(tally.arrivals),
         problem=problem,
         said=tuple(said),
     )

@@ -17,6 +17,13 @@ def result_lines(result: Result) -> Iterator[str]:
     counts = ", ".join(f"{number:,} {name}" for name, number in result.counts)
     yield f"{result.name} (seed {result.seed}): {result.tests:,} tests: {counts or 'none'}"
     yield f"makespan     {_against(result.makespan_s, result.bound_s)}"
+    if len(result.arrivals) > 1:
+        mean_s = sum(seconds for _, seconds in result.arrivals) / len(result.arrivals)
+        longest_s = max(seconds for _, seconds in result.arrivals)
+        yield (
+            f"arrivals     {len(result.arrivals):,}; until all of one had ended {format_duration(mean_s)} on average, "
+            f"{format_duration(longest_s)} at most"
+        )
     if result.cost_usd or result.cost_bound_usd:
         bound, ratio = result.cost_bound_usd, ""
         if bound > 0:

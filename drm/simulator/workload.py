@@ -31,11 +31,16 @@ _REMEDY = "give a .csv with a column 'seconds', an events.ndjson or a history.db
 
 @dataclass(slots=True)
 class Workload:
-    """``acts``: what each test does when nothing goes wrong. ``past``: earlier attempts of tests, oldest first."""
+    """``acts``: what each test does when nothing goes wrong. ``past``: earlier attempts of tests, oldest first.
+
+    ``arrivals``: (seconds from the start, how many of the tasks, in order, are submitted then); those left over come
+    first.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     acts: dict[str, Act] = field(default_factory=dict)
     past: dict[str, tuple[Usage, ...]] = field(default_factory=dict)
+    arrivals: tuple[tuple[float, int], ...] = ()
     _shared: dict[Requirements, Requirements] = field(default_factory=dict)  # equal ones are one object
 
     def add(self, task_id: str, requirements: Requirements, act: Act) -> None:
@@ -45,6 +50,15 @@ class Workload:
         requirements = self._shared.setdefault(requirements, requirements)
         self.tasks.append(Task(task_id=task_id, scope=scope, position=len(self.tasks), requirements=requirements))
         self.acts[task_id] = act
+
+    def groups(self) -> list[tuple[float, list[Task]]]:
+        """Return the tests that are submitted together, by when."""
+        at_once = len(self.tasks) - sum(count for _, count in self.arrivals)
+        if at_once < 0:
+            raise ConfigError(f"arrivals: {-at_once} more tests than there are", remedy="leave out tests, or raise it")
+        rows = iter(self.tasks)
+        parts = [(0.0, at_once)] * (at_once > 0 or not self.arrivals) + list(self.arrivals)
+        return [(at_s, list(islice(rows, count))) for at_s, count in parts]
 
     def samples(self, at_a_time: int = 10_000) -> Iterator[Mapping[str, list[Sample]]]:
         """Yield what is known before the run, some tests at a time."""
@@ -60,6 +74,7 @@ def workload_of(scenario: Scenario) -> Workload:
     """Return the tests of a scenario; ConfigError for a file that holds none."""
     if isinstance(scenario.workload, Synthetic):
         workload = _synthetic(scenario.workload, _chance(scenario, "tests"))
+        workload.arrivals = scenario.workload.arrivals
         _remember(workload, scenario.knowledge, _chance(scenario, "history"))
     else:
         workload = _recorded(scenario.workload, scenario)
