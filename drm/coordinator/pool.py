@@ -24,7 +24,7 @@ from drm.resource_optimizer import ResourceOptimizer
 
 __all__ = ["Orders", "WorkerPool"]
 
-_EVERY_S = 0.25
+_EVERY_S, _PER_BOOT = 0.25, 60  # decisions: more often than so many in the time of a boot, nothing can have come of one
 _S_PER_TEST = (
     40e-6  # a decision takes a tenth of that per waiting test: deciding shall take a tenth of the time at most
 )
@@ -125,7 +125,7 @@ class WorkerPool:
         drain, keep = self._members.take_stops(), []
         if now >= self._next_decision_s:
             tests = waiting()
-            self._next_decision_s = now + _S_PER_TEST * len(tests)
+            self._next_decision_s = now + max(_S_PER_TEST * len(tests), self._shortest_boot_s() / _PER_BOOT)
             for worker_type, queue in self._recommended(tests, busy, now):
                 decision = self._decided(worker_type, queue, now)
                 self._carry_out(worker_type, decision)
@@ -145,6 +145,10 @@ class WorkerPool:
         )
         shut = [(each, QueueView()) for each in types if each not in open_types]
         return [*rows, *shut]
+
+    def _shortest_boot_s(self) -> float:
+        default_s, starts = self._manager.settings.boot_s, self._members.starts
+        return min(starts.boot_s(name, default_s) for name in self._ways)
 
     def _cheapest(self, ways: Sequence[WorkerType]) -> WorkerType:
         found = self._providers.open_ways(ways) if len(ways) > 1 else ways
