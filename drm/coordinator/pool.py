@@ -24,7 +24,7 @@ from drm.resource_optimizer import ResourceOptimizer
 
 __all__ = ["Orders", "WorkerPool"]
 
-_EVERY_S, _PER_BOOT = 0.25, 60  # decisions: more often than so many in the time of a boot, nothing can have come of one
+_EVERY_S, _PER_BOOT = 0.25, 60  # how often is looked; no more often than so many times in a boot
 _S_PER_TEST = (
     40e-6  # a decision takes a tenth of that per waiting test: deciding shall take a tenth of the time at most
 )
@@ -116,7 +116,7 @@ class WorkerPool:
         self._calls.collect()
         if not self._ways or now < self._next_s:
             return Orders()
-        self._next_s = now + _EVERY_S
+        self._next_s = now + max(_EVERY_S, self._shortest_boot_s() / _PER_BOOT)
         busy = loads()
         if now >= self._next_look_s:
             self._next_look_s = now + self._settings.look_s
@@ -125,7 +125,7 @@ class WorkerPool:
         drain, keep = self._members.take_stops(), []
         if now >= self._next_decision_s:
             tests = waiting()
-            self._next_decision_s = now + max(_S_PER_TEST * len(tests), self._shortest_boot_s() / _PER_BOOT)
+            self._next_decision_s = now + _S_PER_TEST * len(tests)
             for worker_type, queue in self._recommended(tests, busy, now):
                 decision = self._decided(worker_type, queue, now)
                 self._carry_out(worker_type, decision)
