@@ -157,10 +157,6 @@ class CloudProviderManager:
         ways = candidates(offered, self._blocks, now_s=self._clock.now())
         return tuple(way.worker_type for way in ways if not way.why_not)
 
-    def type_of(self, worker_id: str) -> WorkerType:
-        """Return as which type, zone and market the worker was made."""
-        return self._known(worker_id).request.worker_type
-
     def terminate_worker(self, worker_id: str) -> None:
         """End a worker's instance; return when it is gone. One that is gone already is fine."""
         held = self._known(worker_id)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from drm.cloud_provider_manager import CloudProviderManager
+from drm.cloud_provider_manager.policy import ExhaustedError
 from drm.coordinator.calls import Calls
 from drm.coordinator.eta import Load
 from drm.coordinator.recorder import Recorder
@@ -29,7 +30,6 @@ class Member:
 
     worker_type: WorkerType
     request: InstanceRequest
-    offered: tuple[WorkerType, ...]
     life: Life
     instance_id: str = ""
     is_asked: bool = False
@@ -97,11 +97,11 @@ class Members:
 
     # -- what happens
 
-    def ask(self, worker_id: str, request: InstanceRequest, offered: tuple[WorkerType, ...]) -> None:
-        """Ask for a worker as one of the types ``offered``."""
+    def ask(self, worker_id: str, request: InstanceRequest) -> None:
+        """Ask for a worker."""
         now = self._clock.now()
         life = Life(asked_s=now, since_s=now)
-        self._members[worker_id] = Member(request.worker_type, request, offered, life)
+        self._members[worker_id] = Member(request.worker_type, request, life)
         self._made.add(worker_id)
         self._create(worker_id)
 
@@ -165,14 +165,10 @@ class Members:
         if member.is_asked:
             return
         member.is_asked = True
-        request, offered = member.request, member.offered
-
-        def create() -> Instance:
-            if len(offered) > 1:
-                return self._providers.create_worker_somewhere(request, offered)
-            return self._providers.create_worker(request)
-
-        self._calls.start(create, lambda answer: self._created(worker_id, answer))
+        request = member.request
+        self._calls.start(
+            lambda: self._providers.create_worker(request), lambda answer: self._created(worker_id, answer)
+        )
 
     def _created(self, worker_id: str, answer: Instance | DrmError) -> None:
         member = self._members.get(worker_id)
@@ -183,11 +179,14 @@ class Members:
             self.tell(worker_id, Happened.FATE_UNKNOWN, answer.message)
         elif isinstance(answer, DrmError):
             self.tell(worker_id, Happened.REFUSED, str(answer))
-            if isinstance(answer, (ConfigError, UnauthorisedError)) and not self._closing:
+            alone = isinstance(answer, ExhaustedError) and not len(self)  # nobody runs the tests, and nobody will come
+            if (alone or isinstance(answer, (ConfigError, UnauthorisedError))) and not self._closing:
                 raise answer  # asking again will not help
         else:
             member.instance_id = answer.instance_id
             member.worker_type = self._providers.type_of(worker_id)
+            if member.worker_type.capacity != member.request.worker_type.capacity:  # another one stands in for it
+                self._engine.join_command(worker_id, member.worker_type)
             self._recorder.record(
                 events.InstanceRequested,
                 worker_id=worker_id,

@@ -58,8 +58,8 @@ class _Note:
 class WorkerPool:
     """Separate workers from providers. With no worker types it does nothing.
 
-    ``calls``: how providers are called. ``say``: shows a line to the person. ``instead``: called once with the reason
-    when no worker could be had for ``no_capacity_s``; without it the run is given up then.
+    ``calls``: how providers are called. ``say``: shows a line to the person. CapacityError where a type that is needed
+    could not be had for ``no_capacity_s``.
     """
 
     def __init__(
@@ -74,7 +74,6 @@ class WorkerPool:
         recorder: Recorder,
         calls: Calls | None = None,
         say: Callable[[str], None] = lambda _: None,
-        instead: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -84,7 +83,6 @@ class WorkerPool:
         self._providers = providers
         self._recorder = recorder
         self._calls = calls or InlineCalls()
-        self._instead = instead
         self._members = Members(
             clock=clock,
             engine=engine,
@@ -181,7 +179,10 @@ class WorkerPool:
         until_s, why = alone
         missing_s = self._members.missing_s(decision.worker_type)
         if missing_s > self._settings.no_capacity_s and decision.wanted:
-            self._give_up(decision.worker_type, missing_s, why)
+            raise CapacityError(
+                f"no {decision.worker_type} worker could be had for {missing_s:.0f} s: {why}",
+                remedy="offer other types or zones, or let local workers stand in",
+            )
         return replace(
             decision,
             action=ScalingAction.DENIED,
@@ -192,15 +193,6 @@ class WorkerPool:
             reason=f"{decision.reason}; but none could be had ({why}), asked again in {until_s - now:.0f} s",
             limits_hit=(*decision.limits_hit, "capacity"),
         )
-
-    def _give_up(self, name: str, missing_s: float, why: str) -> None:
-        if self._instead is None:
-            raise CapacityError(
-                f"no {name} worker could be had for {missing_s:.0f} s: {why}",
-                remedy="offer other types or zones, or let local workers stand in (no_capacity = local)",
-            )
-        instead, self._instead = self._instead, None
-        instead(f"no {name} worker could be had for {missing_s:.0f} s: {why}")
 
     def _carry_out(self, worker_type: WorkerType, decision: ScalingDecision) -> None:
         outcome, requested = "", list[str]()
@@ -225,7 +217,6 @@ class WorkerPool:
         """Ask for workers; return their ids and what came of it. A provider's refusal is an outcome, not an error."""
         asked: list[str] = []
         refusal = ""
-        ways = tuple(each for each in self._ways[worker_type.name] if each.market == worker_type.market)
         for _ in range(count):
             worker_id = f"w{self._made}"
             command, environment = self._engine.join_command(worker_id, worker_type)
@@ -238,7 +229,7 @@ class WorkerPool:
                 tags=(("drm-run", self._settings.run_id),),
             )
             self._made += 1
-            self._members.ask(worker_id, request, ways)
+            self._members.ask(worker_id, request)
             alone = self._members.starts.left_alone(worker_type.name, self._clock.now())
             if alone is not None:
                 refusal = f"refused: {alone[1]}"

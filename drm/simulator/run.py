@@ -13,7 +13,7 @@ from drm.coordinator.pool import WorkerPool
 from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.model import events
 from drm.model.cluster import WorkerView
-from drm.model.errors import LostError
+from drm.model.errors import CapacityError, LostError
 from drm.model.resources import Resources, total
 from drm.model.work import Forecast
 from drm.ports import EventSink
@@ -105,7 +105,7 @@ class Simulation:
         problem = ""
         try:
             self._submit_all()
-        except LostError as error:
+        except (LostError, CapacityError) as error:
             problem = str(error)
         finally:
             self.coordinator.close()

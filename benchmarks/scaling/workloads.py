@@ -1,0 +1,108 @@
+"""Five workloads of pushes: when each comes, how many tests it has, and how long these take.
+
+Workers and their price are real: g5.xlarge of AWS (4 vCPUs, 16 GiB, one gpu) cost 1.006 USD an hour in us-east-1 on
+2025-03-02 (``drm.cloud_provider_manager.catalogues``); a boot takes a minute, give or take a fifth of it. An hour of
+somebody who waits is worth 10 USD. Each test wants the gpu, so that one core is counted. What is known of a test is a
+run before, a fifth off.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drm.simulator import Scenario, scenario_of
+
+PRICE, BOOT_S, VALUE_OF_TIME, MOST = 1.006, 60.0, 10.0, 600
+FIRST_S = 120.0  # so that who knows the future can have workers ready for the first push
+MEDIAN_S, SIGMA, ERROR = 30.0, 0.8, 0.2
+
+
+@dataclass(frozen=True)
+class Pushes:
+    """``arrivals``: (seconds, tests). ``sigma``: the deviation of the logarithm of the seconds."""
+
+    arrivals: tuple[tuple[float, int], ...]
+    sigma: float = SIGMA
+    median_s: float = MEDIAN_S
+
+
+def _steady(chance: random.Random) -> Pushes:
+    """Every quarter of an hour about the same."""
+    return Pushes(tuple((FIRST_S + 900.0 * n, chance.randint(900, 1100)) for n in range(6)))
+
+
+def _ramp(chance: random.Random) -> Pushes:
+    """Each push is larger than the one before, five times as large at last."""
+    return Pushes(tuple((FIRST_S + 1000.0 * n, round((400 + 320 * n) * chance.uniform(0.9, 1.1))) for n in range(6)))
+
+
+def _spike(chance: random.Random) -> Pushes:
+    """Small ones, and one ten times as large among them."""
+    return Pushes(
+        tuple((FIRST_S + 1200.0 * n, round((4000 if n == 2 else 400) * chance.uniform(0.9, 1.1))) for n in range(6))
+    )
+
+
+def _diurnal(chance: random.Random) -> Pushes:
+    """A day of six hours: pushes by chance, often at noon and seldom at night; none within ten minutes of another."""
+    day_s, at_s, found = 6 * 3600.0, FIRST_S, []
+    while at_s < day_s:
+        found.append((at_s, round(800 * chance.uniform(0.5, 1.5))))
+        rate = (0.15 + 0.85 * math.sin(math.pi * at_s / day_s) ** 2) / 1200  # pushes a second
+        at_s += 600.0 + chance.expovariate(rate)
+    return Pushes(tuple(found))
+
+
+def _long_tail(chance: random.Random) -> Pushes:
+    """Most tests are short, and a few take as long as hundreds of them."""
+    return Pushes(tuple((FIRST_S + 1500.0 * n, chance.randint(1000, 1200)) for n in range(3)), sigma=1.5, median_s=12.0)
+
+
+MAKERS: Mapping[str, Callable[[random.Random], Pushes]] = {
+    "steady": _steady,
+    "ramp": _ramp,
+    "spike": _spike,
+    "diurnal": _diurnal,
+    "long tail": _long_tail,
+}
+
+
+def pushes_of(name: str, seed: int) -> Pushes:
+    return MAKERS[name](random.Random(f"{name} {seed}"))
+
+
+def scenario(pushes: Pushes, seed: int, *, scaling: str, workers: str) -> Scenario:
+    """Return the scenario of these pushes under a scaling policy, with so many workers."""
+    data: dict[str, Any] = {
+        "name": "scaling",
+        "seed": seed,
+        "workload": {
+            "synthetic": {
+                "classes": [
+                    {"name": "gpu", "gpu": 1, "memory": "8GiB", "seconds": pushes.median_s, "sigma": pushes.sigma}
+                ],
+                "arrivals": [{"at": at_s, "tests": tests} for at_s, tests in pushes.arrivals],
+            }
+        },
+        "workers": [
+            {
+                "name": "g5.xlarge",
+                "cpu": 1,
+                "memory": "16GiB",
+                "gpu": 1,
+                "price": PRICE,
+                "start": BOOT_S,
+                "jitter": 0.2,
+                "count": workers,
+            }
+        ],
+        "history": {"error": ERROR},
+        "policies": {"scaling": scaling, "value_of_time": VALUE_OF_TIME},
+        "sample": 600,
+    }
+    return scenario_of(data, where="scaling", folder=Path())
