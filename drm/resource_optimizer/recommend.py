@@ -68,26 +68,47 @@ def cheapest_type(each: TaskClass, types: Sequence[WorkerType]) -> int | None:
     Price over the number that run side by side; of equal ones the smallest type
     (gpus, then memory, then cpu), so that scarce workers stay free.
     """
+    return _cheapest(each, types, _by_price_per_core(types))
+
+
+def _by_price_per_core(types: Sequence[WorkerType]) -> list[tuple[float, int]]:
+    """Return (USD an hour for a core, index) of each type, cheapest first."""
+    rows = ((_per(each.usd_per_hour, each.capacity.cpu_cores), index) for index, each in enumerate(types))
+    return sorted(rows)
+
+
+def _per(price: float, amount: float) -> float:
+    return price / amount if amount > 0 else 0.0
+
+
+def _cheapest(each: TaskClass, types: Sequence[WorkerType], by_price: Sequence[tuple[float, int]]) -> int | None:
+    """Look at types in the order of what a core of them costs: a test costs no less than its cores do, so that the rest
+    need not be looked at once they cost more than the best so far."""
     amounts = each.requirements.amounts
-    rows = [
-        (
-            worker_type.usd_per_hour / side_by_side(amounts, worker_type.capacity),
-            worker_type.capacity.gpus,
-            worker_type.capacity.memory_bytes,
-            worker_type.capacity.cpu_cores,
-            len(worker_type.labels),
-            index,
-        )
-        for index, worker_type in enumerate(types)
-        if can_hold(worker_type, each.requirements)
-    ]
-    return min(rows)[-1] if rows else None
+    best: tuple[float, float, int, float, int, int] | None = None
+    for per_core, index in by_price:
+        if best is not None and per_core * amounts.cpu_cores > best[0] * (1 + 1e-9):
+            break
+        worker_type = types[index]
+        capacity = worker_type.capacity
+        if can_hold(worker_type, each.requirements):
+            row = (
+                worker_type.usd_per_hour / side_by_side(amounts, capacity),
+                capacity.gpus,
+                capacity.memory_bytes,
+                capacity.cpu_cores,
+                len(worker_type.labels),
+                index,
+            )
+            best = row if best is None or row < best else best
+    return best[-1] if best is not None else None
 
 
 def _demands(tasks: Sequence[Task], types: Sequence[WorkerType], counted: Mapping[str, int]) -> list[_Demand]:
     demands = [_Demand() for _ in types]
+    by_price = _by_price_per_core(types)
     for each in group_tasks(tasks):
-        index = cheapest_type(each, types)
+        index = _cheapest(each, types, by_price)
         if index is not None:
             demands[index].add(each, side_by_side(each.requirements.amounts, types[index].capacity), counted)
     return demands
