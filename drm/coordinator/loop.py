@@ -155,8 +155,13 @@ class Coordinator:
 
         The surface may not have been told of all of them yet: ``close`` tells the rest while executors end.
         """
-        while not self._reason and self._accounts.final < self._accounts.collected - self._held:
+        while not self.is_done:
             self.step()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every submitted test has its outcome, or the run was asked to stop."""
+        return bool(self._reason) or self._accounts.final >= self._accounts.collected - self._held
 
     def step(self, *, until_s: float = math.inf) -> None:
         """Go through one round, which waits no longer than ``until_s`` by the clock.

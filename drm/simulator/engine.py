@@ -131,6 +131,11 @@ class SimulatedEngine:
             played.life += 1
         return [seen.WorkerLeft(worker_id=worker_id, reason=reason)]
 
+    def is_busy(self, worker_id: str) -> bool:
+        """Tell whether a test runs on the worker."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and any(played.act is not None for played in worker.executors.values())
+
     def forget(self, worker_id: str) -> None:
         """Drop a worker that nobody waits for any more."""
         self._workers.pop(worker_id, None)

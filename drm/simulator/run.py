@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,17 +47,29 @@ def simulate(scenario: Scenario, *, record: Path | None = None) -> Result:
 
 
 class Simulation:
-    """One wired run. Its parts are open to benchmarks and tests."""
+    """One wired run. Its parts are open to benchmarks and tests.
 
-    def __init__(self, scenario: Scenario, *, record: Path | None = None, workload: Workload | None = None) -> None:
+    ``providers``: makes the provider manager for the engine, in the place of one that always has what the scenario
+    says. ``clock``: goes on from where it is.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        record: Path | None = None,
+        workload: Workload | None = None,
+        providers: Callable[[SimulatedEngine], CloudProviderManager] | None = None,
+        clock: VirtualClock | None = None,
+    ) -> None:
         self.scenario = scenario
         self.workload = workload or workload_of(scenario)
         self.places = planned_workers(scenario)
         self.bound_s = _bound_s(scenario, self.workload, self.places)
         self.tally = Tally()
         self.surface = QuietSurface()
-        clock = VirtualClock()
-        happenings = Happenings(scenario, self.workload.acts)
+        clock = clock or VirtualClock()
+        self._happenings = happenings = Happenings(scenario, self.workload.acts)
         self.engine = SimulatedEngine(
             clock,
             happenings.attempt,
@@ -72,18 +84,16 @@ class Simulation:
         self.predictor = ResourcePerformancePredictor()
         self.manager = DynamicResourceManager(scenario.policies.scaling)
         optimizer = ResourceOptimizer(self.predictor, counted=scenario.counted)
-        providers = CloudProviderManager(clock=clock)
-        limits = {spec.worker_type.name: spec.limit for spec in scenario.workers if spec.limit is not None}
-        types = scenario.worker_types
-        providers.add_provider(SimulatedProvider(self.engine, types, machine=happenings.machine, limits=limits))
+        self.providers = (providers or self._providers)(self.engine)
         pool = WorkerPool(
             settings=self.settings,
             clock=clock,
             engine=self.engine,
             manager=self.manager,
             optimizer=optimizer,
-            providers=providers,
+            providers=self.providers,
             recorder=self.recorder,
+            say=self.surface.say,
         )
         parts = Parts(
             clock=clock,
@@ -97,14 +107,19 @@ class Simulation:
         )
         self.coordinator = Coordinator(parts, self.settings, largest=_largest(self.places))
 
+    def _providers(self, engine: SimulatedEngine) -> CloudProviderManager:
+        providers = CloudProviderManager(clock=engine.clock)
+        limits = {spec.worker_type.name: spec.limit for spec in self.scenario.workers if spec.limit is not None}
+        types = self.scenario.worker_types
+        providers.add_provider(SimulatedProvider(engine, types, machine=self._happenings.machine, limits=limits))
+        return providers
+
     def run(self) -> Result:
         """Run to the end, whatever happens on the way."""
-        self._started()
-        for samples in self.workload.samples():
-            self.predictor.train_models(samples)
+        self.prepare()
         problem = ""
         try:
-            self._submit_all()
+            self.submit_all()
         except (LostError, CapacityError) as error:
             problem = str(error)
         finally:
@@ -122,7 +137,13 @@ class Simulation:
             said=self.surface.said,
         )
 
-    def _submit_all(self) -> None:
+    def prepare(self) -> None:
+        """Record the start, and let the predictor learn what is known."""
+        self._started()
+        for samples in self.workload.samples():
+            self.predictor.train_models(samples)
+
+    def submit_all(self) -> None:
         """Submit the tests as they arrive; return when all have ended."""
         for at_s, tasks in self.workload.groups():
             while self.engine.clock.now() < at_s and not self.coordinator.stop_reason:
