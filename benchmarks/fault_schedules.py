@@ -2,10 +2,10 @@
 
     python -m benchmarks.fault_schedules [--schedules 10000] [--first 0] [--jobs N] [--json]
 
-A schedule is a seed. It says of every create whether it succeeds, is refused (no capacity, quota, throttled), is lost on
-the way, or is carried out with a lost answer; of every machine whether it boots, when, and when it dies; how often lists
-fail; and at which step of the journal or the cloud the controller is killed (SIGKILL: nothing that it would still do is
-done). The coordinator, pool, provider manager, budget, journal and reaper are the real ones. After a kill another
+A schedule is a seed. It says of every create whether it succeeds, is refused (no capacity, quota, throttled), is lost
+on the way, or is carried out with a lost answer; of every machine whether it boots, when, and when it dies; how often
+lists fail; and at which step of the journal or the cloud the controller is killed (SIGKILL: nothing that it would still
+do is done). The coordinator, pool, provider manager, budget, journal and reaper are the real ones. After a kill another
 controller reconciles and runs the suite again. Counted, over all schedules:
 
 - leaked: machines that are there when every controller has ended and the reaper has been round;
