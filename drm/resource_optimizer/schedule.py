@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from drm.model import gpus
 from drm.model.cluster import WorkerState, WorkerView
 from drm.model.errors import DuplicateError
 from drm.model.plan import Allocation, Plan, Refusal
@@ -116,6 +117,8 @@ class _Timeline:
         self._workers = workers
         self._free: list[Amounts] = [_integers(worker) for worker in workers]
         self._held = [_reserved(worker) for worker in workers]
+        self._devices = [_devices_left(worker) for worker in workers]
+        self._on: dict[int, tuple[gpus.Share, ...]] = {}
         self._ends: list[tuple[float, int, int, Pool]] = []  # time, number of the start, worker
         self._started = 0
         self._holdings = Holdings(counted)
@@ -200,12 +203,26 @@ class _Timeline:
                 Allocation(task_id=task.task_id, worker_id=self._workers[worker].worker_id, start_s=start_s)
             )
             start_s += self._took_s(task)
-        self._free[worker] = _moved(self._free[worker], pool.amounts, -1)
         self._started += 1
+        self._move(worker, pool.amounts, -1)
         self._holdings.take(self._started, pool.claims)
         heapq.heappush(
             self._ends, (start_s if self._actual_s else self.now_s + unit.duration_s, self._started, worker, pool)
         )
+
+    def _move(self, worker: int, amounts: Amounts, sign: int, number: int | None = None) -> None:
+        """Take the amounts of the unit that starts, or give those of unit ``number`` back; of gpus device by device."""
+        cpu, memory, gpu = self._free[worker]
+        if amounts[2]:
+            devices = self._devices[worker]
+            if number is None:
+                taken = self._on[self._started] = gpus.assign(devices, amounts[2])
+            else:
+                taken = self._on.pop(number)
+            for device, milli in taken:
+                devices[device] += sign * milli
+            gpu = gpus.most_left(devices)
+        self._free[worker] = cpu + sign * amounts[0], memory + sign * amounts[1], gpu
 
     def _took_s(self, task: Task) -> float:
         return task.expected_s if self._actual_s is None else self._actual_s.get(task.task_id, task.expected_s)
@@ -216,7 +233,7 @@ class _Timeline:
         candidates: set[int] = set()
         while self._ends and self._ends[0][0] == self.now_s:
             _, number, worker, pool = heapq.heappop(self._ends)
-            self._free[worker] = _moved(self._free[worker], pool.amounts, 1)
+            self._move(worker, pool.amounts, 1, number)
             candidates.add(worker)
             if self._holdings.release(number) or not self._ends:  # others elsewhere may have waited for it
                 candidates.update(range(len(self._workers)))
@@ -224,23 +241,33 @@ class _Timeline:
 
     def _take_held(self) -> set[int]:
         """Count what was reserved before the plan as given back: nothing else can go on without it."""
-        self._free = [_moved(free, held, 1) for free, held in zip(self._free, self._held, strict=True)]
+        self._devices = [gpus.devices_of(worker.allocatable.gpus) for worker in self._workers]
+        self._free = [
+            (free[0] + held[0], free[1] + held[1], gpus.most_left(devices))
+            for free, held, devices in zip(self._free, self._held, self._devices, strict=True)
+        ]
         self._held = [(0, 0, 0)] * len(self._held)
         return set(range(len(self._workers)))
 
 
-def _moved(free: Amounts, amounts: Amounts, sign: int) -> Amounts:
-    return free[0] + sign * amounts[0], free[1] + sign * amounts[1], free[2] + sign * amounts[2]
-
-
 def _integers(worker: WorkerView) -> Amounts:
     free = worker.free
-    return round(free.cpu_cores * 1000), free.memory_bytes, round(free.gpus * 1000)
+    return round(free.cpu_cores * 1000), free.memory_bytes, gpus.most_left(_devices_left(worker))
 
 
 def _reserved(worker: WorkerView) -> Amounts:
     reserved = worker.reserved
     return round(reserved.cpu_cores * 1000), reserved.memory_bytes, round(reserved.gpus * 1000)
+
+
+def _devices_left(worker: WorkerView) -> list[int]:
+    """Return what is left of each gpu; what is reserved is taken to be on as few of them as can be."""
+    devices, rest = gpus.devices_of(worker.allocatable.gpus), _reserved(worker)[2]
+    for device, milli in enumerate(devices):
+        taken = min(milli, rest)
+        devices[device] -= taken
+        rest -= taken
+    return devices
 
 
 def _largest(workers: Sequence[WorkerView]) -> tuple[float, float, float]:

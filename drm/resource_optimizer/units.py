@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from drm.model.claims import Claims, there_is
 from drm.model.cluster import WorkerView
+from drm.model.gpus import WHOLE, shares_side_by_side
 from drm.model.resources import ZERO, Requirements, Resources
 from drm.model.work import Task
 from drm.resource_optimizer.classes import TaskClass
 from drm.resource_optimizer.placement import can_hold
 
 Amounts = tuple[int, int, int]
+_GPU = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +125,14 @@ def _large_s(pools: Sequence[Pool], rooms: Sequence[Amounts], axis: int) -> floa
     longest = work_s = 0.0
     for pool in sorted((pool for pool in pools if pool.amounts[axis]), key=lambda pool: -pool.amounts[axis]):
         work_s += _work_s(pool)
-        places = sum(size // pool.amounts[axis] * count for size, count in sizes.items())
+        places = sum(_places(size, pool.amounts[axis], axis) * count for size, count in sizes.items())
         longest = max(longest, work_s / places)
     return longest
+
+
+def _places(size: int, amount: int, axis: int) -> int:
+    """Return how many units of that size a worker has room for; of gpus, no share is on two devices."""
+    return shares_side_by_side(amount / WHOLE, size / WHOLE) if axis == _GPU else size // amount
 
 
 def _work_s(pool: Pool) -> float:

@@ -153,7 +153,7 @@ TASKS = st.lists(
         seconds=st.floats(0, 100) | st.just(1.0),
         cpu=st.sampled_from([0, 0.25, 1, 2, 5]),
         memory=st.sampled_from([0, 10, 60, 500]),
-        gpus=st.sampled_from([0, 0, 0, 0.5, 1]),
+        gpus=st.sampled_from([0, 0, 0, 0.4, 0.6, 1]),
         labels=st.sampled_from([(), (), ("db",), ("nowhere",)]),
         lock=st.sampled_from([None, None, None, "a", "b"]),
         group=st.sampled_from([None, None, None, None, "g", "h"]),
@@ -165,7 +165,7 @@ WORKERS = st.lists(
         dict,
         cpu=st.sampled_from([1, 2, 4]),
         memory=st.sampled_from([50, 100]),
-        gpus=st.sampled_from([0, 0, 1]),
+        gpus=st.sampled_from([0, 0, 1, 2]),
         labels=st.sampled_from([(), ("db",)]),
         state=st.sampled_from([WorkerState.READY, WorkerState.READY, WorkerState.STARTING, WorkerState.GONE]),
     ),
@@ -203,8 +203,40 @@ def _check_never_over(made: Plan, tasks: list[Task], workers: list[WorkerView]) 
         running = [(other, each) for other, each in spans if other.start_s <= now_s < other.start_s + each.expected_s]
         here = [each.requirements.amounts for other, each in running if other.worker_id == view.worker_id]
         assert total(here).fits_in(view.allocatable)
+        gpus = sorted((round(each.gpus * 1000) for each in here if each.gpus), reverse=True)
+        assert _packs(gpus, [1000] * int(view.allocatable.gpus)), "no share is on two devices"
         locks = [name for _, each in running for name, _ in each.requirements.claims]
         assert len(locks) == len(set(locks))
+
+
+def _packs(asked: list[int], left: list[int]) -> bool:
+    """Tell whether each of these, 1000 at most, finds a device that has it left."""
+    if not asked:
+        return True
+    first, *others = asked
+    rests = [left[:number] + [milli - first] + left[number + 1 :] for number, milli in enumerate(left)]
+    return any(_packs(others, rest) for rest in rests if min(rest) >= 0)
+
+
+def test_three_shares_of_more_than_half_take_turns_on_two_gpus() -> None:
+    made = plan([task(number, 1.0, gpus=0.6) for number in range(3)], worker("w", cpu=8, gpus=2))
+    assert sorted(each.start_s for each in made.allocations) == [0, 0, 1]
+    assert made.lower_bound_s == 1.5, "two at a time, however much is left of both devices"
+
+
+@given(st.lists(st.sampled_from([0.3, 0.4, 0.6, 0.7, 1]), max_size=8), st.integers(1, 3))
+def test_no_share_is_on_two_gpus(shares: list[float], count: int) -> None:
+    tasks = [task(number, 1.0 + number, gpus=share) for number, share in enumerate(shares)]
+    machine = worker("w", cpu=8, gpus=count)
+    made = plan(tasks, machine)
+    assert made.makespan_s >= made.lower_bound_s * (1 - 1e-9)
+    _check_never_over(made, tasks, [machine])
+
+
+def test_gpus_that_are_reserved_are_waited_for() -> None:
+    held = Resources(gpus=1.2)
+    made = plan([task(0, 1.0, gpus=0.8), task(1, 1.0, gpus=1)], worker("w", cpu=8, gpus=2, reserved=held))
+    assert {each.task_id[-2:]: each.start_s for each in made.allocations} == {"t0": 0, "t1": 1}
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=60), st.integers(1, 6))
