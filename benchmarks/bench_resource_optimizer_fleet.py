@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,23 @@ def test_allocate_36_classes(measure: Any, tasks: int, workers: int, least: floa
     assert fills >= least, "the plan gives out less of the scarcest resource than it did"
 
 
+PEAK = """
+import resource, sys
+from benchmarks.fleets import mixed_fleet, mixed_tasks
+from drm.resource_optimizer.fleet import allocate_resources
+fleet = mixed_fleet(10_000)
+allocate_resources(mixed_tasks(1_000_000, int(sys.argv[1]), fleet), fleet)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def peak_megabytes(classes: int) -> int:
+    """Return the most memory that a process of its own held for the whole of it, interpreter and tasks included."""
+    command = [sys.executable, "-c", PEAK, str(classes)]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    return int(ran.stdout) // 10**6
+
+
 @pytest.mark.parametrize("classes", [1_200, 8_000, 0])
 @pytest.mark.usefixtures("large")
 def test_allocate_a_million(measure: Any, classes: int) -> None:
@@ -53,7 +73,9 @@ def test_allocate_a_million(measure: Any, classes: int) -> None:
 
     made = measure(plan, tasks=1_000_000, workers=10_000, classes=len(table.requests))
     measure.extra["placed"] = made.placed
+    measure.extra["peak_rss_mb"] = peak_megabytes(classes)
     assert made.placed == 1_000_000, "nine tenths of the fleet are enough for all"
+    assert measure.extra["peak_rss_mb"] <= 350
 
 
 @pytest.mark.parametrize(

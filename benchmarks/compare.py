@@ -75,6 +75,25 @@ class Comparison:
         )
 
 
+def describe_all(comparisons: Sequence[Comparison]) -> str:
+    """Return the last line for people: which benchmarks have become slower, by name."""
+    slower = [each for each in comparisons if each.verdict == REGRESSED]
+    named = ", ".join(f"{each.name} ({each.change:+.0%})" for each in slower)
+    compared = sum(each.change is not None for each in comparisons)
+    if not compared:
+        return f"{len(comparisons)} benchmarks, {NO_BASELINE}: nothing is compared"
+    return f"{compared} of {len(comparisons)} benchmarks compared, {len(slower)} slower" + (
+        f": {named}" if named else ""
+    )
+
+
+def describe_figures(extra: Mapping[str, Any]) -> str:
+    """Return the figures of a benchmark for the end of its line."""
+    return "".join(
+        f"; {name} {value:g}" if isinstance(value, float) else f"; {name} {value}" for name, value in extra.items()
+    )
+
+
 def machine() -> dict[str, str | int]:
     """Return what makes times comparable: cpu model, cores that may be used, how much of them (a cgroup's quota),
     Python and how it was built, numpy."""

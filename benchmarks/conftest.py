@@ -109,9 +109,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         past = {}
         lines.append(f"baseline {path} cannot be read ({error}): nothing is compared")
     comparisons = compare.compare(measured, past, quick=bool(config.getoption("--quick")))
-    lines += [compared.describe() for compared in comparisons]
+    lines += [
+        compared.describe() + compare.describe_figures(each.extra)
+        for compared, each in zip(comparisons, measured, strict=True)
+    ]
     lines += _write(config, path, facts, past, measured, comparisons)
     slower = [compared for compared in comparisons if compared.verdict == compare.REGRESSED]
+    lines += [compare.describe_all(comparisons)]
     if slower and config.getoption("--fail-on-regression"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -139,3 +139,61 @@ def test_figures_go_to_the_folder_of_the_stage(
     lines = write(config, tmp_path / "baseline.json", facts, {}, measured, compare.compare(measured, {}))
     assert lines == [f"figures: {kept_in}/benchmark.json"]
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")] == [f"{kept_in}/benchmark.json"]
+
+
+@pytest.mark.parametrize(
+    ("now", "asked", "status", "said"),
+    [
+        (1.3, True, 1, "1 of 2 benchmarks compared, 1 slower: test_x (+30%)"),
+        (1.3, False, 0, "1 of 2 benchmarks compared, 1 slower: test_x (+30%)"),
+        (1.05, True, 0, "1 of 2 benchmarks compared, 0 slower"),
+    ],
+)
+def test_a_slower_benchmark_fails_where_that_is_asked_for(
+    compare: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    now: float,
+    asked: bool,
+    status: int,
+    said: str,
+) -> None:
+    lines, exit_status = finished(compare, tmp_path, monkeypatch, now, asked=asked, stored_for=compare.machine())
+    assert exit_status == status
+    assert lines[-1] == said
+    assert lines[0].endswith("; tasks 100"), "the figures are printed too"
+    assert lines[1].startswith("test_new: 1 s, no baseline for this machine")
+
+
+def test_nothing_is_compared_with_another_machine(
+    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {**compare.machine(), "cpu": "another"}
+    lines, exit_status = finished(compare, tmp_path, monkeypatch, 9.0, asked=True, stored_for=other)
+    assert exit_status == 0
+    assert lines[0].startswith("test_x: 9 s, no baseline for this machine")
+    assert lines[-1] == "2 benchmarks, no baseline for this machine: nothing is compared"
+
+
+def finished(  # type: ignore[no-untyped-def]
+    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: float, *, asked: bool, stored_for
+) -> tuple[list[str], int]:
+    """End a run of two benchmarks of which one has five stored runs; return the lines and the exit status."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+    stage = importlib.import_module("benchmarks.conftest")
+    monkeypatch.setattr(stage, "BASELINES", tmp_path)
+    monkeypatch.setenv("DRM_STAGE_FOLDER", str(tmp_path))
+    path = tmp_path / f"{compare.fingerprint(stored_for)}.json"
+    compare.write_json(
+        path,
+        {"schema_version": 1, "machine": stored_for, "benchmarks": {"test_x": {"min_s": [1.0, 1.01, 0.99, 1.0, 1.0]}}},
+    )
+    measured = [measurement(compare, now), measurement(compare, 1.0, "test_new")]
+    config = SimpleNamespace(
+        rootpath=tmp_path,
+        stash={stage.measured_key: measured},
+        getoption=lambda name: asked and name == "--fail-on-regression",
+    )
+    session = SimpleNamespace(config=config, exitstatus=0)
+    stage.pytest_sessionfinish(session)
+    return config.stash[stage.lines_key], int(session.exitstatus)

@@ -214,7 +214,7 @@ def _packs(asked: list[int], left: list[int]) -> bool:
     if not asked:
         return True
     first, *others = asked
-    rests = [left[:number] + [milli - first] + left[number + 1 :] for number, milli in enumerate(left)]
+    rests = [[*left[:number], milli - first, *left[number + 1 :]] for number, milli in enumerate(left)]
     return any(_packs(others, rest) for rest in rests if min(rest) >= 0)
 
 
