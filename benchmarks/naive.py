@@ -111,14 +111,20 @@ class Naive:
         return None if best < 0 else (best, [])
 
     def _on_gpu(self, request: Request) -> tuple[int, list[tuple[int, int]]] | None:
+        ranked = self.rank_on_gpu(request)
+        return None if not ranked else (ranked[0][1], ranked[0][2])
+
+    def rank_on_gpu(self, request: Request) -> list[tuple[float, int, list[tuple[int, int]]]]:
+        """Return the workers with gpus on which it fits, the best first: the score, negative, its number, devices."""
         direction = [float(part) for part in self.direction(request)]
-        best: tuple[float, int, list[tuple[int, int]]] | None = None
+        ranked = []
         for number, machine in enumerate(self.machines):
             if not machine.worker.gpu_devices or not machine.holds(request):
                 continue
             shares = [a / b for a, b in zip(self._vector(machine), self.scale, strict=True)]
             length = math.sqrt(sum(share * share for share in shares)) or 1.0
             cosine = sum(unit * share for unit, share in zip(direction, shares, strict=True)) / length
+            best: tuple[float, list[tuple[int, int]]] | None = None
             for devices in _choices(machine, request):
                 before = self._fragment(machine)
                 machine.give(request, devices)
@@ -126,8 +132,10 @@ class Naive:
                 machine.give(_negative(request), [(device, -milli) for device, milli in devices])
                 score = round(gain + COSINE * cosine, 9)
                 if best is None or score > best[0]:
-                    best = (score, number, devices)
-        return None if best is None else best[1:]
+                    best = (score, devices)
+            if best is not None:
+                ranked.append((-best[0], number, best[1]))
+        return sorted(ranked, key=lambda row: row[:2])
 
     def _fragment(self, machine: Machine) -> float:
         """Return the gpus that are free here and would not serve the next task that wants one, by expectation."""
@@ -190,6 +198,26 @@ def place_class(naive: Naive, request: Request, count: int) -> list[int]:
             machine = naive.machines[number]
             for _ in range(min((_fit(machine, request) + 1) // 2, count - len(placed))):
                 machine.give(request, [])
+                placed.append(number)
+    return placed
+
+
+def place_class_on_gpus(naive: Naive, request: Request, count: int) -> list[int]:
+    """Place equal tasks on workers with gpus as ``pools.GpuPool`` does; return the number of each one's worker."""
+    placed: list[int] = []
+    while len(placed) < count:
+        ranked = naive.rank_on_gpu(request)
+        if not ranked:
+            break
+        for _, number, devices in ranked:
+            machine = naive.machines[number]
+            fit = _fit(machine, request)
+            if request.is_whole_device:
+                fit = min(fit, machine.devices.count(1000) // len(devices))
+            elif request.uses_gpu:
+                fit = min(fit, machine.devices[devices[0][0]] // request.gpu_milli)
+            for _ in range(min((fit + 1) // 2, count - len(placed))):
+                machine.give(request, _choices(machine, request)[0] if request.is_whole_device else devices)
                 placed.append(number)
     return placed
 

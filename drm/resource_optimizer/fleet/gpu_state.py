@@ -81,11 +81,13 @@ class GpuState:
             gain += self.mix.usable(after, kind, worth - whole * self.mix.value[WHOLE])
         elif table.uses_gpu[number]:
             share = table.share[number, kind][:, None]
+            order = np.argsort(left, axis=1, kind="stable")  # of equal devices the one with the least left
+            left = np.take_along_axis(left, order, axis=1)
             can = left >= share
             rest = np.where(can, left - share, 0)
             each = worth[:, None, :] - self.mix.value[left] + self.mix.value[rest]
             usable = np.where(can, self.mix.usable(after, kind, each), -np.inf)
-            device = usable.argmax(axis=1)
+            device = order[np.arange(len(rows)), usable.argmax(axis=1)]
             gain += usable.max(axis=1)
         else:
             gain += self.mix.usable(after, kind, worth)

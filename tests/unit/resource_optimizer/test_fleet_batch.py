@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from drm.model.errors import ConfigError, DuplicateError
 from drm.resource_optimizer.fleet import Fleet, FleetPlan, Request, TaskTable, Worker, allocate_resources, batch
-from drm.resource_optimizer.fleet.orders import ORDERS, scarce_then_dominant
+from drm.resource_optimizer.fleet.orders import ORDERS, content_rank, scarce_then_dominant
+from drm.resource_optimizer.fleet.units import Units
 
 GIB = 2**30
 
@@ -148,6 +149,23 @@ def test_the_outcome_is_that_of_loops(machines, classes, count) -> None:
         mine = Counter(place for place, request in zip(plan.worker.tolist(), asked, strict=True) if request == each)
         del mine[-1]
         assert mine == expected[each]
+
+
+@given(workers(), st.lists(requests(special=False), min_size=1, max_size=5), st.integers(1, 9))
+@settings(max_examples=150)
+def test_so_it_is_with_gpus(machines, classes, count) -> None:
+    classes = list(dict.fromkeys(classes))
+    asked = [each for each in classes for _ in range(count)]
+    tasks, fleet = table(asked), Fleet.of(machines)
+    plan = allocate_resources(tasks, fleet, orders=(scarce_then_dominant,))
+    naive = loops.Naive(machines, {each: float(count) for each in classes}, real=np.float32)
+    units = Units.of(tasks, fleet)
+    for number in scarce_then_dominant(units, fleet, content_rank(units.table)).tolist():
+        each = tasks.requests[number]
+        expected = [] if each.uses_gpu or not machines else loops.place_class(naive, each, count)
+        expected += loops.place_class_on_gpus(naive, each, count - len(expected))
+        mine = [place for place, request in zip(plan.worker.tolist(), asked, strict=True) if request == each]
+        assert Counter(place for place in mine if place >= 0) == Counter(expected)
 
 
 def _asked(request: Request) -> tuple[int, int]:
