@@ -26,6 +26,7 @@ from drm.resource_performance_predictor.costs import SAFE, CostSettings, next_re
 from drm.resource_performance_predictor.families import Family
 
 LEAST_ROWS, KNOWN_SHARE = 34, 0.3
+SHUFFLES = 3  # of the known part, where constants are chosen on it: one order says little
 BYTE_MS_PER_GB_HOUR = 1e9 * 3.6e6
 
 
@@ -125,11 +126,13 @@ def tried(row: Row, first: float, largest_seen: float, limit: float, score: Scor
 
 
 def protocol_a(rows: Sequence[Row], seed: int, settings: CostSettings | None, *, known_only: bool = False) -> Score:
-    """Return the score of one workflow. ``known_only``: leave out what is tested, and test half of what is known."""
+    """Return the score of one workflow. ``known_only``: leave out what is tested, and test half of what is known, in
+    three orders of it."""
     by_process: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_process[row.process].append(row)
     limit, score, intervals = max(row.preset for row in rows), Score(), Intervals()
+    orders = SHUFFLES if known_only else 1
     for process, own in by_process.items():
         if len(own) < LEAST_ROWS:
             continue
@@ -137,13 +140,17 @@ def protocol_a(rows: Sequence[Row], seed: int, settings: CostSettings | None, *,
         known = int(KNOWN_SHARE * len(own))
         if known_only:
             own, known = own[:known], known // 2
-        family = Family(settings)
-        for position, row in enumerate(own):
-            if position >= known:
-                tried(row, family.predict(row.size, limit)[0], family.largest, limit, score)
-            if family.samples:
-                intervals.take(row, family.expect(row.size, limit), score, counts=position >= known)
-            family.learn(row.size, row.peak, row.ms)
+        for number in range(orders):
+            if number:
+                random.Random(f"{number} {seed} {process}").shuffle(own)
+            family = Family(settings)
+            for position, row in enumerate(own):
+                if position >= known:
+                    tried(row, family.predict(row.size, limit)[0], family.largest, limit, score)
+                if family.samples:
+                    intervals.take(row, family.expect(row.size, limit), score, counts=position >= known)
+                family.learn(row.size, row.peak, row.ms)
+    score.gb_hours /= orders
     return score
 
 
@@ -204,6 +211,15 @@ def row_of(name: str, score: Score, gb_hours: float, preset: float | None) -> di
     return row if preset is None else {**row, "presets_gb_hours": round(preset, 2)}
 
 
+def changed(settings: CostSettings, texts: Sequence[str]) -> CostSettings:
+    """Return the settings with other constants: what they were chosen among."""
+    try:
+        pairs = [(name, float(value)) for name, _, value in (text.partition("=") for text in texts)]
+        return replace(settings, **{name: type(getattr(settings, name))(value) for name, value in pairs})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SystemExit(f"--set: {error}") from None
+
+
 def main(arguments: Iterable[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workflow_memory", description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, metavar="DATA_DIR")
@@ -211,11 +227,14 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--safe", action="store_true", help="fewer failing tasks, more waste")
     parser.add_argument("--seed", type=int, action="append", help="of the split; may be given again (0, 1, 2)")
     parser.add_argument("--known-only", action="store_true", help="A, on the known part: constants are chosen on it")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="another constant, such as leaders=5"
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines")
     parser.add_argument("--not-boosted", action="store_true", help="without LightGBM, where it is installed (extra ml)")
     options = parser.parse_args(None if arguments is None else list(arguments))
     seeds = options.seed or ([0, 1, 2] if options.protocol == "A" else [0])
-    settings = replace(SAFE if options.safe else CostSettings(), boosted=not options.not_boosted)
+    settings = changed(replace(SAFE if options.safe else CostSettings(), boosted=not options.not_boosted), options.set)
     if not options.json:
         print(f"{'workflow':<12}{'GB-hours':>12}{'failing %':>12}{'covered %':>12}{'tasks':>9}  presets, GB-hours")
     for row in results(options.data, options.protocol, seeds, settings, known_only=options.known_only):

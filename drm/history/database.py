@@ -126,13 +126,13 @@ class Database:
     def samples(self, task_ids: Sequence[str], *, last: int = 20) -> Mapping[str, Sequence[Sample]]:
         """Return the newest attempts per test, oldest first; tests never seen are left out."""
         last = max(0, last)
-        latest = self._latest(last * len(task_ids)) if len(task_ids) > 1 else {}
+        latest, is_all = self._latest(last * len(task_ids)) if len(task_ids) > 1 else ({}, False)
         found = {}
         for task_id in task_ids:
             rows = latest.get(_text(task_id), [])
             if len(rows) > last:
                 rows = rows[-last:] if last else []
-            if len(rows) < last:
+            if len(rows) < last and not is_all:
                 newest = self._connection.execute(self._query(_NEWEST), (_text(task_id), last)).fetchall()
                 rows = [row for row in reversed(newest) if row[0] in OUTCOMES]
             if rows:
@@ -147,8 +147,8 @@ class Database:
             else text.replace("attempts.source, death, reserved_bytes, gpu_bytes", "0, '', 0, 0")
         )
 
-    def _latest(self, rows: int) -> dict[str, list[Row]]:
-        """Return the file's newest rows by test, oldest first.
+    def _latest(self, rows: int) -> tuple[dict[str, list[Row]], bool]:
+        """Return the file's newest rows by test, oldest first, and whether these are all that there are.
 
         A suite that is run again and again finds nearly all it asks for there, in one query instead of
         one for each test.
@@ -156,8 +156,15 @@ class Database:
         latest: dict[str, list[Row]] = {}
         for row in self._connection.execute(self._query(_LATEST), (rows,)):
             if row[0] in OUTCOMES:
-                latest.setdefault(row[-1], []).append(row)
-        return latest
+                known = latest.get(row[-1])
+                if known is None:
+                    latest[row[-1]] = [row]
+                else:
+                    known.append(row)
+        (newest, oldest) = self._connection.execute(
+            "SELECT (SELECT max(id) FROM attempts), (SELECT min(id) FROM attempts)"
+        ).fetchone()
+        return latest, newest is None or oldest > newest - rows
 
     def task_ids(self) -> list[str]:
         """Return every test of which attempts are kept, in the order in which they were first seen."""

@@ -15,7 +15,7 @@ from drm.history.flakiness import FlakyRate, flaky_rates
 from drm.model.errors import ConfigError
 from drm.model.units import format_bytes
 from drm.model.work import Task
-from drm.resource_performance_predictor import ResourcePerformancePredictor, assess
+from drm.resource_performance_predictor import Prediction, ResourcePerformancePredictor, assess
 
 _FLAKIEST = 10
 _LEARN_FROM = 20
@@ -60,9 +60,10 @@ def _show(options: argparse.Namespace) -> int:
         store.abandon()
     predictor = ResourcePerformancePredictor()
     predictor.train_models(samples)
-    for task_id in found:
+    tasks = [Task(task_id=task_id, scope=task_id.partition("::")[0]) for task_id in found]
+    for task_id, task in zip(found, tasks, strict=True):
         rows = list(samples.get(task_id, ()))[-max(0, options.last) :] if options.last > 0 else []
-        prediction = predictor.predict_distribution(Task(task_id=task_id, scope=task_id.partition("::")[0]))
+        prediction = predictor.predict_distribution(task)
         if options.json:
             print(
                 json.dumps(
@@ -76,6 +77,9 @@ def _show(options: argparse.Namespace) -> int:
                                 "wall_s": row.usage.wall_s,
                                 "cpu_s": row.usage.cpu_s,
                                 "peak_rss_bytes": row.usage.peak_rss_bytes,
+                                "gpu_bytes": row.usage.gpu_bytes,
+                                "reserved_bytes": row.reserved_bytes,
+                                "death": row.death,
                                 "machine": row.machine,
                             }
                             for row in rows
@@ -84,21 +88,33 @@ def _show(options: argparse.Namespace) -> int:
                 )
             )
             continue
-        lines = [("when", "outcome", "seconds", "cpu s", "memory", "machine")]
+        lines = [("when", "outcome", "seconds", "cpu s", "memory", "reserved", "machine")]
         lines += [
             (
                 _when(row.at),
-                row.outcome.value if row.outcome else "cut short",
+                (row.outcome.value if row.outcome else "cut short") + (f" ({row.death})" if row.death else ""),
                 f"{row.usage.wall_s:.3f}",
                 f"{row.usage.cpu_s:.3f}",
                 format_bytes(row.usage.peak_rss_bytes),
+                format_bytes(row.reserved_bytes) if row.reserved_bytes else "",
                 row.machine,
             )
             for row in rows
         ]
-        print("\n".join([*table([(task_id,)]), *table(lines, right=(2, 3, 4), indent="  "), ""]))
+        print("\n".join([*table([(task_id,)]), *table(lines, right=(2, 3, 4, 5), indent="  "), ""]))
         print("\n".join(f"  {line}" for line in prediction.sentences()), end="\n\n")
+    if len(found) > 1:  # a module, a folder, a function with its parameters
+        _show_together(predictor.predict_together(options.test, tasks), len(found), as_json=options.json)
     return 0
+
+
+def _show_together(prediction: Prediction, tests: int, *, as_json: bool) -> None:
+    """Show what is predicted of a test taken at random from those that were found."""
+    if as_json:
+        print(json.dumps({"together": prediction.task_id, "tests": tests, "prediction": prediction.as_dict()}))
+        return
+    print("\n".join(table([(f"any of the {tests} tests with {prediction.task_id!r} in their names",)])))
+    print("\n".join(f"  {line}" for line in prediction.sentences()))
 
 
 def _stats(options: argparse.Namespace) -> int:

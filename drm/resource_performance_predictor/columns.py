@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from drm.model.work import Outcome
 from drm.past import Attempts
 from drm.ports import Sample
-from drm.resource_performance_predictor.statistics import TestRecord, Totals
+from drm.resource_performance_predictor.neighbours import Neighbours
+from drm.resource_performance_predictor.statistics import TestRecord
 
 Columns = tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]  # wall_s, cpu_s, peak_rss_bytes
 _NOT_RUN = Outcome.NOT_RUN.value
@@ -49,9 +50,9 @@ def parted(
 
 
 def learn_columns(
-    plain: Mapping[str, Columns], records: dict[str, TestRecord], scopes: dict[str, Totals], cpu_from_s: float
-) -> Totals:
-    """Learn of tests that are new here and have no parameters; return what was added to ``scopes`` in all."""
+    plain: Mapping[str, Columns], records: dict[str, TestRecord], neighbours: Neighbours, cpu_from_s: float
+) -> None:
+    """Learn of tests that are new here."""
     in_scope: dict[str, tuple[list[float], list[int]]] = {}
     for task_id, (walls, cpus, peaks) in plain.items():
         record = records[task_id] = TestRecord()
@@ -62,11 +63,7 @@ def learn_columns(
             columns = in_scope[scope] = ([], [])
         columns[0].extend(walls)
         columns[1].extend(peaks)
-    everything = Totals()
+        if "[" in task_id:
+            neighbours.learn_parameters(task_id, walls, peaks)
     for scope, (all_walls, all_peaks) in in_scope.items():
-        totals = scopes.get(scope)
-        if totals is None:
-            totals = scopes[scope] = Totals()
-        totals.add_all(all_walls, all_peaks)
-        everything.add_all(all_walls, all_peaks)
-    return everything
+        neighbours.learn_scope(scope, all_walls, all_peaks)

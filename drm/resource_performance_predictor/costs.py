@@ -23,7 +23,7 @@ class CostSettings:
     failure_penalty: float = 0.5
     cautious: bool = False
     decay: float = 0.98
-    leaders: int = 5
+    leaders: int = 10
     boosted: bool = True
     least_bytes: float = 32 * 2**20
 
@@ -34,7 +34,7 @@ class CostSettings:
                 raise ConfigError(f"{name}: {value!r} is not a number of at least {least:g}")
 
 
-SAFE = CostSettings(failure_penalty=4.0, cautious=True)
+SAFE = CostSettings(failure_penalty=2.0, cautious=True, leaders=5)
 """Fewer attempts that are killed, for more memory that stands empty."""
 
 

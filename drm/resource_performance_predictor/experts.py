@@ -2,7 +2,7 @@
 
 A family is a test function with its parameters, or a process of a workflow; the number is a size. Every
 expert guesses from past (size, peak) pairs. What it is multiplied by, or what is added to it, is what would have
-cost least so far. Then follow the leaders: the mean of the five that have cost least, each guess judged before its
+cost least so far. Then follow the leaders: the mean of the ten that have cost least, each guess judged before its
 peak was known (prequential: Dawid 1984; follow the leader: Cesa-Bianchi and Lugosi 2006).
 """
 

@@ -52,6 +52,23 @@ class Neighbours:
             if rss_bytes:
                 totals.unsorted.append((task_id, wall_s, rss_bytes))
 
+    def learn_scope(self, scope: str, walls: Sequence[float], peaks: Sequence[int]) -> None:
+        """Count finished attempts of a module's tests."""
+        totals = self.scopes.get(scope)
+        if totals is None:
+            totals = self.scopes[scope] = Totals()
+        totals.add_all(walls, peaks)
+        self.all.add_all(walls, peaks)
+
+    def learn_parameters(self, task_id: str, walls: Sequence[float], peaks: Sequence[int]) -> None:
+        """Count finished attempts of a test with parameters for its function."""
+        function = task_id.partition("[")[0]
+        totals = self._functions.get(function)
+        if totals is None:
+            totals = self._functions[function] = Totals()
+        totals.add_all(walls, peaks)
+        totals.unsorted.extend((task_id, wall_s, peak) for wall_s, peak in zip(walls, peaks, strict=True) if peak)
+
     def learn_fixtures(self, fixtures: Mapping[str, Sequence[str]]) -> None:
         """Note which fixtures of the project tests ask for, by test."""
         for task_id, names in fixtures.items():

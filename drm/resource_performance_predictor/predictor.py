@@ -92,10 +92,10 @@ class ResourcePerformancePredictor:
             for row in rows:
                 check_usage(task_id, row.usage)
         factors = speeds({**samples, **others}, self._machine) if others else {}
-        for task_id in [known for known in plain if "[" in known or known in self._records]:
+        for task_id in [known for known in plain if known in self._records]:
             for wall_s, cpu_s, peak in zip(*plain.pop(task_id), strict=True):
                 self._learn(task_id, Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak), Outcome.PASSED)
-        self._neighbours.all.merge(learn_columns(plain, self._records, self._neighbours.scopes, _CPU_FROM_S))
+        learn_columns(plain, self._records, self._neighbours, _CPU_FROM_S)
         self._neighbours.learn_fixtures(fixtures or {})
         count = sum(map(len, samples.values()))
         for task_id, rows in others.items():

@@ -209,16 +209,6 @@ class Totals:
         self.peaks += filter(None, peaks)
         self.peak_rss_bytes = max(self.peak_rss_bytes, *peaks, 0)
 
-    def merge(self, other: Totals) -> None:
-        """Count what the other has counted."""
-        self.samples += other.samples
-        self.wall_s += other.wall_s
-        self.measured += other.measured
-        self.rss_bytes += other.rss_bytes
-        self.rss_squares += other.rss_squares
-        self.peaks += other.peaks
-        self.peak_rss_bytes = max(self.peak_rss_bytes, other.peak_rss_bytes)
-
     def sized(self, costs: CostSettings) -> Family | None:
         """Return what is known by size, with all of ``unsorted``; None where no test of the function has a size."""
         while self.unsorted:

@@ -50,7 +50,8 @@ def test_show_gives_attempts_and_what_follows_from_them(capsys: pytest.CaptureFi
     filled()
     assert history("show", "test_x") == 0
     out = capsys.readouterr().out
-    assert "cut short" in out
+    assert "cut short (memory)" in out
+    assert "any of the" not in out
     assert "100 MiB" in out
     assert "110 MiB are reserved" in out
     assert "the largest of its 2 attempts and 10%" in out
@@ -61,6 +62,23 @@ def test_show_gives_attempts_and_what_follows_from_them(capsys: pytest.CaptureFi
     wall = shown["prediction"]["wall_s"]
     assert wall["p50"] <= wall["p90"] <= wall["p99"]
     assert history("show", "no such test") == 1
+
+
+def test_a_part_of_a_name_shows_what_its_tests_need_together(capsys: pytest.CaptureFixture[str]) -> None:
+    filled()
+    store = Database(Path(".drm/history.db"))
+    usage = Usage(wall_s=8.0, cpu_s=8.0, peak_rss_bytes=400 * 2**20, gpu_bytes=2**30)
+    store.record("r2", [Sample(task_id="tests/test_a.py::test_y", usage=usage, outcome=Outcome.PASSED, at=1.7e9)])
+    store.close()
+    assert history("show", "tests/test_a.py") == 0
+    out = capsys.readouterr().out
+    assert "gpu memory: 1 GiB" in out
+    assert "any of the 2 tests with 'tests/test_a.py' in their names" in out
+    assert "440 MiB are reserved" in out.partition("any of the 2")[2]
+    assert history("show", "--json", "tests/test_a.py") == 0
+    *_, together = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (together["tests"], together["prediction"]["method"]) == (2, "together")
+    assert together["prediction"]["wall_s"]["p99"] == 8.0
 
 
 def test_stats_count_and_name_the_flaky(capsys: pytest.CaptureFixture[str]) -> None:

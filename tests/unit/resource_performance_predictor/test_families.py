@@ -47,7 +47,7 @@ def test_memory_that_grows_with_size_is_foreseen_for_a_size_never_seen() -> None
     sizes = random.Random(8).sample(range(100, 1000), 30)
     family = learnt([(size, 40 * MIB + size * MIB) for size in (*sizes, 999)])
     reserved, rule = family.predict(725.0, LIMIT)
-    assert 765 * MIB <= reserved <= 800 * MIB, "a tenth above the largest would be 1,100 MiB"
+    assert 765 * MIB <= reserved <= 820 * MIB, "a tenth above the largest would be 1,100 MiB"
     assert "linear" in rule
 
 
