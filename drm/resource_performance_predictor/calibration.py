@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, pairwise
 
 _BIN, _WIDEST = 0.02, 25.0  # of scores: predictions that were off by so many of their test's usual deviations
 _BINS = round(2 * _WIDEST / _BIN)
@@ -19,10 +20,19 @@ _FORGET = 0.97  # what a score counts one batch later
 _RECENT, _RECENT_OF_ALL = 0.9, 0.999  # what a deviation of a test, and of all tests of its class, counts one later
 _CLASS_PRIOR = 10.0  # so many predictions' worth is a class's deviation drawn to what it is taken to be at first
 _START = 0.31  # deviation (of the logarithm) before anything was seen: the interval is a factor of two either way
+_SCORES_AT_FIRST, _SCALE = 20.0, 0.75  # fewer scores do not tell what nine in ten are
+_DRIFT = 0.12  # of the misses come of what changes from one batch to the next: so many fewer are aimed at
 JITTER_S = 0.003  # a slice of a busy scheduler, or a collection of garbage: what may come on top of any duration
 
 
 _LEAST = 1e-9
+
+
+@cache
+def _at_first() -> tuple[float, ...]:
+    """Return the scores that a pool begins with: of a logistic distribution, nearly a normal one but for its tails."""
+    steps = [1 / (1 + math.exp(-(place * _BIN - _WIDEST) / _SCALE)) for place in range(_BINS + 1)]
+    return tuple(_SCORES_AT_FIRST * (after - before) for before, after in pairwise(steps))
 
 
 def _class(expected: float) -> int:
@@ -53,9 +63,9 @@ class Calibration:
 
     def __init__(self, coverage: float = 0.9, *, jitter: float = 0.0) -> None:
         self._jitter = jitter
-        self._miss = (1.0 - coverage) / 2
+        self._miss = (1.0 - coverage) / 2 * (1.0 - _DRIFT)
         self._levels = [self._miss, self._miss]  # what may be missed below and above
-        self._counts = [0.0] * _BINS
+        self._counts = list(_at_first())
         self._new = [0.0] * _BINS
         self._classes: dict[int, Deviation] = {}
         self._missed = [0, 0]
@@ -85,9 +95,7 @@ class Calibration:
         return math.exp(self.deviation(own, expected) * self.score(level))
 
     def score(self, level: float) -> float:
-        """Return the quantile of the pooled scores; that of a normal distribution, nearly, before there are any."""
-        if self.samples < 2:
-            return math.log(max(level, 1e-6) / max(1 - level, 1e-6)) * 0.75
+        """Return the quantile of the pooled scores."""
         if not self._steps:
             self._steps = list(accumulate(self._counts))
         return (bisect_left(self._steps, min(max(level, 0.0), 1.0) * self._steps[-1]) + 0.5) * _BIN - _WIDEST

@@ -131,7 +131,8 @@ class TestRecord:
                 if self.constants is not None and self.constants.cost < min(self.costs):
                     best = self.constants.best()
                     return best, f"the constant that would have cost least in its {self.samples} attempts"
-        return peak * margin, f"the largest of its {self.samples} attempts and {margin - 1:.0%}"
+        of = f"the largest of its {self.samples} attempts" if self.samples != 1 else "that of its only attempt"
+        return peak * margin, f"{of} and {margin - 1:.0%}"
 
 
 class Constant:
