@@ -71,6 +71,6 @@ def _section(path: Path) -> dict[str, Any] | None:
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_string(path.read_text(encoding="utf-8"))
         return dict(parser["drm"]) if parser.has_section("drm") else None
-    except (ValueError, configparser.Error) as error:
-        first = str(error).splitlines()[0]
+    except (ValueError, RecursionError, configparser.Error) as error:
+        first = f"{error}\n".splitlines()[0]
         raise ConfigError(f"{path.name} cannot be read: {first}", remedy="correct the file") from error

@@ -66,7 +66,7 @@ class Bench:
         code, said = _ran(command, tree.folder, self.results, self.timeout_s)
         try:
             rows: list[dict[str, Any]] = json.loads(target.read_text(encoding="utf-8"))["benchmarks"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             if code == _COLLECTED_NOTHING:
                 return []
             raise _failure(tree, code, said) from None

@@ -40,7 +40,7 @@ def collect(arguments: Sequence[str]) -> Suite:
             ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
         try:
             found = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise ConfigError(
                 f"pytest could not collect ({_ended(ran.returncode)}): {_last_line(log)}",
                 remedy="see what pytest --collect-only says",

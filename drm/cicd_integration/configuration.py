@@ -51,7 +51,7 @@ def matters(name: str, before: str | None, after: str | None) -> bool:
     parse = _tables if name.endswith(".toml") else _sections
     try:
         old, new = parse(before), parse(after)
-    except (ValueError, configparser.Error):
+    except (ValueError, RecursionError, configparser.Error):
         return True
     changed = {section for section in {*old, *new} if old.get(section) != new.get(section)}
     return any(not _TOOL.fullmatch(section) for section in changed)

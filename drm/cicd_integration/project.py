@@ -164,7 +164,7 @@ def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"pyproject.toml cannot be read: {error}", remedy="correct the file") from error
 
 

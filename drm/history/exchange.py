@@ -51,7 +51,7 @@ def from_lines(text: str, name: str) -> list[Batch]:
             row = json.loads(line)
             sample = _sample(row)
             facts = RunFacts(run_id=str(row["run"]), commit=str(row["commit"]), branch=str(row["branch"]))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{name}: line {number} is no attempt ({error!r})", remedy="export it again") from error
         runs.setdefault(facts.run_id, (facts, []))[1].append(sample)
     return [Batch(facts=facts, samples=tuple(samples)) for facts, samples in runs.values()]
@@ -111,7 +111,7 @@ def _read(path: Path, kind: type) -> Any:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return kind()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error})", remedy="leave it out") from error
     if not isinstance(data, kind):
         raise ConfigError(f"{path} is not what pytest writes", remedy="leave it out")

@@ -115,7 +115,7 @@ def _read(path: Path) -> list[Batch]:
     text = content.decode("utf-8", "replace")
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return from_lines(text, path.name)
     if isinstance(data, dict) and "wall_s" not in data:
         return [from_durations(data, facts)]

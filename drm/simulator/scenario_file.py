@@ -65,7 +65,7 @@ def _parsed(text: str, path: Path) -> Any:
     if path.suffix == ".json":
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: {error}", remedy="correct the file") from error
     return _yaml(text, str(path))
 
