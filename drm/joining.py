@@ -24,7 +24,7 @@ _CLOCK_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
-    """What a machine says of itself. ``ray`` is empty where there is none; ``at``: its time of day, in epoch seconds."""
+    """What a machine says of itself. ``ray`` is empty where there is none; ``at``: its time of day, in seconds."""
 
     name: str
     python: str

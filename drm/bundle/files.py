@@ -14,8 +14,22 @@ from drm.model.errors import DrmError
 
 # Never needed, and large: also where nothing says that they are ignored.
 _LEFT_OUT = frozenset(
-    ".git .hg .svn .drm .nox .tox .venv venv node_modules __pycache__ .pytest_cache .mypy_cache .ruff_cache "
-    ".hypothesis".split()
+    (
+        ".git",
+        ".hg",
+        ".svn",
+        ".drm",
+        ".nox",
+        ".tox",
+        ".venv",
+        "venv",
+        "node_modules",
+        "__pycache__",
+        ".pytest_cache",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".hypothesis",
+    )
 )
 
 
