@@ -108,12 +108,16 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
 
 _RUN_HELP = """\
 usage: drm run [PYTEST OPTIONS] [--drm-... OPTIONS] [--drm-no-report] [FILES]
+       drm run --resume RUN
 
 Run tests on resources that DRM manages: pytest with --drm. Everything pytest
 takes is taken, and it ends with pytest's exit code. The record of the run goes
 to reports/run/ (--drm-report-dir), then the report to reports/ and badges to
 reports/badges/ (not with --drm-no-report). "pytest --help" lists the --drm-...
 options under "dynamic resource management".
+
+--resume RUN goes on with a run that was killed, as it was started: RUN is the folder of its record
+(reports/run) or its id. What had ended is not run again.
 """
 
 
@@ -135,16 +139,23 @@ def _run(arguments: list[str]) -> int:
 
     import pytest
 
+    from drm.model.errors import DrmError
     from drm.plugin_entry import arguments_for_plugin
 
     wants_report = "--drm-no-report" not in arguments
     arguments = [argument for argument in arguments if argument != "--drm-no-report"]
+    try:
+        arguments, recorded = _resumed(arguments)
+    except DrmError as error:
+        print(f"drm: {error}", file=sys.stderr)
+        return _USAGE_ERROR
     folder, own = _report_dir(arguments), Path(_REPORTS, "run")
     if folder is None:
         folder = own
         arguments = ["--drm-report-dir", str(folder), *arguments]
     witness = _Witness()
-    code = int(pytest.main([*arguments_for_plugin(), "--drm", *arguments], plugins=[witness]))
+    before = [] if recorded else [*arguments_for_plugin(), "--drm"]
+    code = int(pytest.main([*before, *arguments], plugins=[witness]))
     # Without a test it was a run all the same where it should have had some: not with --help, --collect-only and
     # the like (0), nor where the command line was wrong (4).
     if wants_report and (witness.run_id or code not in (0, _USAGE_ERROR)):
@@ -154,6 +165,32 @@ def _run(arguments: list[str]) -> int:
         else:
             print(f"drm: the record of the run is in {folder}")
     return code
+
+
+def _resumed(arguments: list[str]) -> tuple[list[str], bool]:
+    """Put what pytest is to be told in the place of ``--resume RUN``; tell whether all of it is from that run's record.
+
+    ConfigError where there is no such run.
+    """
+    at = next((n for n, argument in enumerate(arguments) if argument.partition("=")[0] == "--resume"), None)
+    if at is None:
+        return arguments, False
+    from pathlib import Path
+
+    from drm.model.errors import ConfigError
+    from drm.resuming import command_of, read_interrupted, record_of
+
+    _, equals, run = arguments[at].partition("=")
+    others = [*arguments[:at], *arguments[at + 1 if equals else at + 2 :]]
+    if not equals:
+        run = "".join(arguments[at + 1 : at + 2])
+    if not run:
+        raise ConfigError("--resume names no run", remedy=f"give its folder, such as {_REPORTS}/run, or its id")
+    folder = record_of(run, Path(_REPORTS))
+    record = ["--drm-report-dir", str(folder), "--drm-resume", str(folder)]
+    if others:
+        return [*record, *others], False
+    return [*command_of(read_interrupted(folder).started.command)[1:], *record], True
 
 
 def _report_dir(arguments: list[str]) -> Path | None:

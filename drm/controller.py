@@ -23,11 +23,13 @@ from drm.nodes import Nodes
 from drm.options import run_options
 from drm.pytest_surface import PytestSurface
 from drm.quarantine import is_in_quarantine
+from drm.resuming import InterruptedRun, read_interrupted
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
 from drm.sources import sources_of
 from drm.status_line import StatusLine
 from drm.summary import RunSummary
+from drm.taking_up import take_up
 from drm.worker.once_files import once_folder, sweep
 from drm.worker.suite import Suite, items_of
 
@@ -75,6 +77,10 @@ class Controller:
         self._accounted = False
         self._interruptions = Interruptions()
         self._ran_here = False
+        self._resumed: InterruptedRun | None = None
+        if config.getoption("drm_resume"):
+            self._resumed = read_interrupted(config.invocation_params.dir / config.getoption("drm_resume"))
+            self._resumed.check(self._options.rootdir, self._options.command, self._options.report_dir)
 
     @property
     def run_id(self) -> str:
@@ -96,6 +102,8 @@ class Controller:
         self._items = items_of(session)
         try:
             self._tasks = tasks_of(self._items, self._settings)
+            if self._resumed is not None:
+                self._resumed.check_collected(self._items)
         except DrmError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -109,6 +117,8 @@ class Controller:
         if option.setupplan or option.setuponly or option.setupshow or not self._tasks:
             return None
         no_executors = self._options.executors[1] == 0 and not self._options.worker_types
+        if no_executors and self._resumed is not None:
+            raise pytest.UsageError("a run in the controller's own process cannot be resumed; start it again")
         if no_executors or all(map(is_benchmark, self._items.values())):
             self._start_inline()
             return None
@@ -131,30 +141,41 @@ class Controller:
             marked = self._items.items() if self._settings.options.get("quarantine") else ()
             excused = frozenset(task_id for task_id, item in marked if is_in_quarantine(item))
             self._options = replace(self._options, start_method=start_method, max_failures=left, excused=excused)
-            suite = suite_of(self._config, self._options, new_run_id())
+            run_id = self._resumed.run_id if self._resumed is not None else new_run_id()
+            suite = suite_of(self._config, self._options, run_id)
             nodes = Nodes(self._config, suite, self._status.say)
             if self._options.worker_types:
                 suite = nodes.collecting()
             surface = PytestSurface(session, self._items, self._status, nodes)
             live = (self._status.activity,)
-            self._journal = Journal(self._options, run_id=suite.run_id, say=self._status.say, also=live)
+            try:
+                self._journal = Journal(
+                    self._options, run_id=run_id, say=self._status.say, also=live, resumed=self._resumed
+                )
+            except DrmError as error:  # of a run that is resumed
+                raise pytest.UsageError(str(error)) from None
             run = Run(self._options, self._journal, surface, suite)
             self._interruptions.end_orderly = run.coordinator.request_stop
-            failure = self._carry_out(run, session, suite)
+            failure = self._carry_out(run, session, suite, surface)
         self._status.end()
         self._raise(session, run, failure)
 
-    def _carry_out(self, run: Run, session: pytest.Session, suite: Suite) -> BaseException | None:
+    def _carry_out(
+        self, run: Run, session: pytest.Session, suite: Suite, surface: PytestSurface
+    ) -> BaseException | None:
         """Run the tests; return what broke the run off, if anything did. Nothing of it is left when this returns."""
         failure: BaseException | None = None
         gc.freeze()  # what was collected stays until the end: no search for garbage need look at it
         try:
+            if self._resumed is not None:
+                self._tasks = take_up(self._resumed, self._tasks, self._items, run.coordinator, surface)
             if self._interruptions.signal:
                 run.coordinator.hold(self._tasks)  # none will run; all are accounted for
                 raise KeyboardInterrupt
             if not self._options.worker_types:
                 run.start_local_worker(launcher_of(session, self._items, suite, self._options))
-            alone = {item: task_id for task_id, item in self._items.items() if is_benchmark(item)}
+            left_ids = {task.task_id for task in self._tasks}
+            alone = {item: id_ for id_, item in self._items.items() if id_ in left_ids and is_benchmark(item)}
             with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
                 shared = [task for task in self._tasks if self._items[task.task_id] not in alone]
                 with _no_search_for_garbage():

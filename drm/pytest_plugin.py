@@ -122,6 +122,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "the first to end counts (default: only tests with the marker's idempotent=True)",
     )
     add("--drm-live", action="store_true", default=False, help="show each line that a test prints while it runs")
+    add(
+        "--drm-resume",
+        metavar="DIR",
+        default=None,
+        help="go on with a run whose coordinator was killed: what has ended in the record in DIR is not run again",
+    )
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")
 
 

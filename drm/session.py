@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +26,14 @@ from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.ports import EventSink, HistoryStore, Surface
 from drm.priorities import ORDERS, groups_of
+from drm.reporting.kept_reports import KEPT_REPORTS, KeptReports
 from drm.reporting.ndjson import NdjsonSink
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import SAFE, ResourcePerformancePredictor
+from drm.resuming import InterruptedRun
 from drm.sinks import HistorySink, SummarySink
 from drm.summary import RunSummary
+from drm.surroundings import ignore_by_git, machine_class, revision
 from drm.worker.launchers import Launcher
 from drm.worker.limits import machine_capacity
 from drm.worker.suite import Suite
@@ -94,14 +94,23 @@ class Journal:
     """
 
     def __init__(
-        self, options: RunOptions, *, run_id: str, say: Callable[[str], None], also: Sequence[EventSink] = ()
+        self,
+        options: RunOptions,
+        *,
+        run_id: str,
+        say: Callable[[str], None],
+        also: Sequence[EventSink] = (),
+        resumed: InterruptedRun | None = None,
     ) -> None:
+        """``resumed``: the run that goes on in this record."""
         self.run_id = run_id
+        self.keep: Callable[..., None] | None = None
+        self.resumed = resumed
         self.machine = machine_class()
         self.history: HistoryStore = MemoryHistory()
         if options.history_path is not None:
             with suppress(OSError):
-                _ignore_by_git(options.history_path.parent)
+                ignore_by_git(options.history_path.parent)
             self.history = open_history(options.history_path, warn=say)
         self._summary = SummarySink(allocations=options.report_dir is not None)
         self.attempts = HistorySink(
@@ -120,15 +129,31 @@ class Journal:
             for name in _MADE_AT_THE_END:  # of the run before: they must not pass for this one's
                 with suppress(OSError):
                     (options.report_dir / name).unlink()
-            try:
-                sinks.append(NdjsonSink(options.report_dir / "events.ndjson"))
-            except DrmError as error:
-                say(f"no report will be written: {error}")
-        self.recorder = Recorder(SystemClock(), sinks, say)
-        self._started(options)
+            sinks += self._files(options.report_dir, say)
+        if resumed is None:
+            self.recorder = Recorder(SystemClock(), sinks, say)
+            self._started(options)
+        else:
+            for event in resumed.journal:
+                self._summary.emit(event)
+            self.recorder = Recorder(SystemClock(), sinks, say, after=(resumed.last.seq, resumed.last.elapsed_s))
+            resumed.go_on(self.recorder)
+
+    def _files(self, folder: Path, say: Callable[[str], None]) -> list[EventSink]:
+        """Return what writes the record. Reports come first: a test that has ended in the events has its reports."""
+        try:
+            record = NdjsonSink(folder / "events.ndjson", after=self.resumed.offset if self.resumed else None)
+            kept = KeptReports(folder / KEPT_REPORTS, go_on=self.resumed is not None)
+        except DrmError as error:
+            if self.resumed is not None:
+                raise
+            say(f"no report will be written: {error}")
+            return []
+        self.keep = kept.keep
+        return [kept, record]
 
     def _started(self, options: RunOptions) -> None:
-        commit, branch = _revision(options.rootdir)
+        commit, branch = revision(options.rootdir)
         self.recorder.record(
             events.RunStarted,
             run_id=self.run_id,
@@ -179,6 +204,7 @@ class Run:
             speculate=options.speculate,
             records_plan=options.report_dir is not None,
             counted=options.counted,
+            workers_before=journal.resumed.asked_workers if journal.resumed is not None else 0,
             file_order=options.order not in ("longest", "slow-first"),
         )
         if options.worker_types:
@@ -202,6 +228,7 @@ class Run:
             pool=pool,
             recorder=journal.recorder,
             surface=surface,
+            keep=journal.keep,
         )
         self.coordinator = Coordinator(parts, settings, largest=self._largest())
 
@@ -265,28 +292,3 @@ def check_worker_types(worker_types: Sequence[WorkerType], capacity: Resources) 
             )
         if names.count(worker_type.name) > 1:
             raise ConfigError(f"two worker types are called {worker_type.name!r}", remedy="give each its own name=...")
-
-
-def machine_class() -> str:
-    """Return a text that is equal on machines whose times may be compared."""
-    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
-    return f"{platform.system()}-{platform.machine()}-{os.cpu_count()}c-{python}".lower()
-
-
-def _revision(rootdir: Path) -> tuple[str, str]:
-    """Return commit and branch of the project, or empty strings outside git."""
-    command = ["git", "-C", str(rootdir), "rev-parse", "HEAD", "--abbrev-ref", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return "", ""
-    lines = done.stdout.split()
-    return (lines[0], lines[1]) if done.returncode == 0 and len(lines) == 2 else ("", "")
-
-
-def _ignore_by_git(folder: Path) -> None:
-    """Make DRM's folder with a .gitignore of its own, as pytest does with its cache."""
-    folder.mkdir(parents=True, exist_ok=True)
-    marker = folder / ".gitignore"
-    if not marker.exists():
-        marker.write_text("# made by drm\n*\n", encoding="utf-8")

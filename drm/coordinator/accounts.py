@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from drm.coordinator.retries import Mishap
 from drm.model.errors import DuplicateError
 from drm.model.work import Outcome, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastTest:
+    """What there was of a test before this coordinator: attempts, and what went wrong with them."""
+
+    attempts: int = 0
+    mishaps: tuple[Mishap, ...] = ()
+
+
+_NOTHING = PastTest()
 
 
 @dataclass(slots=True)
@@ -30,14 +41,20 @@ class Accounts:
         self._max_failures = max_failures
         self._failures = 0
         self._entries: dict[str, _Entry] = {}
+        self._past: Mapping[str, PastTest] = {}
         self._final = 0
         self._bad = 0
+
+    def remember(self, past: Mapping[str, PastTest]) -> None:
+        """Take up what another coordinator has left of tests that are opened after this."""
+        self._past = past
 
     def open(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
             if task.task_id in self._entries:
                 raise DuplicateError(f"test {task.task_id} was submitted already")
-            self._entries[task.task_id] = _Entry(task, task)
+            past = self._past.get(task.task_id, _NOTHING)
+            self._entries[task.task_id] = _Entry(task, task, attempts=past.attempts, mishaps=list(past.mishaps))
 
     def task(self, task_id: str) -> Task:
         return self._entries[task_id].task

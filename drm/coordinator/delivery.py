@@ -16,7 +16,9 @@ class Delivery:
     slices between rounds of the loop.
     """
 
-    def __init__(self, clock: Clock, surface: Surface) -> None:
+    def __init__(self, clock: Clock, surface: Surface, keep: Callable[..., None] | None = None) -> None:
+        """``keep``: told at once what will be told of tests, to write it down."""
+        self._keep = keep or _forget
         self._clock = clock
         self._surface = surface
         self._line: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -35,12 +37,15 @@ class Delivery:
         self._surface.settle()
 
     def put_reports(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
+        self._keep("reports", task_id, executor_id, reports, flaky)
         self._line.append((self._surface.deliver, (task_id, executor_id, reports, flaky)))
 
     def put_failure(self, task_id: str, executor_id: str, message: str, wall_s: float) -> None:
+        self._keep("failure", task_id, executor_id, message, wall_s)
         self._line.append((self._surface.deliver_failure, (task_id, executor_id, message, wall_s)))
 
     def put_late(self, task_id: str, executor_id: str, report: Any) -> None:
+        self._keep("late", task_id, executor_id, report)
         self._line.append((self._surface.deliver_late, (task_id, executor_id, report)))
 
     def put_end(self, executor_id: str, output: dict[str, Any], error: str) -> None:
@@ -48,3 +53,7 @@ class Delivery:
 
     def put_warning(self, data: dict[str, Any]) -> None:
         self._line.append((self._surface.deliver_warning, (data,)))
+
+
+def _forget(*_: Any) -> None:
+    """Keep nothing."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from drm.coordinator.accounts import Accounts
+from drm.coordinator.accounts import Accounts, PastTest
 from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import record_end, refusal_message
@@ -27,7 +27,7 @@ from drm.model import events
 from drm.model import observations as seen
 from drm.model.cluster import WorkerView
 from drm.model.resources import Resources, total
-from drm.model.work import Task
+from drm.model.work import Outcome, Task
 from drm.ports import Status
 from drm.resource_optimizer import placement_problem
 from drm.resource_optimizer.queue import WorkQueue
@@ -49,7 +49,7 @@ class Coordinator:
         self._clock = parts.clock
         self._accounts = Accounts(max_failures=settings.max_failures)
         self._queue = WorkQueue(parts.predictor.expected_wall_s, settings.for_queue(largest))
-        self._delivery = Delivery(parts.clock, parts.surface)
+        self._delivery = Delivery(parts.clock, parts.surface, parts.keep)
         self._dispatch = Dispatcher(
             settings=settings,
             clock=parts.clock,
@@ -113,6 +113,14 @@ class Coordinator:
         if self._settings.records_plan:
             self._unplanned.append((predicted, planned_on))
         self._recovery.places = planned_on
+
+    def restore(self, finished: Sequence[tuple[Task, Outcome]], past: Mapping[str, PastTest]) -> None:
+        """Take up a run where another coordinator left it, before anything is submitted: tests that have ended, which
+        are in the record already, and what there was of the others."""
+        self._accounts.remember(past)
+        self._accounts.open(task for task, _ in finished)
+        for task, outcome in finished:
+            self._accounts.settle(task.task_id, outcome)
 
     def hold(self, tasks: Sequence[Task]) -> Accounts:
         """Add tests that the caller runs itself after ``retire``; return the accounts to settle them in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from drm.coordinator.pool import WorkerPool
@@ -14,7 +15,10 @@ from drm.resource_performance_predictor import ResourcePerformancePredictor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The four components (the pool stands for the provider manager) and the doors to the outside."""
+    """The four components (the pool stands for the provider manager) and the doors to the outside.
+
+    ``keep``: as of ``Delivery``.
+    """
 
     clock: Clock
     engine: Engine
@@ -24,3 +28,4 @@ class Parts:
     pool: WorkerPool
     recorder: Recorder
     surface: Surface
+    keep: Callable[..., None] | None = None

@@ -95,7 +95,7 @@ class WorkerPool:
         self._ways: dict[str, tuple[WorkerType, ...]] = {}  # by name: the zones and markets where it can be had
         for each in settings.worker_types:
             self._ways[each.name] = (*self._ways.get(each.name, ()), each)
-        self._made = 0
+        self._made = settings.workers_before
         self._next_s = self._next_decision_s = self._next_look_s = float("-inf")
         self._note = _Note()
 

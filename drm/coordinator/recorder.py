@@ -17,13 +17,21 @@ class Recorder:
     A sink that fails is dropped, and the person is told once; the run goes on.
     """
 
-    def __init__(self, clock: Clock, sinks: Sequence[EventSink], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        sinks: Sequence[EventSink],
+        say: Callable[[str], None],
+        *,
+        after: tuple[int, float] = (0, 0.0),
+    ) -> None:
+        """``after``: number and ``elapsed_s`` of the last event of a record that goes on."""
         self._clock = clock
         self._sinks = tuple(sinks)
         self._say = say
-        self._seq = 0
-        self._started_s = clock.now()
-        self._started_at = clock.utc()
+        self._seq, elapsed_s = after
+        self._started_s = clock.now() - elapsed_s
+        self._started_at = clock.utc() - timedelta(seconds=elapsed_s)
         self._stamp = (-1, "")
 
     def elapsed_s(self) -> float:

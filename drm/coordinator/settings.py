@@ -28,6 +28,7 @@ class RunSettings:
     ``speculate``: a straggler may be started a second time although it is not declared idempotent.
     ``lease_s``: for which machines are rented (infinite: they are there anyway). ``look_s``: how often providers are
     asked which machines are gone. ``no_capacity_s``: how long a type of worker that is needed may be missing.
+    ``workers_before``: how many another coordinator of the run has asked for; names go on after theirs.
     ``shows_status``: the surface wants to be told how the run goes, a few times a second.
     ``records_plan``: somebody will read how all tests would be laid out, which decides nothing and takes a moment.
     """
@@ -50,6 +51,7 @@ class RunSettings:
     counted: Mapping[str, int] = field(default_factory=dict)
     file_order: bool = False
     speculate: bool = False
+    workers_before: int = 0
     shows_status: bool = True
     records_plan: bool = True
 

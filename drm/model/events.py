@@ -50,6 +50,15 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Event):
+    """Another coordinator goes on with the run, after the first was killed. The time in between does not count."""
+
+    run_id: str
+    finished: int
+    unfinished: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TestsDiscovered(Event):
     task_ids: tuple[str, ...]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -50,12 +52,19 @@ class NdjsonSink:
     What was flushed survives the death of this process. Raises DrmError when the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, after: int | None = None) -> None:
+        """``after``: go on with a file, after so many bytes. ConfigError where somebody writes it now."""
         self.path = Path(path)
         self._pending: list[Event] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = self.path.open("wb", buffering=0)
+            self._file: IO[bytes] = self.path.open("wb" if after is None else "r+b", buffering=0)
+            is_ours = _lock(self._file)
+            if after is not None:
+                if not is_ours:
+                    raise ConfigError(f"{self.path} is being written", remedy="its run goes on: let it end, or kill it")
+                self._file.truncate(after)
+                self._file.seek(after)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -83,6 +92,15 @@ class NdjsonSink:
             self.flush()
         finally:
             self._file.close()
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Take the file for this process, not for its forks; False where another has it."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)  # a file system without locks
+    return True
 
 
 def read_events(path: Path, *, on_note: Callable[[str], None] = _log.warning) -> Iterator[Event]:

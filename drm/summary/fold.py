@@ -23,6 +23,7 @@ from drm.model.events import (
     InstanceRequested,
     PlanMade,
     RunFinished,
+    RunResumed,
     RunStarted,
     ScalingDecided,
     TeardownFailed,
@@ -41,6 +42,7 @@ from drm.summary.values import InstanceRecord, Interruption, RunSummary, Scaling
 
 __all__ = ["Summarizer", "summarise"]
 
+_THERE = {"gone_s": None, "lost_s": None, "lost_reason": ""}  # one that was lost may come back under its name
 _RUN_FACTS = RunStarted.__dataclass_fields__.keys() & RunSummary.__dataclass_fields__.keys()
 
 
@@ -74,6 +76,7 @@ class Summarizer:
         self._samples: dict[str, list[UtilizationSampled]] = {}
         self._feeders: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._run_started,
+            RunResumed: lambda _: None,  # what ended with the first coordinator has events of its own
             TestsDiscovered: self._tests_discovered,
             ForecastMade: self._forecast_made,
             PlanMade: self._plan_made,
@@ -167,6 +170,7 @@ class Summarizer:
             labels=event.labels,
             gpu_memory_bytes=event.gpu_memory_bytes,
             ready_s=event.elapsed_s,
+            **_THERE,
         )
 
     def _worker_lost(self, event: WorkerLost) -> None:

@@ -148,6 +148,10 @@ class Project:
         """Return the events of the last run; a file with gaps or damage is an error."""
         return list(read_events(self.report_dir / "events.ndjson"))
 
+    def events_so_far(self) -> list[Any]:
+        """Return the events of a run under way, or killed: its last line may be half written."""
+        return list(read_events(self.report_dir / "events.ndjson", on_note=lambda _: None))
+
     def results(self) -> Results:
         return read_results(self.report_dir / "results.json")
 

@@ -1,0 +1,202 @@
+"""A run whose coordinator was killed, read from its journal, so that another coordinator can go on with it.
+
+The journal goes on: numbers, clock and run id continue, so that the record of a run that was resumed is that of one
+run. The time during which nobody ran it does not count.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drm.coordinator.accounts import PastTest
+from drm.coordinator.recorder import Recorder
+from drm.coordinator.retries import Mishap
+from drm.model import events
+from drm.model.death import DeathKind
+from drm.model.errors import ConfigError, DrmError
+from drm.model.work import Outcome, Usage
+from drm.reporting.kept_reports import KEPT_REPORTS, read_kept_reports
+from drm.reporting.ndjson import EventReader
+
+__all__ = ["InterruptedRun", "command_of", "read_interrupted", "record_of", "told_command"]
+
+_OF_THE_RECORD = ("--drm-resume", "--drm-report-dir")
+_WHY = "the coordinator was killed"
+
+
+@dataclass(slots=True, kw_only=True)
+class InterruptedRun:
+    """What the journal says. ``journal``: all its events; ``offset``: bytes of the file that hold whole events.
+
+    ``finished``: tests with their outcome, in the order they ended. ``past``: of each test that was begun, its attempts
+    and what went wrong. ``under_way``: attempts without an end. ``workers``: those that were there. ``kept``: reports.
+    """
+
+    folder: Path
+    journal: list[events.Event]
+    offset: int
+    started: events.RunStarted
+    finished: dict[str, events.TestFinished] = field(default_factory=dict)
+    spoiled: set[str] = field(default_factory=set)
+    discovered: dict[str, None] = field(default_factory=dict)
+    past: dict[str, PastTest] = field(default_factory=dict)
+    under_way: dict[tuple[str, int], events.AttemptStarted] = field(default_factory=dict)
+    workers: dict[str, None] = field(default_factory=dict)
+    asked_workers: int = 0
+    kept: dict[str, list[list[Any]]] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.started.run_id
+
+    @property
+    def last(self) -> events.Event:
+        return self.journal[-1]
+
+    def outcome(self, task_id: str) -> Outcome:
+        return Outcome.ERROR if task_id in self.spoiled else self.finished[task_id].outcome
+
+    def check(self, rootdir: Path, command: Sequence[str], report_dir: Path | None) -> None:
+        """Raise ConfigError where this is not the same run as it was."""
+        if str(rootdir) != self.started.rootdir:
+            raise ConfigError(
+                f"run {self.run_id} was in {self.started.rootdir}, this one is in {rootdir}", remedy="resume it there"
+            )
+        if command_of(command) != command_of(self.started.command):
+            raise ConfigError(
+                f"run {self.run_id} was started with {told_command(self.started.command)!r}",
+                remedy="give the same options, or --resume and nothing else",
+            )
+        if report_dir is None or report_dir.resolve() != self.folder.resolve():
+            raise ConfigError(
+                f"the record of run {self.run_id} is in {self.folder}", remedy=f"give --drm-report-dir {self.folder}"
+            )
+
+    def check_collected(self, task_ids: Iterable[str]) -> None:
+        """Raise ConfigError where tests of the run are gone: then what has ended would be told of another suite."""
+        gone = self.discovered.keys() - set(task_ids)
+        if gone:
+            raise ConfigError(
+                f"{len(gone)} tests of run {self.run_id} are not collected any more, such as {min(gone)}",
+                remedy="start the run again, without --resume",
+            )
+
+    def go_on(self, recorder: Recorder) -> None:
+        """Record that the run goes on: what was under way has ended with its coordinator, and so have the workers."""
+        recorder.record(
+            events.RunResumed,
+            run_id=self.run_id,
+            finished=len(self.finished),
+            unfinished=len(self.discovered) - len(self.finished),
+        )
+        for begun in self.under_way.values():
+            recorder.record(
+                events.AttemptFinished,
+                task_id=begun.task_id,
+                attempt=begun.attempt,
+                worker_id=begun.worker_id,
+                executor_id=begun.executor_id,
+                outcome=None,
+                usage=Usage(wall_s=round(self.last.elapsed_s - begun.elapsed_s, 3)),
+                cause=_WHY,
+                death=DeathKind.LOST,
+            )
+        for worker_id in self.workers:
+            requeued = sum(begun.worker_id == worker_id for begun in self.under_way.values())
+            recorder.record(events.WorkerLost, worker_id=worker_id, reason=_WHY, requeued=requeued)
+
+
+def read_interrupted(folder: Path) -> InterruptedRun:
+    """Read the journal in a folder; ConfigError where there is none, or its run has ended."""
+    path = folder / "events.ndjson"
+    if not path.exists():
+        raise ConfigError(f"{folder} holds no record of a run (no events.ndjson)", remedy="start the run again")
+    reader = EventReader(path)
+    found = list(reader.read(on_note=lambda _: None))
+    if not found or not isinstance(found[0], events.RunStarted):
+        raise ConfigError(f"{path} has no beginning", remedy="start the run again")
+    run = InterruptedRun(folder=folder, journal=found, offset=reader.offset, started=found[0])
+    for event in found:
+        _take(run, event)
+    run.kept = read_kept_reports(folder / KEPT_REPORTS)
+    return run
+
+
+def _take(run: InterruptedRun, event: events.Event) -> None:
+    match event:
+        case events.RunFinished():
+            reason = f" ({event.reason})" if event.reason else ""
+            raise ConfigError(
+                f"run {run.run_id} has ended{reason}; there is nothing to resume",
+                remedy="start it again; --lf runs what failed",
+            )
+        case events.TestsDiscovered():
+            run.discovered.update(dict.fromkeys(event.task_ids))
+        case events.AttemptStarted():
+            before = run.past.get(event.task_id, PastTest())
+            run.past[event.task_id] = PastTest(attempts=max(before.attempts, event.attempt), mishaps=before.mishaps)
+            run.under_way[event.task_id, event.attempt] = event
+        case events.AttemptFinished():
+            run.under_way.pop((event.task_id, event.attempt), None)
+            if event.cause or (event.outcome is not None and event.outcome.is_bad):
+                before = run.past.get(event.task_id, PastTest())
+                run.past[event.task_id] = PastTest(attempts=before.attempts, mishaps=(*before.mishaps, _mishap(event)))
+        case events.TestFinished():
+            run.finished[event.task_id] = event
+        case events.TeardownFailed():
+            run.spoiled.add(event.task_id)
+        case events.WorkerReady():
+            run.workers[event.worker_id] = None
+        case events.WorkerLost() | events.InstanceReleased():
+            run.workers.pop(event.worker_id, None)
+        case events.InstanceRequested():
+            run.asked_workers += 1
+
+
+def _mishap(event: events.AttemptFinished) -> Mishap:
+    innocent = event.cause == _WHY
+    return Mishap(
+        attempt=event.attempt,
+        kind=event.death,
+        message=event.cause or "it failed",
+        used_bytes=event.usage.peak_rss_bytes,
+        is_announced=innocent,
+    )
+
+
+def command_of(command: Sequence[str]) -> tuple[str, ...]:
+    """Return a command without the words that only say where its record is."""
+    kept: list[str] = []
+    skip = False
+    for word in command:
+        name, equals, _ = word.partition("=")
+        if not skip and name not in _OF_THE_RECORD:
+            kept.append(word)
+        skip = not skip and name in _OF_THE_RECORD and not equals
+    return tuple(kept)
+
+
+def told_command(command: Sequence[str]) -> str:
+    """Return a recorded command as a person would write it."""
+    return shlex.join(command_of(command))
+
+
+def record_of(run: str, reports: Path) -> Path:
+    """Return the folder with the record of a run: ``run`` is that folder, or an id, looked for in ``reports``."""
+    if (Path(run) / "events.ndjson").exists():
+        return Path(run)
+    for path in sorted(reports.glob("*/events.ndjson")):
+        try:
+            first = next(iter(EventReader(path).read(on_note=lambda _: None)), None)
+        except DrmError:
+            continue
+        if isinstance(first, events.RunStarted) and first.run_id == run:
+            return path.parent
+    raise ConfigError(
+        f"{run!r} is neither a folder with the record of a run nor the id of one in {reports}/",
+        remedy=f"give the folder, such as {reports}/run",
+    )
