@@ -12,6 +12,7 @@ import pytest
 
 from drm.coordinator.retries import RetryPolicy, parse_retries
 from drm.dynamic_resource_manager import ScalingSettings, parse_scaling, parse_value_of_time
+from drm.engines.silence import SILENT_S
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import parse_worker_type, some_bytes
@@ -78,6 +79,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         scaling=_scaling(option("scaling"), option("value_of_time")),
         speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
         safe=reserve == "safe",
+        silent_s=_silence(*option("lost_after")),
         max_failures=config.getoption("maxfail") or 0,
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,
         history_path=history,
@@ -125,6 +127,18 @@ def _factor(value: Any, what: str) -> float:
     if not 1 <= factor < 1e6:
         raise ConfigError(f"{what}: {value!r} is not a factor", remedy="give a number of at least 1, such as 10")
     return factor
+
+
+def _silence(value: Any, what: str) -> float:
+    if value is None:
+        return SILENT_S
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 2 <= seconds < 1e6:
+        raise ConfigError(f"{what}: {shown(value)} is not a time", remedy="give seconds, at least 2, such as 15")
+    return seconds
 
 
 def _yes_or_no(value: Any, what: str) -> bool:

@@ -71,6 +71,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what a separate worker has: cpu=1,memory=2GiB,gpu=1,labels=a+b,name=x; may be given again",
     )
     add(
+        "--drm-lost-after",
+        metavar="SECONDS",
+        default=None,
+        help="a separate worker of which nothing is heard for so long is lost (default: 15)",
+    )
+    add(
         "--drm-start",
         choices=("fork", "spawn"),
         default=None,

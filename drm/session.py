@@ -18,6 +18,7 @@ from drm.coordinator.pool import WorkerPool
 from drm.coordinator.retries import RetryPolicy
 from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
 from drm.engines.embedded import EmbeddedEngine
+from drm.engines.silence import SILENT_S
 from drm.history import MemoryHistory, open_history
 from drm.model import events
 from drm.model.cluster import WorkerType, WorkerView
@@ -49,6 +50,7 @@ class RunOptions:
 
     ``start_method``: "fork" or "spawn"; None: fork where that is safe.
     ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
+    ``silent_s``: a separate worker from which nothing is heard for so long is lost.
     ``excused``: tests that fail no run, whatever becomes of them. ``safe``: reserve so that fewer attempts are killed.
     """
 
@@ -63,6 +65,7 @@ class RunOptions:
     timeout_factor: float | None = None
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     speculate: bool = False
+    silent_s: float = SILENT_S
     max_failures: int = 0
     excused: frozenset[str] = frozenset()
     safe: bool = False
@@ -189,7 +192,10 @@ class Run:
         )
         self.optimizer = ResourceOptimizer(self.predictor, counted=options.counted)
         self.engine = EmbeddedEngine(
-            suite=suite, start_method=options.start_method or "fork", given=surface.executor_starts
+            suite=suite,
+            start_method=options.start_method or "fork",
+            given=surface.executor_starts,
+            silent_s=options.silent_s,
         )
         self.providers = CloudProviderManager(clock=clock)
         settings = RunSettings(

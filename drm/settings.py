@@ -14,7 +14,7 @@ from drm.model.markers import check_key, parse_counted, parse_defaults
 _REQUIREMENTS = ("cpu", "memory", "gpu", "timeout")
 _OPTIONS = (
     *("executors", "workers", "worker_type", "cpus", "machine_memory", "gpus", "order", "start", "quarantine"),
-    *("retries", "timeout_factor", "scaling", "speculate", "reserve", "value_of_time"),
+    *("retries", "timeout_factor", "scaling", "speculate", "reserve", "value_of_time", "lost_after"),
 )
 _COUNTED = "resources"
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from drm.engines.silence import SILENT_S, Silence
 from drm.model.cluster import WorkerType
 from drm.model.death import DeathKind
 from drm.model.errors import LostError
@@ -52,8 +53,13 @@ class EmbeddedEngine:
         suite: Suite,
         start_method: str = "fork",
         given: Callable[[str], dict[str, Any]] = lambda executor_id: {"workerid": executor_id},
+        silent_s: float = SILENT_S,
     ) -> None:
-        """``given``: returns what a new executor is to find in its ``workerinput``."""
+        """``given``: returns what a new executor is to find in its ``workerinput``.
+
+        ``silent_s``: a worker process from which nothing is heard for so many seconds is lost.
+        """
+        self._silence = Silence(silent_s)
         self._suite = suite
         self._given = given
         self._start_method = start_method
@@ -133,6 +139,7 @@ class EmbeddedEngine:
     # -- listening
 
     def _hear(self, worker_id: str, channel: Channel) -> None:
+        self._silence.heard(worker_id, time.monotonic())
         try:
             for message in channel.receive():
                 self._take(worker_id, message)
@@ -150,7 +157,13 @@ class EmbeddedEngine:
             self._forget(worker_id)
             self._observations.append(WorkerLeft(worker_id=worker_id, reason=str(error)))
 
+    def _miss(self) -> None:
+        """Give up workers that say nothing; after reading what has arrived, for this process may have slept itself."""
+        for worker_id in self._silence.silent(time.monotonic()):
+            self._take(worker_id, ["left", f"nothing was heard of it for {self._silence.limit_s:g} s"])
+
     def _forget(self, worker_id: str) -> None:
+        self._silence.forget(worker_id)
         agent = self._agents.pop(worker_id, None)
         if agent is not None:
             agent.close()
@@ -167,6 +180,7 @@ class EmbeddedEngine:
         patience_s = min((timeout_s, *(agent.due_in_s() for agent in self._agents.values())))
         for key, _ in self._selector.select(0 if self._observations else patience_s):
             key.data()
+        self._miss()
         for agent in list(self._agents.values()):
             agent.tick()
         seen, self._observations = self._observations, []

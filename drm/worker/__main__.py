@@ -24,7 +24,7 @@ from drm.model.resources import Resources
 from drm.worker.agent import Agent
 from drm.worker.channel import Channel
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
-from drm.worker.linux import adopt_orphans, bury_children
+from drm.worker.linux import adopt_orphans, bury_children, wake_when_orphaned
 from drm.worker.protocol import joined_message
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, collect_and, items_of, run_zygote
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--worker-id", required=True)
     options = parser.parse_args()
     adopt_orphans()
+    wake_when_orphaned()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         signal.signal(signal.SIGTERM, _end)

@@ -63,6 +63,13 @@ class ZygoteLauncher:
 
     def signal(self, executor_id: str, number: int) -> None:
         self._tell(["signal", executor_id, int(number)])
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the zygote go on, should it be stopped: it would take no notice."""
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGCONT)
 
     def _tell(self, message: list[Any], descriptors: Sequence[int] = ()) -> None:
         if self._control is not None:
@@ -88,6 +95,7 @@ class ZygoteLauncher:
             self._selector.unregister(self._control)
             self._control.close()
             self._control = None
+        self._wake()
         pid, self._pid = self._pid, 0
         if not pid:
             return 0

@@ -32,6 +32,16 @@ def die_with_parent(parent: int | None = None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def wake_when_orphaned() -> None:
+    """Ask the kernel to let this process go on, should it be stopped, when its parent ends: then it sees that and ends.
+
+    Unlike with ``die_with_parent`` it can bury its children first.
+    """
+    libc = _libc()
+    if libc is not None:
+        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT), 0, 0, 0)
+
+
 def die_before_others() -> None:
     """Let the kernel, when it is out of memory, choose this process and its children before the run's other ones.
 

@@ -18,7 +18,14 @@ from contextlib import suppress
 from typing import NoReturn
 
 from drm.model.wire import FrameReader, encode_frame
-from drm.worker.linux import adopt_orphans, bury_children, die_before_others, die_with_parent, spread
+from drm.worker.linux import (
+    adopt_orphans,
+    bury_children,
+    die_before_others,
+    die_with_parent,
+    spread,
+    wake_when_orphaned,
+)
 
 Serve = Callable[[str, socket.socket, int], None]
 
@@ -49,6 +56,7 @@ class Zygote:
         try:
             os.setsid()  # a Ctrl-C at the terminal is the controller's to handle
             adopt_orphans()
+            wake_when_orphaned()
             gc.freeze()  # so that a collection in one executor does not copy every shared page
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, lambda *_: self._bury_all())

@@ -7,6 +7,7 @@ import re
 import pytest
 from projects import MODES, Project
 
+from drm.model.events import WorkerLost
 from drm.model.work import Outcome
 
 DEADLY = '''
@@ -247,3 +248,76 @@ def test_every_test_kills(project: Project, mode: str) -> None:
     assert {event.outcome for event in project.events() if type(event).__name__ == "AttemptFinished"} == {
         Outcome.FAILED
     }
+
+
+def test_a_worker_that_is_stopped_is_lost_and_its_tests_run_elsewhere(project: Project) -> None:
+    """It holds its connection, so that nobody is told; and SIGTERM alone would not end it."""
+    project.file(
+        "test_stop.py",
+        "import os, pathlib, signal, time\n"
+        "def test_first():\n"
+        "    if not pathlib.Path('stopped').exists():\n"
+        "        agent = int(pathlib.Path('agent').read_text())\n"
+        "        pathlib.Path('stopped').touch()\n"
+        "        os.kill(agent, signal.SIGSTOP)\n"
+        "        time.sleep(600)\n"
+        "def test_other(): pass\n",
+    )
+    project.file(
+        "conftest.py",
+        "import os, pathlib, pytest\n"
+        "@pytest.fixture(autouse=True)\n"
+        "def agent():\n"
+        "    parent = os.getppid()\n"
+        "    status = pathlib.Path(f'/proc/{parent}/stat').read_text().rpartition(')')[2].split()\n"
+        "    pathlib.Path('agent').write_text(status[1])\n",
+    )
+    ran = project.drm("--drm-lost-after", "3", mode="workers")
+    assert ran.code == 0, ran.out
+    assert ran.account() == {"passed": 2}
+    (lost,) = [event for event in project.events() if isinstance(event, WorkerLost)]
+    assert lost.reason == "nothing was heard of it for 3 s"
+    project.assert_nothing_left()
+
+
+def test_a_limit_for_silence_that_is_none(project: Project) -> None:
+    ran = project.drm("--drm-lost-after", "soon", mode="workers")
+    assert ran.code == 4
+    assert "--drm-lost-after: 'soon' is not a time" in ran.out
+
+
+def test_a_worker_that_stands_still_as_a_whole_is_lost_and_nothing_of_it_is_left(project: Project) -> None:
+    """Its zygote and its executors take no notice of anything either, until they are let go on."""
+    project.file(
+        "test_freeze.py",
+        "import os, pathlib, signal, time\n"
+        "def test_first():\n"
+        "    if not pathlib.Path('stopped').exists():\n"
+        "        pathlib.Path('stopped').touch()\n"
+        "        zygote = os.getppid()\n"
+        "        agent = pathlib.Path(f'/proc/{zygote}/stat').read_text().rpartition(')')[2].split()[1]\n"
+        "        for pid in (int(agent), zygote, os.getpid()):\n"
+        "            os.kill(pid, signal.SIGSTOP)\n"
+        "def test_other(): pass\n",
+    )
+    ran = project.drm("--drm-lost-after", "3", mode="workers")
+    assert ran.code == 0, ran.out
+    assert ran.account() == {"passed": 2}
+    assert [event.reason for event in project.events() if isinstance(event, WorkerLost)]
+    project.assert_nothing_left()
+
+
+def test_a_zygote_that_is_stopped_still_ends_its_executors(project: Project) -> None:
+    project.file(
+        "test_stop.py",
+        "import os, pathlib, signal, time, pytest\n"
+        "@pytest.mark.drm(timeout=1)\n"
+        "def test_slow():\n"
+        "    os.kill(os.getppid(), signal.SIGSTOP)\n"
+        "    time.sleep(600)\n"
+        "def test_other(): pass\n",
+    )
+    ran = project.drm("--drm-executors", "1")
+    assert ran.code == 1, ran.out
+    assert ran.account() == {"passed": 1, "failed": 1}
+    project.assert_nothing_left()

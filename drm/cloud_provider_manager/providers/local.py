@@ -93,6 +93,7 @@ class LocalProvider:
         if self._seen(agent).state is InstanceState.GONE:
             return
         agent.process.terminate()
+        agent.process.send_signal(signal.SIGCONT)  # one that is stopped would take no notice
         try:
             agent.process.wait(self._grace_s)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,140 @@
+"""What chaos strikes: a set of workers, how a run is started on it, and what can happen to its workers."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Protocol, Self
+
+from drm.model.events import WorkerReady
+from drm.worker.linux import children_of, descendants_of
+
+Heal = Callable[[], None]
+_LOST_AFTER_S = 2  # of silence
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A worker that can be struck. ``pid``: of its agent."""
+
+    worker_id: str
+    pid: int
+
+
+class Cluster(Protocol):
+    """``faults``: by name, what strikes a victim; it returns what makes it good again, where something does."""
+
+    name: str
+    faults: Mapping[str, Callable[[Victim], Heal | None]]
+
+    def why_not(self) -> str:
+        """Return why there can be no such cluster here; empty where there can."""
+        ...
+
+    def options(self, rng: random.Random) -> list[str]: ...
+
+    def start(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]: ...
+
+    def victims(self, ready: Mapping[str, WorkerReady]) -> list[Victim]: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def send(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def kill(victim: Victim) -> None:
+    """The agent dies, and all that it has started with it."""
+    send(victim.pid, signal.SIGKILL)
+
+
+def stop(victim: Victim) -> None:
+    """The agent says nothing any more, for good; its executors go on with what they have."""
+    send(victim.pid, signal.SIGSTOP)
+
+
+def pause(victim: Victim) -> Heal:
+    """The agent says nothing for a while: shorter or longer than it takes to be given up."""
+    send(victim.pid, signal.SIGSTOP)
+    return lambda: send(victim.pid, signal.SIGCONT)
+
+
+def freeze(victim: Victim) -> None:
+    """The whole worker stands still, as a machine that swaps or is suspended."""
+    for pid in (victim.pid, *descendants_of(victim.pid)):
+        send(pid, signal.SIGSTOP)
+
+
+def executors(victim: Victim) -> None:
+    """Its zygote dies, and with it all executors."""
+    for pid in children_of(victim.pid):
+        send(pid, signal.SIGKILL)
+
+
+class SocketCluster:
+    """Local worker processes that ``drm run`` starts by itself, joined over a Unix socket. They cannot be cut off."""
+
+    name = "sockets"
+    faults: Mapping[str, Callable[[Victim], Heal | None]] = {
+        "kill": kill,
+        "stop": stop,
+        "pause": pause,
+        "freeze": freeze,
+        "zygote": executors,
+    }
+
+    def why_not(self) -> str:
+        return ""
+
+    def options(self, rng: random.Random) -> list[str]:
+        most = rng.choice((2, 3, 4))
+        return [
+            f"--drm-workers=2..{most}",
+            "--drm-worker-type=cpu=1",
+            "--drm-cpus=4",
+            f"--drm-lost-after={_LOST_AFTER_S}",
+        ]
+
+    def start(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def victims(self, ready: Mapping[str, WorkerReady]) -> list[Victim]:
+        return [Victim(event.worker_id, event.pid) for event in ready.values() if event.pid]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left: each run ends its workers."""
+
+
+def clusters() -> dict[str, type[Cluster]]:
+    """Return the kinds of clusters there are, by name."""
+    return {SocketCluster.name: SocketCluster}
