@@ -1,7 +1,7 @@
 """Every task of this project is a session: bare `nox` runs lint, types, the five stages, report and badges.
 
 After `--` a stage takes component names (`nox -s unit -- resource_optimizer`), then `--quick`
-(shorter benchmarks), then any options of pytest (`nox -s unit -- -k optimizer -x`).
+(shorter benchmarks, less load in the workflow), then any options of pytest (`nox -s unit -- -k optimizer -x`).
 Each stage writes reports/<stage>/, or reports/<stage>-<component>/ for one component;
 `report` and `badges` work from what is there, failed stages included.
 """
@@ -186,7 +186,7 @@ def run_stage(session: nox.Session, stage: Any) -> None:
         session.skip(f"the {stage.name} stage has no test of {', '.join(asked.components)}")
     # Alone on the machine means that the stage measures time: then no tracer slows what is measured.
     traced = stage.shares_machine
-    options = [*stage.options, *(["--quick"] if asked.quick and not traced else [])]
+    options = [*stage.options, *(["--quick"] if asked.quick and stage.can_be_quick else [])]
     name = "-".join((stage.name, *asked.components))
     folder = REPORTS / name
     forget(stage.name, asked.components)

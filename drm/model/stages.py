@@ -29,7 +29,7 @@ class Stage:
     ``options``: given to ``drm run``. ``shares_machine``: may run beside another session.
     ``after``: stages that CI runs first. ``by_component``: CI splits it over the components.
     ``timeout_min``: minutes after which CI ends a job of it. ``optional``: a pipeline started by hand
-    may leave it out (input ``run_<name>``).
+    may leave it out (input ``run_<name>``). ``can_be_quick``: its tests take ``--quick``.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Stage:
     after: tuple[str, ...] = ()
     timeout_min: int = 30
     optional: bool = False
+    can_be_quick: bool = False
 
 
 INTEGRATION = Component(slug="drm_integration", title="DRM integration")
@@ -81,6 +82,7 @@ STAGES: tuple[Stage, ...] = (
         extras=("test", "bench"),
         shares_machine=False,
         after=("unit",),
+        can_be_quick=True,
     ),
     Stage(
         name="e2e",
@@ -90,6 +92,7 @@ STAGES: tuple[Stage, ...] = (
         extras=("test", "browser"),
         after=("integration",),
         optional=True,
+        can_be_quick=True,
     ),
     Stage(
         name="distributed",

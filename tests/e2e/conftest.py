@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from e2e_cluster import Cluster
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "reporting"))  # hostile.py, names a test can give itself
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "summary"))  # recorded.py, the runs made up for tests
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    with suppress(ValueError):  # the performance stage has it too
+        parser.addoption("--quick", action="store_true", help="less load in the complete workflow")
+
+
+@pytest.fixture
+def quick(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--quick", False))
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ class Cluster:
             workers=(1, most),
             worker_types=WORKER_TYPES,
             capacity=Resources(cpu_cores=8, memory_bytes=32 * GIB),  # its tests sleep: more workers than cores are fine
+            silent_s=4.0,
             report_dir=record,
             rootdir=folder,
             command=("e2e",),
@@ -174,6 +175,19 @@ class Cluster:
             elif isinstance(event, AttemptFinished) and event.task_id == task_id:
                 begun.pop((task_id, event.attempt), None)
         return list(begun.values())
+
+    def all_running(self) -> dict[str, list[str]]:
+        """Return the tests that are under way, by worker."""
+        begun: dict[tuple[str, int], str] = {}
+        for event in self.events():
+            if isinstance(event, AttemptStarted):
+                begun[event.task_id, event.attempt] = event.worker_id
+            elif isinstance(event, AttemptFinished):
+                begun.pop((event.task_id, event.attempt), None)
+        found: dict[str, list[str]] = defaultdict(list)
+        for (task_id, _), worker_id in begun.items():
+            found[worker_id].append(task_id)
+        return found
 
     def events(self) -> list[Event]:
         return list(read_events(self.record / "events.ndjson"))
