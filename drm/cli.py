@@ -46,6 +46,7 @@ _COMMANDS = {
     },
     "Machines": {
         "doctor": ("tell what works on this machine, and what to do", "drm.doctor_command:main"),
+        "catalog": ("what types of machines clouds have, and what they cost", "drm.catalog_command:main"),
         "reap": ("end containers and instances that nobody needs any more", "drm.reap_command:main"),
     },
 }

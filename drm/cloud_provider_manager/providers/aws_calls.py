@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from drm.cloud_provider_manager.extras import load
@@ -13,6 +14,7 @@ from drm.model.errors import ConfigError, DrmError, LostError, UnauthorisedError
 __all__ = ["Ec2"]
 
 _READS = 4  # attempts of what changes nothing
+_PRICES_IN = "us-east-1"  # the price list of all regions is served there
 _CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
 
 
@@ -20,8 +22,12 @@ class Ec2:
     """A region's EC2. ``create`` is asked once: botocore would repeat a refusal for want of capacity by itself,
     and so hold up the search for another zone."""
 
-    def __init__(self, *, provider: str, region: str, endpoint_url: str = "", timeout_s: float = 30.0) -> None:
-        session = load("boto3.session", extra="aws").Session()
+    def __init__(
+        self, *, provider: str, region: str, endpoint_url: str = "", prices_url: str = "", timeout_s: float = 30.0
+    ) -> None:
+        self._session = session = load("boto3.session", extra="aws").Session()
+        self._prices_at = prices_url
+        self._pricing: Any = None
         self._errors = load("botocore.exceptions", extra="aws")
         self._text = f"provider {provider} could not"
         self._region = region
@@ -83,6 +89,32 @@ class Ec2:
             if "NotFound" not in error.message:
                 raise
 
+    def types(self, what: str, names: list[str]) -> list[dict[str, Any]]:
+        """Call DescribeInstanceTypes, all pages of it, for those of these that the region has."""
+        filters = [{"Name": "instance-type", "Values": names}]
+        return self._pages(what, self._clients[False], "describe_instance_types", "InstanceTypes", Filters=filters)
+
+    def spot_prices(self, what: str, names: list[str]) -> list[dict[str, Any]]:
+        """Call DescribeSpotPriceHistory, all pages of it, for what holds now."""
+        return self._pages(
+            what,
+            self._clients[False],
+            "describe_spot_price_history",
+            "SpotPriceHistory",
+            InstanceTypes=names,
+            ProductDescriptions=["Linux/UNIX", "Linux/UNIX (Amazon VPC)"],
+            StartTime=datetime.now(UTC),
+        )
+
+    def products(self, what: str, wanted: Mapping[str, str]) -> list[str]:
+        """Call GetProducts of the AWS Price List, all pages of it; return products as texts of JSON."""
+        if self._pricing is None:
+            self._pricing = self._session.client(
+                "pricing", region_name=_PRICES_IN, endpoint_url=self._prices_at or None
+            )
+        filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+        return self._pages(what, self._pricing, "get_products", "PriceList", ServiceCode="AmazonEC2", Filters=filters)
+
     def said(self, text: object) -> str:
         """Return a text of EC2 as one line without secrets."""
         return one_line(text, secrets=self._secrets)
@@ -101,13 +133,17 @@ class Ec2:
 
     def instances(self, what: str, **arguments: Any) -> list[dict[str, Any]]:
         """Call DescribeInstances, all pages of it; return the instances."""
+        held = self._pages(what, self._clients[False], "describe_instances", "Reservations", **arguments)
+        return [each for reservation in held for each in reservation["Instances"]]
+
+    def _pages(self, what: str, client: Any, call: str, key: str, **arguments: Any) -> list[Any]:
+        """Return what all pages of an answer hold under the key."""
 
         def pages(**given: Any) -> dict[str, Any]:
-            found = self._clients[False].get_paginator("describe_instances").paginate(**given)
-            return {"all": [each for page in found for held in page["Reservations"] for each in held["Instances"]]}
+            return {"all": [each for page in client.get_paginator(call).paginate(**given) for each in page[key]]}
 
-        listed: list[dict[str, Any]] = self._call(what, pages, **arguments)["all"]
-        return listed
+        found: list[Any] = self._call(what, pages, **arguments)["all"]
+        return found
 
     def _call(
         self, what: str, call: Callable[..., dict[str, Any]], *, creates: bool = False, **arguments: Any

@@ -14,6 +14,7 @@ from drm.model.errors import ConfigError, DrmError, LostError, UnauthorisedError
 
 __all__ = ["Compute", "Operation"]
 
+_COMPUTE_ENGINE = "6F81-5844-456A"  # the service's id in the Cloud Billing Catalog
 _CREDENTIALS = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
 
 
@@ -28,10 +29,18 @@ class Operation:
 
 
 class Compute:
-    """The API, for one project. ``credentials``: of google-auth (default: those that it finds)."""
+    """The API, for one project. ``credentials``: of google-auth (default: those that it finds). ``billing``: where the
+    catalogue of prices is, if not at its own address."""
 
     def __init__(
-        self, *, provider: str, project: str, endpoint: str = "", timeout_s: float = 30.0, credentials: Any = None
+        self,
+        *,
+        provider: str,
+        project: str,
+        endpoint: str = "",
+        billing: str = "",
+        timeout_s: float = 30.0,
+        credentials: Any = None,
     ) -> None:
         self._api = load("google.cloud.compute_v1", extra="gcp")
         self._http_errors = load("google.api_core.exceptions", extra="gcp")
@@ -42,6 +51,7 @@ class Compute:
         self._credentials = credentials
         once = {"retry": None, "timeout": timeout_s}  # the library would repeat reads by itself, and no creates
         self._once = once
+        self._billing = billing or "https://cloudbilling.googleapis.com"
         options = {"api_endpoint": endpoint} if endpoint else None
         try:
             if credentials is None:
@@ -96,6 +106,26 @@ class Compute:
     def machine_types(self, what: str, zone: str) -> list[dict[str, Any]]:
         with self._asking(what):
             return [_plain(each) for each in self._types.list(project=self._project, zone=zone, **self._once)]
+
+    def skus(self, what: str) -> list[dict[str, Any]]:
+        """Return all SKUs of Compute Engine, from the Cloud Billing Catalog."""
+        session = load("google.auth.transport.requests", extra="gcp").AuthorizedSession(self._credentials)
+        found: list[dict[str, Any]] = []
+        page = ""
+        while True:
+            with self._asking(what):
+                answer = session.get(
+                    f"{self._billing}/v1/services/{_COMPUTE_ENGINE}/skus",
+                    params={"pageSize": "5000", "pageToken": page},
+                    timeout=self._once["timeout"],
+                )
+                if answer.status_code != 200:
+                    raise self._http_errors.from_http_response(answer)
+                content = answer.json()
+                found += content.get("skus") or []
+                page = content.get("nextPageToken") or ""
+            if not page:
+                return found
 
     def said(self, text: object) -> str:
         """Return a text of the API as one line without secrets."""
