@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from drm.cloud_provider_manager.budget import BudgetError
-from drm.cloud_provider_manager.creation import CHILDREN, Creator, short_token
-from drm.cloud_provider_manager.failover import Blocks, ErrorClass, candidates, classify, exhausted
-from drm.cloud_provider_manager.policy import Policy, in_order
+from drm.cloud_provider_manager.buying import Buying
+from drm.cloud_provider_manager.creation import CHILDREN, Creator
+from drm.cloud_provider_manager.policy import Policy
 from drm.cloud_provider_manager.providers.typed import typed
 from drm.cloud_provider_manager.reaping import Reaped, reap
 from drm.cloud_provider_manager.tags import OPERATION, OWNER
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import (
-    CapacityError,
     ConfigError,
     DrmError,
     DuplicateError,
@@ -48,16 +45,22 @@ class CloudProviderManager:
 
     ``creator`` keeps the budget and the journal (default: neither, for workers of this machine). A provider's
     errors come through typed: those of ``drm.model.errors`` as they are, others as the nearest one. ``policy``: how
-    workers are bought where there are several ways.
+    workers are bought where there are several ways. ``prepare``: makes a request for a machine elsewhere of one for
+    this machine (see ``Joining``).
     """
 
-    def __init__(self, *, clock: Clock, creator: Creator | None = None, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        creator: Creator | None = None,
+        policy: Policy | None = None,
+        prepare: Callable[[InstanceRequest], InstanceRequest] = lambda request: request,
+    ) -> None:
         self._clock = clock
         self._creator = creator or Creator(clock=clock)
-        self._policy = policy or Policy()
-        self._ways: dict[str, tuple[WorkerType, ...]] = {}
-        self._closed_since_s: float | None = None
-        self._blocks = Blocks()
+        self._buying = Buying(clock, policy or Policy(), self._created)
+        self._prepare = prepare
         self._providers: dict[str, CloudProvider] = {}
         self._held: dict[str, _Held] = {}
         self._notices: list[Instance] = []
@@ -74,7 +77,7 @@ class CloudProviderManager:
 
     def offer(self, name: str, ways: Sequence[WorkerType]) -> None:
         """Let ``create_worker`` take any of these where a type of that name is asked for: zones, markets, providers."""
-        self._ways[name] = tuple(ways)
+        self._buying.ways[name] = tuple(ways)
 
     def create_worker(self, request: InstanceRequest) -> Instance:
         """Create the instance of a worker at the provider that its type names, or in any of the ways offered for it.
@@ -89,68 +92,22 @@ class CloudProviderManager:
             if request in (held.request, held.asked):
                 return held.instance
             raise DuplicateError(f"worker {request.worker_id} has an instance already", remedy="terminate it first")
-        ways = self._ways.get(request.worker_type.name, ())
-        if ways and request.worker_type not in self._policy.local:
-            return self._bought(request, ways)
-        return self._created(request)
+        live = [held.request.worker_type for held in self._held.values() if held.until_s is None]
+        made = self._buying.buy(request, live)
+        self._held[request.worker_id].asked = request
+        return made
 
     def _created(self, request: InstanceRequest) -> Instance:
         provider = self._provider(request.worker_type.provider)
         since_s = self._clock.now()
-        instance = self._creator.create(provider, request)
+        ready = request if provider.name in CHILDREN else self._prepare(request)
+        instance = self._creator.create(provider, ready)
         self._held[request.worker_id] = _Held(request, provider, instance, since_s)
         return instance
 
-    def _bought(self, request: InstanceRequest, ways: Sequence[WorkerType]) -> Instance:
-        """Create the worker in one of the ways, else on this machine, as the policy says."""
-        live = [held.request.worker_type for held in self._held.values() if held.until_s is None]
-        try:
-            made = self.create_worker_somewhere(request, in_order(ways, self._policy, live))
-        except CapacityError as error:
-            for local in self._policy.local:
-                with suppress(CapacityError):
-                    made = self._created(
-                        replace(request, worker_type=local, token=short_token(f"{request.token}/local"))
-                    )
-                    break
-            else:
-                now_s = self._clock.now()
-                self._closed_since_s = now_s if self._closed_since_s is None else self._closed_since_s
-                raise self._policy.exhausted(error, closed_s=now_s - self._closed_since_s) from None
-        else:
-            self._closed_since_s = None
-        self._held[request.worker_id].asked = request
-        return made
-
     def create_worker_somewhere(self, request: InstanceRequest, offered: Sequence[WorkerType]) -> Instance:
-        """Create the worker as one of the types offered, whichever can be had first: zone, type, market, region,
-        provider (see ``failover``). The request's own type is not looked at.
-
-        Each way has a token of its own. Errors: CapacityError that says why each way is closed and when the first
-        opens; ConfigError and UnauthorisedError at once, because going elsewhere would hide them; UnknownFateError
-        at once, because the worker may be there already.
-        """
-        closed: dict[WorkerType, str] = {}
-        while True:
-            now_s = self._clock.now()
-            ways = candidates(offered, self._blocks, now_s=now_s)
-            way = next((each.worker_type for each in ways if not each.why_not and each.worker_type not in closed), None)
-            if way is None:
-                shown = [each.closed_by(closed.get(each.worker_type, "")) for each in ways]
-                raise exhausted(shown, now_s=now_s)
-            name = "/".join(filter(None, (way.provider, way.zone, way.name, way.market)))
-            token = f"{request.token}/{name}" if request.token else ""
-            try:
-                made = self._created(replace(request, worker_type=way, token=short_token(token)))
-            except BudgetError as error:
-                closed[way] = error.message
-            except DrmError as error:
-                if classify(error) in (ErrorClass.UNKNOWN, ErrorClass.CONFIG, ErrorClass.UNAUTHORISED):
-                    raise
-                self._blocks = self._blocks.after(error, way, now_s=self._clock.now())
-            else:
-                self._blocks = self._blocks.after_success(way)
-                return made
+        """Create the worker as one of the types offered, whichever can be had first; see ``Buying.anywhere``."""
+        return self._buying.anywhere(request, offered)
 
     def open_ways(self, offered: Sequence[WorkerType]) -> tuple[WorkerType, ...]:
         """Return those of the types offered that no refusal blocks now, in the order in which they would be tried."""

@@ -38,6 +38,7 @@ _STATES = {
 }
 _THERE = [state for state, meaning in _STATES.items() if meaning is not InstanceState.GONE]
 _LOOK_S = 2.0
+NOTICES = ("DRM_NOTICES", "ec2")  # the worker asks whether it will be interrupted: see ``drm.worker.notices``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,8 @@ class AwsProvider:
 
     def _script(self, request: InstanceRequest) -> str:
         given = self._settings
-        return user_data(request.command, request.environment, lease_s=given.lease_s, bootstrap=given.bootstrap)
+        environment = (*request.environment, NOTICES)
+        return user_data(request.command, environment, lease_s=given.lease_s, bootstrap=given.bootstrap)
 
     def _by_run(self, request: InstanceRequest, arguments: dict[str, Any]) -> Mapping[str, Any]:
         answer = self._ec2.create(f"create {what_of(request)}", **arguments)

@@ -30,6 +30,7 @@ from drm.model.resources import Resources, total
 __all__ = ["GcpProvider", "GcpSettings"]
 
 _LOOK_S = 2.0
+NOTICES = ("DRM_NOTICES", "gce")  # the worker asks whether it will be preempted: see ``drm.worker.notices``
 
 
 class GcpProvider:
@@ -74,7 +75,7 @@ class GcpProvider:
         settings = self._settings
         script = user_data(
             request.command,
-            request.environment,
+            (*request.environment, NOTICES),
             lease_s=settings.lease_s,
             bootstrap=settings.bootstrap,
             limit_bytes=METADATA_LIMIT_BYTES,

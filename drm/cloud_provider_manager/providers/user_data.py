@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from drm.cluster_trust.enrolment import JOIN_TOKEN
 from drm.model.errors import ConfigError
 
 __all__ = ["LIMIT_BYTES", "is_secret_name", "user_data"]
@@ -34,12 +35,13 @@ def user_data(
     ``bootstrap``: lines of bash that install the Python and the project. A machine whose own lease ends it is not
     forgotten when its controller is: the instance must be set to terminate when it powers off.
     ConfigError for more than the limit (16 KiB at EC2), and for a variable that by its name is a secret: whoever may
-    describe the instance, and every process on it, can read user data.
+    describe the instance, and every process on it, can read user data. The token to join with is none that lasts: it
+    is good once and for a few minutes (see ``enrolment``).
     """
     for name, _ in environment:
         if not _NAME.match(name):
             raise ConfigError(f"environment variable {name!r} is no name that a shell can set")
-        if is_secret_name(name):
+        if is_secret_name(name) and name != JOIN_TOKEN:
             raise ConfigError(
                 f"environment variable {name} would put a secret into user data, which is no secret place",
                 remedy="let the machine fetch it with its role, or rename the variable if it is none",

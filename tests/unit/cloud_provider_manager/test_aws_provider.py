@@ -50,7 +50,7 @@ def test_what_is_sent_on_demand(aws_with: Make, ec2: FaultyEc2, request_for: Req
     lines = user_data_of(call).splitlines()
     assert lines[:2] == ["#!/bin/bash", "shutdown -P +61"]
     assert lines[4] == "pip install project"
-    assert lines[-2] == "export DRM_X='a b'"
+    assert lines[-3:-1] == ["export DRM_X='a b'", "export DRM_NOTICES=ec2"]
     assert lines[-1].endswith("'import time; time.sleep(60)'")
 
 
@@ -196,8 +196,8 @@ def test_a_type_that_ec2_has_not_is_a_config_error(aws: AwsProvider, request_for
 
 
 def test_a_secret_is_refused_before_anything_is_asked(aws: AwsProvider, ec2: FaultyEc2, request_for: Request) -> None:
-    asked = request_for("w1", worker_type=offered(aws), environment=(("JOIN_TOKEN", "canary-value"),))
-    with pytest.raises(ConfigError, match="JOIN_TOKEN") as caught:
+    asked = request_for("w1", worker_type=offered(aws), environment=(("API_TOKEN", "canary-value"),))
+    with pytest.raises(ConfigError, match="API_TOKEN") as caught:
         aws.create(asked)
     assert "canary" not in str(caught.value)
     assert ec2.calls() == []

@@ -57,7 +57,7 @@ def test_what_is_sent_on_demand(gcp_with: Make, compute: FakeCompute, request_fo
     assert json.loads(items["drm-tags"])["drm-operation"] == "r/w1"
     lines = items["startup-script"].splitlines()
     assert lines[:2] == ["#!/bin/bash", "shutdown -P +61"]
-    assert (lines[4], lines[-2]) == ("pip install project", "export DRM_X='a b'")
+    assert (lines[4], lines[-3:-1]) == ("pip install project", ["export DRM_X='a b'", "export DRM_NOTICES=gce"])
     assert body["disks"][0]["autoDelete"] is True
     assert body["networkInterfaces"][0]["subnetwork"] == "regions/x/subnets/y"
     assert "serviceAccounts" not in body  # tests have no way into the project
@@ -294,8 +294,8 @@ def test_unknown_types_and_zones_are_config_errors(gcp: GcpProvider, request_for
 def test_a_secret_is_refused_before_anything_is_asked(
     gcp: GcpProvider, compute: FakeCompute, request_for: Request
 ) -> None:
-    with pytest.raises(ConfigError, match="JOIN_TOKEN") as caught:
-        gcp.create(asked_of(gcp, request_for, environment=(("JOIN_TOKEN", "canary-value"),)))
+    with pytest.raises(ConfigError, match="API_TOKEN") as caught:
+        gcp.create(asked_of(gcp, request_for, environment=(("API_TOKEN", "canary-value"),)))
     assert "canary" not in str(caught.value)
     assert compute.calls == []
 
