@@ -14,6 +14,8 @@ from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.owner import is_alive
 from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
 from drm.cloud_provider_manager.providers.docker import DockerProvider
+from drm.cloud_provider_manager.providers.gcp import GcpProvider, GcpSettings
+from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider, KubernetesSettings
 from drm.cloud_provider_manager.reaping import BOOT_GRACE_S, Reaped, reap
 from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import DrmError
@@ -30,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run ``drm reap ARGUMENTS``; return the exit code: 0, 1 where something could not be ended, 4 for usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.docker is None and not options.aws:
-        parser.error("name where to look: --docker, --aws REGION, or both")
+    if options.docker is None and options.kubernetes is None and not (options.aws or options.gcp):
+        parser.error("name where to look: --docker, --kubernetes, --aws REGION, --gcp PROJECT, or several")
     try:
         done = _reap(options)
     except DrmError as error:
@@ -51,6 +53,13 @@ def _reap(options: argparse.Namespace) -> Reaped:
     for region in dict.fromkeys(options.aws):
         settings = AwsSettings(region=region, image="", limit=ZERO, endpoint_url=options.aws_endpoint)
         providers.append(AwsProvider(settings, (), name="aws" if len(options.aws) == 1 else f"aws {region}"))
+    if options.kubernetes is not None:
+        context, _, namespace = options.kubernetes.rpartition("/")
+        pods = KubernetesSettings(image="", limit=ZERO, namespace=namespace or "default", context=context)
+        providers.append(KubernetesProvider(pods, ()))
+    for project in dict.fromkeys(options.gcp):
+        machines = GcpSettings(project=project, image="", limit=ZERO, endpoint=options.gcp_endpoint)
+        providers.append(GcpProvider(machines, (), name="gcp" if len(options.gcp) == 1 else f"gcp {project}"))
     given = {"dry_run": options.dry_run, "boot_grace_s": options.boot_grace}
     if not options.history.is_file():
         return reap(providers, clock=SystemClock(), alive=is_alive, wait=time.sleep, **given)
@@ -87,6 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--aws", metavar="REGION", action="append", default=[], help="look at a region of EC2")
     parser.add_argument("--aws-endpoint", metavar="URL", default="", help="where EC2 is, if not at its own address")
+    parser.add_argument(
+        "--kubernetes",
+        metavar="[CONTEXT/]NAMESPACE",
+        nargs="?",
+        const="",
+        help="look at a namespace of a cluster (default: default, of the current context)",
+    )
+    parser.add_argument("--gcp", metavar="PROJECT", action="append", default=[], help="look at Compute Engine")
+    parser.add_argument("--gcp-endpoint", metavar="URL", default="", help="where it is, if not at its own address")
     parser.add_argument(
         "--history", type=Path, default=_HISTORY, help="the file with the journal of instances (default: %(default)s)"
     )

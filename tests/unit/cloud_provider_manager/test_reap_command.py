@@ -11,15 +11,23 @@ from typing import Any
 
 import pytest
 from docker_daemon import IMAGE, Daemon
+from fake_compute import PROJECT, FakeCompute
+from fake_compute import TOKEN as GCP_TOKEN
+from fake_kubernetes import NAMESPACE, FakeKubernetes
 from faulty_ec2_client import FaultyEc2
 
+from drm.cloud_provider_manager import CloudProviderManager
+from drm.cloud_provider_manager.creation import Creator, Ownership
 from drm.cloud_provider_manager.journal import Journal
-from drm.cloud_provider_manager.owner import this_process
+from drm.cloud_provider_manager.owner import is_alive, this_process
 from drm.cloud_provider_manager.providers.aws import AwsProvider
 from drm.cloud_provider_manager.providers.docker import DockerProvider
+from drm.cloud_provider_manager.providers.gcp import GcpProvider
+from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider
 from drm.model.cluster import InstanceRequest
 from drm.model.resources import Resources
 from drm.reap_command import main
+from drm.session import SystemClock
 
 Request = Callable[..., InstanceRequest]
 
@@ -112,11 +120,77 @@ def test_an_untagged_instance_and_one_in_its_lease_are_kept(
     assert other in ec2.live()
 
 
+@pytest.mark.drm(group="kubernetes")
+def test_pods_of_a_controller_that_is_gone_are_ended(
+    cluster: FakeKubernetes,
+    kubernetes: KubernetesProvider,
+    request_for: Request,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind = kubernetes.offerings()[0]
+    for worker, owner in (("w1", this_process().rpartition(".")[0] + ".1"), ("w2", this_process())):
+        kubernetes.create(request_for(worker, worker_type=kind, token=worker, tags=(("drm-owner", owner),)))
+    # The library reads KUBECONFIG when it is imported.
+    place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+    monkeypatch.setattr(place, str(cluster.kubeconfig(tmp_path / "config")))
+    look = ["--kubernetes", f"fake/{NAMESPACE}", "--history", str(tmp_path / "none.db")]
+    assert main([*look, "--dry-run"]) == 0
+    assert "(w1 of run unknown): its controller is gone" in capsys.readouterr().out
+    assert main(look) == 0
+    assert capsys.readouterr().out.endswith("2 looked at: 1 ended, 1 kept\n")
+    assert [pod["metadata"]["annotations"]["drm-worker"] for pod in cluster.pods.values()] == ["w2"]
+
+
+@pytest.mark.drm(group="gcp")
+def test_instances_past_their_lease_are_deleted(
+    compute: FakeCompute,
+    gcp: GcpProvider,
+    request_for: Request,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from google.oauth2.credentials import Credentials
+
+    for worker, expires in (("w1", "4000000000"), ("w2", "1000000000")):
+        tags = (("drm-owner", "elsewhere"), ("drm-expires", expires))
+        gcp.create(request_for(worker, worker_type=gcp.offerings()[0], tags=tags))
+    monkeypatch.setattr("google.auth.default", lambda *_, **__: (Credentials(token=GCP_TOKEN), PROJECT))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    place = ["--gcp", PROJECT, "--gcp-endpoint", compute.url]
+    assert main([*place, "--history", str(tmp_path / "none.db"), "--boot-grace", "-9"]) == 0
+    assert capsys.readouterr().out.endswith("2 looked at: 1 ended, 1 kept\n")
+    assert [each.worker_id for each in gcp.list_instances()] == ["w1"]
+
+
+@pytest.mark.drm(group="dockerd")
+def test_the_next_start_ends_what_a_killed_controller_left(daemon: Daemon, docker_with: Any, tmp_path: Path) -> None:
+    history = tmp_path / "history.db"
+    command = [sys.executable, "-c", CONTROLLER, daemon.host, IMAGE, str(history)]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    provider: DockerProvider = docker_with()
+    assert len(provider.list_instances()) == 2
+    journal = Journal(history)
+    own = Ownership(run_id="next", owner=this_process())
+    manager = CloudProviderManager(
+        clock=SystemClock(), creator=Creator(clock=SystemClock(), ownership=own, journal=journal)
+    )
+    manager.add_provider(provider)
+    done = manager.reconcile(alive=is_alive, wait=lambda _: None)
+    assert [each.outcome for each in done.findings] == ["ended", "ended"]
+    assert provider.list_instances() == ()
+    assert journal.open_entries() == ()
+    journal.close()
+
+
 def test_bad_usage_is_one_line_and_4(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 4
-    assert "--docker, --aws REGION" in capsys.readouterr().err
+    assert "--docker, --kubernetes, --aws REGION, --gcp PROJECT" in capsys.readouterr().err
     pytest.importorskip("docker")
     assert main(["--docker", "unix:///nonexistent/docker.sock"]) == 4
     assert "is dockerd running" in capsys.readouterr().err
