@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import CapacityError, ConfigError, LostError, QuotaError
+from drm.model.errors import CapacityError, ConfigError, LostError, QuotaError, UnknownFateError
 from drm.model.resources import Resources
 from drm.ports import CloudProvider
 
@@ -21,12 +21,18 @@ Request = Callable[..., InstanceRequest]
 
 @dataclass(frozen=True)
 class Case:
-    """A provider that has room for two of its smallest type. ``die`` ends an instance behind its back."""
+    """A provider that has room for two of its smallest type. ``die`` ends an instance behind its back.
+
+    ``other``: the same as another process would make it; ``lose_answer``: the next create is made and its answer is
+    lost. None: it cannot be, because the provider is of this process.
+    """
 
     provider: CloudProvider
     request_for: Request
     die: Callable[[Instance], None]
     command: tuple[str, ...] | None = None
+    other: Callable[[], CloudProvider] | None = None
+    lose_answer: Callable[[], None] | None = None
 
     def request(self, worker_id: str = "w1", *, worker_type: WorkerType | None = None, **more: Any) -> InstanceRequest:
         if self.command is not None:
@@ -55,16 +61,35 @@ def case(request: pytest.FixtureRequest, request_for: Request) -> Case:
     if request.param == "docker":
         daemon = request.getfixturevalue("daemon")
         provider: Any = request.getfixturevalue("docker_provider")
-        return Case(provider, request_for, lambda each: daemon.kill(each.instance_id), ("/bin/sleep", "600"))
+        other = request.getfixturevalue("docker_with")
+        return Case(provider, request_for, lambda each: daemon.kill(each.instance_id), ("/bin/sleep", "600"), other)
     if request.param == "aws":
         ec2 = request.getfixturevalue("ec2")
-        return Case(request.getfixturevalue("aws"), request_for, lambda each: ec2.end(each.instance_id))
+        return Case(
+            request.getfixturevalue("aws"),
+            request_for,
+            lambda each: ec2.end(each.instance_id),
+            other=request.getfixturevalue("aws_with"),
+            lose_answer=lambda: ec2.set(lose_answer=1),
+        )
     if request.param == "gcp":
         compute = request.getfixturevalue("compute")
-        return Case(request.getfixturevalue("gcp"), request_for, lambda each: compute.end(each.instance_id))
+        return Case(
+            request.getfixturevalue("gcp"),
+            request_for,
+            lambda each: compute.end(each.instance_id),
+            other=request.getfixturevalue("gcp_with"),
+            lose_answer=lambda: compute.set(lose_answer=1),
+        )
     if request.param == "kubernetes":
         cluster = request.getfixturevalue("cluster")
-        return Case(request.getfixturevalue("kubernetes"), request_for, lambda each: cluster.end(each.instance_id))
+        return Case(
+            request.getfixturevalue("kubernetes"),
+            request_for,
+            lambda each: cluster.end(each.instance_id),
+            other=request.getfixturevalue("kubernetes_with"),
+            lose_answer=lambda: cluster.set(lose_answer=1),
+        )
     if request.param == "real_kubernetes":
         provider = request.getfixturevalue("real_kubernetes")
         return Case(provider, request_for, lambda each: kill_pod(provider, each), ("/bin/sleep", "600"))
@@ -175,3 +200,26 @@ def test_a_type_not_offered_is_a_config_error(case: Case) -> None:
 def test_an_instance_never_seen_is_lost(case: Case, method: str) -> None:
     with pytest.raises(LostError, match="i-99"):
         getattr(case.provider, method)("i-99")
+
+
+def test_another_process_sees_it_by_its_tags_and_ends_it(case: Case) -> None:
+    if case.other is None:
+        pytest.skip("it is of this process: nothing of it outlives that")
+    made = case.provider.create(case.request("w1", token="r/w1", tags=(("drm-run", "r"),)))
+    other = case.other()
+    (seen,) = other.list_instances()
+    assert (seen.instance_id, seen.worker_id, seen.tag("drm-run")) == (made.instance_id, "w1", "r")
+    assert other.create(case.request("w1", token="r/w1", tags=(("drm-run", "r"),))).instance_id == made.instance_id
+    other.terminate(made.instance_id)
+    assert ids(case.provider) == ids(other) == []
+
+
+def test_a_create_whose_answer_is_lost_is_found_again(case: Case) -> None:
+    if case.lose_answer is None:
+        pytest.skip("no answer of it can be lost here")
+    case.lose_answer()
+    with pytest.raises(UnknownFateError):
+        case.provider.create(case.request("w1", token="r/w1"))
+    (made,) = case.provider.list_instances()
+    assert case.provider.create(case.request("w1", token="r/w1")).instance_id == made.instance_id
+    assert ids(case.provider) == [made.instance_id]
