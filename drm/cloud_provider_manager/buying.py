@@ -31,6 +31,11 @@ class Buying:
         self._closed_since_s: float | None = None
         self.ways: dict[str, tuple[WorkerType, ...]] = {}
 
+    def open_ways(self, offered: Sequence[WorkerType]) -> tuple[WorkerType, ...]:
+        """Return those of the types offered that no refusal blocks now, in the order in which they would be tried."""
+        ways = candidates(offered, self._blocks, now_s=self._clock.now())
+        return tuple(way.worker_type for way in ways if not way.why_not)
+
     def buy(self, request: InstanceRequest, live: Sequence[WorkerType]) -> Instance:
         """Create the worker in one of the ways to have its type, else on this machine, as the policy says.
 

@@ -111,8 +111,7 @@ class CloudProviderManager:
 
     def open_ways(self, offered: Sequence[WorkerType]) -> tuple[WorkerType, ...]:
         """Return those of the types offered that no refusal blocks now, in the order in which they would be tried."""
-        ways = candidates(offered, self._blocks, now_s=self._clock.now())
-        return tuple(way.worker_type for way in ways if not way.why_not)
+        return self._buying.open_ways(offered)
 
     def terminate_worker(self, worker_id: str) -> None:
         """End a worker's instance; return when it is gone. One that is gone already is fine."""

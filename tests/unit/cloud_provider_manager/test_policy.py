@@ -128,6 +128,7 @@ def test_when_all_is_closed_for_long_a_deadline_error_says_why(
     with pytest.raises(CapacityError, match="none of 4 ways") as caught:
         manager.create_worker(asked("w0"))
     assert not isinstance(caught.value, ExhaustedError)
+    assert manager.open_ways(WAYS) == ()
     clock.advance(599.0)
     with pytest.raises(CapacityError) as caught:
         manager.create_worker(asked("w0"))
