@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from drm.cloud_provider_manager.creation import short_token
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
 from drm.cloud_provider_manager.providers.aws_fleet import (
     error_of_fleet,
@@ -147,7 +148,7 @@ class AwsProvider:
         tags = arguments["TagSpecifications"][0]["Tags"]
         name = template_name(token)
         self._ec2.make_template(f"describe {what_of(request)}", name, template_of(arguments), tags)
-        once = f"{token}#{self._refusals[token]}" if token in self._refusals else token
+        once = token if token not in self._refusals else short_token(f"{token}#{self._refusals[token]}")
         try:
             answer = self._ec2.create_fleet(what, **fleet_of(arguments, name, self._settings.subnets, once))
         except UnknownFateError:
