@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from drm.cloud_provider_manager.catalogue import Catalogue, built_in, read_catalogue
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
@@ -17,17 +16,10 @@ from drm.cloud_provider_manager.providers.gcp_calls import Compute
 from drm.cloud_provider_manager.providers.gcp_catalogue import SOURCES as GCP_SOURCES
 from drm.cloud_provider_manager.providers.gcp_catalogue import gcp_prices, gcp_sizes
 from drm.cloud_provider_manager.refreshing import assembled, written
+from drm.command_line import USAGE_ERROR, Parser
 from drm.model.errors import ConfigError, DrmError
 
 __all__ = ["main"]
-
-_USAGE_ERROR = 4  # pytest's
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         _write(path, written(catalogue))
     except DrmError as error:
         print(f"drm: {error}", file=sys.stderr)
-        return _USAGE_ERROR
+        return USAGE_ERROR
     regions = {region for each in catalogue.types for region in each.on_demand}
     print(f"{path}: {len(catalogue.types)} types in {len(regions)} regions, prices of {catalogue.as_of}")
     missing = [name for name in _names(options) if name not in {each.name for each in catalogue.types}]
@@ -98,7 +90,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="drm catalog", description="What types of machines clouds have, and what they cost.")
+    parser = Parser(prog="drm catalog", description="What types of machines clouds have, and what they cost.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     refresh = commands.add_parser(
         "refresh",
