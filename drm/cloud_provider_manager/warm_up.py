@@ -10,6 +10,7 @@ import platform
 import re
 import shlex
 from dataclasses import dataclass
+from importlib import metadata
 
 from drm import __version__
 from drm.model.errors import ConfigError
@@ -24,9 +25,10 @@ _VERSION = re.compile(r"3\.\d+(\.\d+)?\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmUp:
-    """What to install. ``python``: the version, by default this one, to the minor version. ``requirements``: what pip
-    takes, such as a wheel's URL or ``git+https://...@REF``. ``git`` and ``ref``: a repository whose commit is checked
-    out in ``folder``, where the worker then runs and which is installed when it has a project file. ``drm``: DRM.
+    """What to install. ``python``: the version, by default this one, to the patch, because a cluster takes no other;
+    with "3.12" any patch of it will do. ``requirements``: what pip takes, such as a wheel's URL or
+    ``git+https://...@REF``. ``git`` and ``ref``: a repository whose commit is checked out in ``folder``, where the
+    worker then runs and which is installed when it has a project file. ``drm``: DRM.
     ConfigError for what holds a secret, or cannot be a name.
     """
 
@@ -55,16 +57,16 @@ class WarmUp:
 
     def script(self) -> str:
         """Return lines of bash, to be run by root with ``set -e``."""
-        version = self.python or ".".join(platform.python_version_tuple()[:2])
-        minor = ".".join(version.split(".")[:2])
-        wanted = shlex.join([self.drm, *self.requirements])
+        version = self.python or platform.python_version()
+        packages = [self.drm, *self.requirements, *_ray()]
+        wanted = shlex.join(packages)
         lines = [
             "export HOME=${HOME:-/root} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 GIT_TERMINAL_PROMPT=0",
             'drm_say() { echo "drm: $1"; }',
             'drm_try() { for s in 1 3 9 27; do "$@" && return 0; sleep $s; done; "$@"; }  # a mirror may be busy',
             f"drm_say 'installing Python {version}'",
-            *_python(version, minor),
-            f"drm_say {shlex.quote('installing ' + ' '.join([self.drm, *self.requirements]))}",
+            *_python(version),
+            f"drm_say {shlex.quote('installing ' + ' '.join(packages))}",
             f"drm_try drm_pip {wanted}",
         ]
         if self.git:
@@ -81,13 +83,23 @@ class WarmUp:
         return "\n".join(lines) + "\n"
 
 
-def _python(version: str, minor: str) -> list[str]:
+def _ray() -> list[str]:
+    """Return the very Ray that is installed here, which is what a coordinator takes; none where there is none."""
+    try:
+        return [f"ray=={metadata.version('ray')}"]
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def _python(version: str) -> list[str]:
     """Return lines that make an environment of that Python: the system's own, else one that uv fetches."""
     folder = PYTHON.rpartition("/bin/")[0]
+    own = f"python{'.'.join(version.split('.')[:2])}"
     return [
         "mkdir -p /opt/drm",
+        f"here=$({own} -c 'import platform; print(platform.python_version())' 2>/dev/null || true)",
         f"if command -v uv >/dev/null; then uv venv -q --clear --python {version} {folder}",
-        f"elif command -v python{minor} >/dev/null; then python{minor} -m venv --clear {folder}",
+        f'elif [ "$here" = {version} ] || [ "${{here%.*}}" = {version} ]; then {own} -m venv --clear {folder}',
         "else python3 -m venv --clear /opt/drm/uv && drm_try /opt/drm/uv/bin/python -m pip install -q uv",
         f"  /opt/drm/uv/bin/uv venv -q --clear --python {version} {folder}; fi",
         "drm_pip() {",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -48,8 +49,25 @@ def repository(folder: Path) -> str:
     return shown.stdout.strip()
 
 
-def test_a_machine_installs_this_python_the_wheel_and_the_commit(tmp_path: Path) -> None:
+def tools(folder: Path, has_uv: bool) -> str:
+    """Return a PATH with this Python and the system's programs, and uv or none."""
+    here = folder / "bin"
+    here.mkdir()
+    names = {f"python{'.'.join(platform.python_version_tuple()[:2])}": sys.executable, "uv": shutil.which("uv")}
+    if has_uv and names["uv"] is None:
+        pytest.skip("uv is not installed here")
+    for name, target in names.items():
+        if target is not None and (name != "uv" or has_uv):
+            (here / name).symlink_to(target)
+    return f"{here}:/usr/local/bin:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_a_machine_installs_this_python_the_wheel_and_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_uv: bool
+) -> None:
     """The whole script, in real bash, with its fixed folder moved to one of ours, and without a network."""
+    monkeypatch.setattr("drm.cloud_provider_manager.warm_up._ray", list)  # it is on no machine's disk
     drm, project = wheel(tmp_path, "drm_of_test"), wheel(tmp_path, "project_of_test")
     commit = repository(tmp_path / "repository")
     warm = WarmUp(drm=str(drm), requirements=(str(project),), git=str(tmp_path / "repository"), ref=commit)
@@ -59,11 +77,11 @@ def test_a_machine_installs_this_python_the_wheel_and_the_commit(tmp_path: Path)
     script = user_data([PYTHON, "-c", show], [], lease_s=3600, bootstrap=warm.script())
     home = tmp_path / "opt"
     moved = script.replace("/opt/drm", str(home))
-    environment = {"PATH": os.environ["PATH"], "UV_OFFLINE": "1", "PIP_NO_INDEX": "1", "HOME": str(tmp_path)}
+    environment = {"PATH": tools(tmp_path, has_uv), "UV_OFFLINE": "1", "PIP_NO_INDEX": "1", "HOME": str(tmp_path)}
     done = subprocess.run(
         ["bash", "-c", "shutdown() { :; }\n" + moved], env=environment, capture_output=True, text=True, check=False
     )
-    version = ".".join(platform.python_version_tuple()[:2])
+    version = platform.python_version()
     lines = done.stdout.splitlines()
     assert lines[:-1] == [
         f"drm: installing Python {version}",
@@ -72,8 +90,7 @@ def test_a_machine_installs_this_python_the_wheel_and_the_commit(tmp_path: Path)
         "drm: ready to join",
     ], done.stderr
     python, prefix, which = lines[-1].split()
-    assert python.startswith(f"{version}.")
-    assert (prefix, which) == (str(home / "venv"), "first")
+    assert (python, prefix, which) == (version, str(home / "venv"), "first")
 
 
 def test_what_cannot_be_installed_ends_the_machine_and_starts_no_worker(tmp_path: Path) -> None:
