@@ -51,6 +51,7 @@ def test_a_wrong_marker(project: Project, marker: str, pattern: str) -> None:
             ("--drm-workers", "1", "--drm-worker-type", "name=a", "--drm-worker-type", "name=a"),
             "two worker types are called 'a'; give",
         ),
+        (("--drm-reserve", "all"), "invalid choice: 'all'"),
         (("--drm-start", "teleport"), "invalid choice: 'teleport'"),
         (("-p", "xdist.plugin", "-n", "2"), "--drm and pytest-xdist's -n both distribute tests; use one of them"),
     ],

@@ -53,6 +53,26 @@ def test_what_failed_last_is_begun_first_and_a_renamed_test_is_known(project: Pr
     assert forecast["methods"] == [["history", 4]], "the test that has a new name is known by its source"
 
 
+def test_a_new_test_is_taken_to_need_what_others_with_its_fixture_need(project: Project) -> None:
+    project.file("conftest.py", "import pytest\n@pytest.fixture\ndef model(): return b'x' * (300 * 2**20)\n")
+    big = "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test_big(model, n): assert model\n"
+    project.file("test_big.py", big)
+    small = "import pytest\n@pytest.mark.parametrize('n', range(20))\ndef test_small(n, tmp_path): pass\n"
+    project.file("test_small.py", small)
+    assert run(project) == 0
+    project.file("test_small.py", f"{small}def test_new(model): pass\ndef test_other(tmp_path): pass\n")
+    assert run(project, "--drm-reserve", "safe") == 0
+    lines = (project.root / "reports" / "run" / "events.ndjson").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    reserved = {
+        event["task_id"].partition("::")[2]: event["reserved"]["memory_bytes"] / 2**20
+        for event in events
+        if event["event"] == "AttemptStarted"
+    }
+    assert 440 <= reserved["test_new"] <= 560, "half as much again as three tests of another module"
+    assert reserved["test_other"] < 200
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_in_quarantine_is_reported_and_fails_no_run(project: Project, mode: str) -> None:
     write(project)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from drm.history import MemoryHistory, open_history
+from drm.history.database import Database
 from drm.history.schema import SCHEMA_VERSION
 from drm.model.work import Outcome, Usage
 from drm.ports import HistoryStore, Sample
@@ -34,7 +35,7 @@ def store(request: pytest.FixtureRequest, path: Path) -> HistoryStore:
 def sample(task_id: str, wall_s: float = 1.0, outcome: Outcome | None = Outcome.PASSED) -> Sample:
     return Sample(
         task_id=task_id,
-        usage=Usage(wall_s=wall_s, cpu_s=wall_s / 2, peak_rss_bytes=int(wall_s * 1000)),
+        usage=Usage(wall_s=wall_s, cpu_s=wall_s / 2, peak_rss_bytes=int(wall_s * 1000), gpu_bytes=int(wall_s * 500)),
         outcome=outcome,
         at=1.75e9 + wall_s,
         machine="m",
@@ -124,3 +125,25 @@ def test_ids_are_stored_once_and_the_format_has_a_version(path: Path) -> None:
 
 
 TABLES = ("tests", "runs", "attempts")
+
+
+def test_a_short_history_is_read_in_one_query_and_a_long_one_to_its_end(path: Path) -> None:
+    path.parent.mkdir()
+    store = Database(path)
+    asked: list[str] = []
+    store.connection.set_trace_callback(asked.append)
+    store.record("run-1", [sample(name, 1.0) for name in "abc"])
+    store.record("run-2", [sample("a", 2.0)])
+    asked.clear()
+    found = store.samples(["a", "b", "c", "never seen"], last=3)
+    assert {name: [row.usage.wall_s for row in rows] for name, rows in found.items()} == {
+        "a": [1.0, 2.0],
+        "b": [1.0],
+        "c": [1.0],
+    }
+    assert len(asked) == 2, "the newest rows, and whether these are all"
+    store.record("run-3", [sample("a", 3.0 + number) for number in range(20)])
+    found = store.samples(["a", "b"], last=3)
+    assert [row.usage.wall_s for row in found["b"]] == [1.0], "older than the rows that are read first"
+    assert [row.usage.wall_s for row in found["a"]] == [20.0, 21.0, 22.0]
+    store.abandon()

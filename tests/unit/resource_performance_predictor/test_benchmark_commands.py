@@ -43,6 +43,21 @@ def test_memory_that_is_easy_to_foresee_is_hardly_wasted(
     assert made["failing_percent"] <= 5
 
 
+def test_constants_can_be_tried_on_the_known_part_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace(tmp_path)
+    command = [str(tmp_path), "--protocol", "A", "--seed", "1", "--json", "--known-only", "--not-boosted"]
+    tasks, hours = [], []
+    for constants in ([], ["--set", "leaders=1", "--set", "failure_penalty=0"]):
+        assert workflow_memory.main([*command, *constants]) == 0
+        made, _ = lines(capsys)
+        tasks.append(made["tasks"])
+        hours.append(made["gb_hours"])
+    assert tasks == [45, 45], "half of the known 30, in three orders"
+    assert hours[0] != hours[1]
+    with pytest.raises(SystemExit, match="leader"):
+        workflow_memory.main([*command, "--set", "leader=1"])
+
+
 def test_a_failed_attempt_wastes_all_that_it_had() -> None:
     score = workflow_memory.Score()
     row = workflow_memory.Row(process="p", size=1.0, peak=3e9, ms=3.6e6, preset=16e9)
