@@ -21,7 +21,7 @@ _RECENT, _RECENT_OF_ALL = 0.9, 0.999  # what a deviation of a test, and of all t
 _CLASS_PRIOR = 10.0  # so many predictions' worth is a class's deviation drawn to what it is taken to be at first
 _START = 0.31  # deviation (of the logarithm) before anything was seen: the interval is a factor of two either way
 _SCORES_AT_FIRST, _SCALE = 20.0, 0.75  # fewer scores do not tell what nine in ten are
-_DRIFT = 0.12  # of the misses come of what changes from one batch to the next: so many fewer are aimed at
+_DRIFT = 0.08  # of the misses come of what changes from one batch to the next: so many fewer are aimed at
 JITTER_S = 0.003  # a slice of a busy scheduler, or a collection of garbage: what may come on top of any duration
 
 

@@ -76,20 +76,20 @@ def test_four_scores_do_not_tell_what_nine_in_ten_are() -> None:
 
 
 def test_a_second_run_learns_within_itself_how_far_off_predictions_are() -> None:
-    """One attempt of each test is known, and the second run's seconds are anything between a third and three times."""
+    """One attempt of each test is known, and the second run's seconds are anything from a fifth to five times those."""
     chance = random.Random(5)
     before, run = {}, []
     at = 1e9
     for number in range(1500):
         name, expected = f"m.py::t{number}", 0.001 * 1.004**number
-        took = expected * math.exp(chance.uniform(-1.1, 1.1))
+        took = expected * math.exp(chance.uniform(-1.5, 1.5))
         before[name] = [sample(name, expected, 1e8)]
         at += took
         run.append(sample(name, took, at))
     covered = assess(before, run).covered
     assert covered is not None
-    assert 0.88 <= covered <= 0.94
+    assert 0.87 <= covered <= 0.93
     shuffled = [replace(row, at=1e9) for row in run]  # all at once: none has ended when the others begin
     at_once = assess(before, shuffled).covered
     assert at_once is not None
-    assert at_once < 0.87
+    assert at_once < 0.8
