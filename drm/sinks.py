@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from drm.model.events import AttemptFinished, AttemptStarted, Event, RunStarted
+from drm.model.events import AttemptFinished, AttemptStarted, Event, InstanceRequested, RunStarted
 from drm.model.resources import Resources
 from drm.model.trends import PastRun
 from drm.ports import HistoryStore, RunFacts, Sample
 from drm.summary import RunSummary, Summarizer
 
 _NOTHING = Resources()
+HERE = "local"  # the provider of workers on this machine
 
 
 class SummarySink:
@@ -43,7 +44,8 @@ class HistorySink:
 
     Often enough that little is left for the end, when nothing else goes on any more. At the end it records what the
     whole run came to, as ``summary`` then has it. ``suite``: what kind of run it is. ``sources``: what each test's
-    function is compiled to, as a hash, where that is known.
+    function is compiled to, as a hash, where that is known. Attempts on workers of other providers are kept as of a
+    machine of that provider and type: their seconds are not ours.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class HistorySink:
         self._every_s = every_s
         self._events: list[AttemptFinished] = []
         self._reserved: dict[tuple[str, int], Resources] = {}
+        self._elsewhere: dict[str, str] = {}  # the kind of machine, by worker that is not on this one
         self.sources: Mapping[str, int] = {}
         self._due_s = every_s
         self._elapsed_s = 0.0
@@ -78,6 +81,9 @@ class HistorySink:
             self._events.append(event)  # type: ignore[arg-type]
         elif kind is AttemptStarted:
             self._reserved[event.task_id, event.attempt] = event.reserved  # type: ignore[attr-defined]
+        elif kind is InstanceRequested:
+            if event.provider != HERE:  # type: ignore[attr-defined]
+                self._elsewhere[event.worker_id] = f"{event.provider}:{event.worker_type}"  # type: ignore[attr-defined]
         elif isinstance(event, RunStarted):
             facts = RunFacts(
                 run_id=self._run_id, commit=event.commit, branch=event.branch, started_at=round(self._epoch_s, 3)
@@ -108,7 +114,7 @@ class HistorySink:
             usage=event.usage,
             outcome=event.outcome,
             at=round(epoch_s + event.elapsed_s, 3),
-            machine=self._machine,
+            machine=self._elsewhere.get(event.worker_id, self._machine),
             source=self.sources.get(event.task_id, 0),
             attempt=event.attempt,
             reserved_bytes=reserved.memory_bytes,

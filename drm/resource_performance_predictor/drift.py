@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,10 +16,14 @@ _FASTEST, _SLOWEST = 1 / 20, 20.0  # what is outside is no speed of a machine
 def speeds(samples: Mapping[str, Sequence[Sample]], machine: str) -> dict[str, float]:
     """Return, per other machine class, what its seconds are to be multiplied by to be those of ``machine``.
 
-    The median, over the tests that both ran, of the ratio of their medians; left out with too few.
+    The median, over the tests that both ran, of the ratio of their medians; left out with too few. Where nothing ran
+    on ``machine``, the one that ran most is taken in its place: seconds of several others agree at least.
     """
-    if not machine or all(row.machine in ("", machine) for rows in samples.values() for row in rows):
+    counts = Counter(row.machine for rows in samples.values() for row in rows)
+    if not machine or not counts.keys() - {"", machine}:
         return {}
+    if machine not in counts:
+        machine = max((name for name in counts if name), key=lambda name: (counts[name], name))
     ratios: dict[str, list[float]] = {}
     for rows in samples.values():
         walls: dict[str, list[float]] = {}

@@ -148,3 +148,19 @@ def test_a_run_is_assessed_by_what_was_known_before_it() -> None:
     assert made.unused_gib_hours == pytest.approx(0.5 * 2.5 / 3600)
     assert made.reserved_gib_hours == pytest.approx(1.25 * 2.5 / 3600)
     assert assess({}, []).median_error is None
+
+
+def test_where_nothing_ran_here_the_machine_that_ran_most_is_the_measure() -> None:
+    samples = {
+        f"m.py::t{n}": [
+            row("x", 1.0, machine="aws:big"),
+            row("x", 1.0, machine="aws:big"),
+            row("x", 3.0, machine="gcp:x"),
+        ]
+        for n in range(6)
+    }
+    assert speeds(samples, "here") == {"gcp:x": pytest.approx(1 / 3)}
+    samples["m.py::only there"] = [row("x", 9.0, machine="gcp:x")]
+    predictor = ResourcePerformancePredictor(machine="here")
+    predictor.train_models(samples)
+    assert predictor.expected_wall_s("m.py::only there", "m.py") == pytest.approx(3.0)
