@@ -154,7 +154,11 @@ class Controller:
                 )
             except DrmError as error:  # of a run that is resumed
                 raise pytest.UsageError(str(error)) from None
-            run = Run(self._options, self._journal, surface, suite)
+            try:
+                run = Run(self._options, self._journal, surface, suite)
+            except DrmError as error:
+                self._journal.recorder.close()
+                raise pytest.exit.Exception(f"drm: {error}", returncode=3) from None
             self._interruptions.end_orderly = run.coordinator.request_stop
             failure = self._carry_out(run, session, suite, surface)
         self._status.end()

@@ -15,11 +15,12 @@ from drm.dynamic_resource_manager import ScalingSettings, parse_scaling, parse_v
 from drm.engines.silence import SILENT_S
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
-from drm.model.markers import parse_worker_type, some_bytes
+from drm.model.markers import some_bytes
 from drm.model.resources import Resources
 from drm.model.units import parse_count_range, shown
 from drm.priorities import ORDERS
-from drm.session import RunOptions, capacity_of, check_worker_types
+from drm.provisioning import Machines, parse_machines
+from drm.session import RunOptions, capacity_of
 from drm.settings import ProjectSettings
 from drm.worker.gpus import machine_gpus, visible_devices
 
@@ -29,7 +30,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
 
     def option(name: str) -> tuple[Any, str]:
         """Return the value, and what an error about it should name."""
-        given = config.getoption(f"drm_{name}")
+        given = config.getoption(f"drm_{name}", None)
         if given is not None:
             return given, f"--drm-{name.replace('_', '-')}"
         key = "machine_memory" if name == "memory" else name
@@ -49,9 +50,12 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         executors = (0, 0)
     if cpus is None and executors[1] > capacity.cpu_cores:
         capacity = replace(capacity, cpu_cores=executors[1])
-    workers, worker_types = _workers(option("workers"), option("worker_type"), capacity)
+    workers, texts = _workers(option("workers"), option("worker_type"), capacity)
+    machines, worker_types = Machines(), tuple[WorkerType, ...]()
     if alone:
-        workers, worker_types = (0, 0), ()
+        workers = (0, 0)
+    elif workers[1]:
+        machines, worker_types = parse_machines(option, settings.providers, texts, capacity, where=settings.where)
     start, start_from = option("start")
     if start not in (None, "fork", "spawn"):
         raise ConfigError(f"{start_from}: {start!r} is no way to start executors", remedy="write fork or spawn")
@@ -70,6 +74,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         executors=executors,
         workers=workers,
         worker_types=worker_types,
+        machines=machines,
         capacity=capacity,
         start_method=start,
         counted=settings.counted,
@@ -154,8 +159,8 @@ def _executors(value: Any, what: str, capacity: Resources) -> tuple[int, int]:
 
 def _workers(
     count: tuple[Any, str], types: tuple[Any, str], capacity: Resources
-) -> tuple[tuple[int, int], tuple[WorkerType, ...]]:
-    """Return how many separate workers there may be, and their types; (0, 0) and none when they are not asked for."""
+) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Return how many separate workers there may be, and their types as written; (0, 0) when they are not asked for."""
     texts, types_from = types
     if count[0] is None:
         if texts is not None:
@@ -164,10 +169,4 @@ def _workers(
     workers = parse_count_range(str(count[0]), what=count[1], auto=int(capacity.cpu_cores), minimum=0)
     if workers[1] < 1:
         raise ConfigError(f"{count[1]}: 0 workers run no test", remedy='give a range like "1..4"')
-    texts = texts.split() if isinstance(texts, str) else texts or ["cpu=1"]
-    worker_types = tuple(
-        parse_worker_type(text, machine=capacity, number=number if len(texts) > 1 else 0, what=types_from)
-        for number, text in enumerate(texts)
-    )
-    check_worker_types(worker_types, capacity)
-    return workers, worker_types
+    return workers, tuple(texts.split() if isinstance(texts, str) else texts or ["cpu=1"])

@@ -61,7 +61,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--drm-workers",
         metavar="A..B",
         default=None,
-        help="separate local workers, added and removed as the work asks (default: none)",
+        help="separate workers, added and removed as the work asks (default: none)",
+    )
+    add(
+        "--drm-provider",
+        metavar="NAME[,NAME]",
+        default=None,
+        help="where separate workers come from, in the order of preference: local (default), docker, kubernetes, aws, "
+        "gcp; each is set up in a section of its own (docs/clouds.md)",
+    )
+    add(
+        "--drm-budget",
+        metavar="USD",
+        default=None,
+        help="what all workers of the run may cost together; without it none that costs money is made",
     )
     add(
         "--drm-worker-type",

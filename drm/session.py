@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 import uuid
@@ -12,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drm import __version__
-from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
+from drm.cloud_provider_manager import CloudProviderManager
 from drm.coordinator import Coordinator, Parts, Recorder, RunSettings
+from drm.coordinator.calls import ThreadCalls
 from drm.coordinator.pool import WorkerPool
 from drm.coordinator.retries import RetryPolicy
 from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
@@ -22,11 +24,12 @@ from drm.engines.silence import SILENT_S
 from drm.history import MemoryHistory, open_history
 from drm.model import events
 from drm.model.cluster import WorkerType, WorkerView
-from drm.model.errors import ConfigError, DrmError
+from drm.model.errors import DrmError
 from drm.model.resources import Resources
 from drm.model.work import Task
-from drm.ports import EventSink, HistoryStore, Surface
+from drm.ports import Clock, EventSink, HistoryStore, Surface
 from drm.priorities import ORDERS, groups_of
+from drm.provisioning import Machines, Place, provider_manager
 from drm.reporting.kept_reports import KEPT_REPORTS, KeptReports
 from drm.reporting.ndjson import NdjsonSink
 from drm.resource_optimizer import ResourceOptimizer
@@ -47,6 +50,7 @@ _MADE_AT_THE_END = ("results.json", "status.json")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """What the surface was asked for. ``executors`` (0, 0): run in this process. ``workers``: (0, 0) for none.
+    ``worker_types``: every way in which one can be had, from ``machines``.
 
     ``start_method``: "fork" or "spawn"; None: fork where that is safe.
     ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
@@ -57,6 +61,7 @@ class RunOptions:
     executors: tuple[int, int]
     workers: tuple[int, int] = (0, 0)
     worker_types: tuple[WorkerType, ...] = ()
+    machines: Machines = field(default_factory=Machines)
     capacity: Resources
     start_method: str | None = None
     counted: Mapping[str, int] = field(default_factory=dict)
@@ -197,7 +202,6 @@ class Run:
             given=surface.executor_starts,
             silent_s=options.silent_s,
         )
-        self.providers = CloudProviderManager(clock=clock)
         settings = RunSettings(
             run_id=journal.run_id,
             executors=options.executors,
@@ -212,10 +216,9 @@ class Run:
             counted=options.counted,
             workers_before=journal.resumed.asked_workers if journal.resumed is not None else 0,
             file_order=options.order not in ("longest", "slow-first"),
+            lease_s=math.inf if options.machines.is_local else options.machines.lease_s,
         )
-        if options.worker_types:
-            self.providers.add_provider(LocalProvider(options.capacity, options.worker_types))
-            self.engine.listen()
+        self.providers = self._provider_manager(clock, surface)
         pool = WorkerPool(
             settings=settings,
             clock=clock,
@@ -224,6 +227,8 @@ class Run:
             optimizer=self.optimizer,
             providers=self.providers,
             recorder=journal.recorder,
+            calls=None if options.machines.is_local else ThreadCalls(self.engine.wake),
+            say=surface.say,
         )
         parts = Parts(
             clock=clock,
@@ -237,6 +242,27 @@ class Run:
             keep=journal.keep,
         )
         self.coordinator = Coordinator(parts, settings, largest=self._largest())
+
+    def _provider_manager(self, clock: Clock, surface: Surface) -> CloudProviderManager:
+        """Return who makes the separate workers, and let these join. DrmError where no provider can be used."""
+        options = self._options
+        if not options.worker_types:
+            return CloudProviderManager(clock=clock)
+        try:
+            folder = self.engine.listen()
+            return provider_manager(
+                options.machines,
+                options.worker_types,
+                clock=clock,
+                run_id=self.journal.run_id,
+                history=options.history_path,
+                capacity=options.capacity,
+                place=Place(folders=(folder, options.rootdir, Path(__file__).resolve().parents[1])),
+                say=surface.say,
+            )
+        except BaseException:
+            self.engine.close()
+            raise
 
     def start_local_worker(self, launcher: Launcher) -> None:
         """Start the worker that lives in this process (there is none when separate workers were asked for)."""
@@ -284,17 +310,3 @@ def capacity_of(cpus: float | None, memory_bytes: int | None, gpus: int) -> Reso
         memory_bytes=machine.memory_bytes if memory_bytes is None else memory_bytes,
         gpus=gpus,
     )
-
-
-def check_worker_types(worker_types: Sequence[WorkerType], capacity: Resources) -> None:
-    """Raise ConfigError for a type that the machine cannot give even once, or a name given twice."""
-    names = [worker_type.name for worker_type in worker_types]
-    for worker_type in worker_types:
-        lacking = worker_type.capacity.lacking(capacity)
-        if lacking:
-            raise ConfigError(
-                f"worker type {worker_type.name!r} does not fit on this machine: {', '.join(lacking)}",
-                remedy="ask for less, or set --drm-cpus, --drm-memory, --drm-gpus",
-            )
-        if names.count(worker_type.name) > 1:
-            raise ConfigError(f"two worker types are called {worker_type.name!r}", remedy="give each its own name=...")

@@ -37,13 +37,13 @@ class Pushes:
 
 
 def _steady(chance: random.Random) -> Pushes:
-    """Every quarter of an hour about the same."""
-    return Pushes(tuple((FIRST_S + 900.0 * n, chance.randint(900, 1100)) for n in range(6)))
+    """Every twenty minutes about the same."""
+    return Pushes(tuple((FIRST_S + 1200.0 * n, chance.randint(900, 1100)) for n in range(5)))
 
 
 def _ramp(chance: random.Random) -> Pushes:
     """Each push is larger than the one before, five times as large at last."""
-    return Pushes(tuple((FIRST_S + 1000.0 * n, round((400 + 320 * n) * chance.uniform(0.9, 1.1))) for n in range(6)))
+    return Pushes(tuple((FIRST_S + 1500.0 * n, round((400 + 400 * n) * chance.uniform(0.9, 1.1))) for n in range(5)))
 
 
 def _spike(chance: random.Random) -> Pushes:

@@ -91,14 +91,15 @@ class EmbeddedEngine:
         self._agents[worker_id] = agent
         agent.start()
 
-    def listen(self) -> None:
-        """Let worker processes join."""
+    def listen(self) -> Path:
+        """Let worker processes join; return the folder of the socket."""
         self._folder = _socket_folder()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._folder / "coordinator.sock"))
         self._listener.listen(64)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        return self._folder
 
     def join_command(self, worker_id: str, worker_type: WorkerType) -> tuple[tuple[str, ...], Mapping[str, str]]:
         self._expected[worker_id] = worker_type
