@@ -42,7 +42,7 @@ class Starts:
     def failed(self, name: str, reason: str, now_s: float) -> bool:
         """No worker of the type could be had: leave it alone, longer each time. Return whether that is news."""
         failing = self._failing.setdefault(name, _Failing(now_s))
-        is_news = failing.reason != reason
+        is_news = not failing.times
         failing.times += 1
         failing.reason = reason
         failing.until_s = now_s + min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failing.times - 1, 10))
