@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from drm.cloud_provider_manager.buying import Buying
 from drm.cloud_provider_manager.creation import CHILDREN, Creator
+from drm.cloud_provider_manager.failover import ErrorClass, classify
 from drm.cloud_provider_manager.policy import Policy
 from drm.cloud_provider_manager.providers.typed import typed
 from drm.cloud_provider_manager.reaping import Reaped, reap
@@ -63,6 +64,7 @@ class CloudProviderManager:
         self._prepare = prepare
         self._providers: dict[str, CloudProvider] = {}
         self._held: dict[str, _Held] = {}
+        self._unsettled: dict[str, InstanceRequest] = {}  # by worker: nobody knows yet what came of it
         self._notices: list[Instance] = []
         self._looks: dict[str, tuple[float, float]] = {}  # by provider: how often, and when next
 
@@ -92,16 +94,38 @@ class CloudProviderManager:
             if request in (held.request, held.asked):
                 return held.instance
             raise DuplicateError(f"worker {request.worker_id} has an instance already", remedy="terminate it first")
-        live = [held.request.worker_type for held in self._held.values() if held.until_s is None]
-        made = self._buying.buy(request, live)
+        made = self._settled(request)
+        if made is None:
+            live = [held.request.worker_type for held in self._held.values() if held.until_s is None]
+            made = self._buying.buy(request, live)
         self._held[request.worker_id].asked = request
+        return made
+
+    def _settled(self, request: InstanceRequest) -> Instance | None:
+        """Ask again what nobody knows the answer of: there may be a machine already, and nothing else is asked for
+        before that is known. None where nothing is unknown, or any more."""
+        unsettled = self._unsettled.get(request.worker_id)
+        if unsettled is None:
+            return None
+        try:
+            made = self._created(unsettled)
+        except DrmError as error:
+            if classify(error) is ErrorClass.UNKNOWN:
+                raise
+            made = None
+        del self._unsettled[request.worker_id]
         return made
 
     def _created(self, request: InstanceRequest) -> Instance:
         provider = self._provider(request.worker_type.provider)
         since_s = self._clock.now()
         ready = request if provider.name in CHILDREN else self._prepare(request)
-        instance = self._creator.create(provider, ready)
+        try:
+            instance = self._creator.create(provider, ready)
+        except DrmError as error:
+            if classify(error) is ErrorClass.UNKNOWN:
+                self._unsettled[request.worker_id] = request
+            raise
         self._held[request.worker_id] = _Held(request, provider, instance, since_s)
         return instance
 

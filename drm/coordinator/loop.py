@@ -261,8 +261,10 @@ class Coordinator:
             self._delivery.drain()
         finally:
             self._parts.engine.close()
-            self._parts.pool.close()
-            record_end(self._recorder, self._accounts, self._reason)
+            try:
+                self._parts.pool.close()
+            finally:  # also where a machine could not be ended: what the tests came to is known all the same
+                record_end(self._recorder, self._accounts, self._reason)
 
     def _finish_executors(self, interrupt: bool) -> None:
         if self._reason:

@@ -20,6 +20,7 @@ from drm.ports import Clock, Engine
 
 __all__ = ["Member", "Members"]
 
+_TRIES = 3  # to end all machines at the end of the run
 _FAILED_STARTS = 3  # in a row while no worker serves, before the run is given up
 _LEAST_LEFT = 0.1  # of a boot that is late
 
@@ -278,4 +279,14 @@ class Members:
                 with suppress(DrmError):  # ``terminate_all`` asks once more, and says what is wrong
                     self._providers.terminate_worker(worker_id)
                     self._ended(worker_id, None)
+        self._end_all()
+
+    def _end_all(self) -> None:
+        """End what is left. A cloud that does not answer is asked again, before somebody has to ``drm reap``."""
+        for _ in range(_TRIES - 1):
+            try:
+                self._providers.terminate_all()
+            except DrmError:
+                continue
+            return
         self._providers.terminate_all()
