@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 _COMMANDS = {
     "Run tests": {
         "run": ("run tests: pytest --drm, then a report and badges", "drm.cli:_run"),
+        "plan": ("say what a run would do: workers, decisions, cost, makespan", "drm.plan_command:main"),
         "simulate": ("run a suite in virtual time, on other workers", "drm.simulate_command:main"),
     },
     "What came of it": {

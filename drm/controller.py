@@ -116,6 +116,12 @@ class Controller:
             return None  # pytest's own loop says what there is to say
         if option.setupplan or option.setuponly or option.setupshow or not self._tasks:
             return None
+        if option.drm_plan:
+            from drm.planning import plan_lines
+
+            for line in plan_lines(self._tasks, self._options, asks=option.drm_plan == "dry-run"):
+                self._status.say(line)
+            return True
         no_executors = self._options.executors[1] == 0 and not self._options.worker_types
         if no_executors and self._resumed is not None:
             raise pytest.UsageError("a run in the controller's own process cannot be resumed; start it again")

@@ -19,7 +19,7 @@ from drm.model.markers import some_bytes
 from drm.model.resources import Resources
 from drm.model.units import parse_count_range, shown
 from drm.priorities import ORDERS
-from drm.provisioning import Machines, parse_machines
+from drm.provisioning import Machines, boot_s_of, parse_machines
 from drm.session import RunOptions, capacity_of
 from drm.settings import ProjectSettings
 from drm.worker.gpus import machine_gpus, visible_devices
@@ -81,7 +81,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         order=order or ORDERS[0],
         retries=parse_retries(str(retries), retries_from) if retries is not None else RetryPolicy(),
         timeout_factor=_factor(factor, factor_from) if factor is not None else None,
-        scaling=_scaling(option("scaling"), option("value_of_time")),
+        scaling=_scaling(option("scaling"), option("value_of_time"), machines),
         speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
         safe=reserve == "safe",
         silent_s=_silence(*option("lost_after")),
@@ -117,8 +117,9 @@ def _gpus(value: Any, what: str) -> int:
     return int(value)
 
 
-def _scaling(policy: tuple[Any, str], value_of_time: tuple[Any, str]) -> ScalingSettings:
+def _scaling(policy: tuple[Any, str], value_of_time: tuple[Any, str], machines: Machines) -> ScalingSettings:
     settings = parse_scaling(policy[0], where=policy[1]) if policy[0] is not None else ScalingSettings()
+    settings = replace(settings, boot_s=boot_s_of(machines.providers[0], settings.boot_s))
     if value_of_time[0] is None:
         return settings
     return replace(settings, value_of_time=parse_value_of_time(value_of_time[0], where=value_of_time[1]))

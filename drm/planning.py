@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from drm.coordinator.retries import RetryPolicy
+from drm.history import open_history
 from drm.model import events
 from drm.model.cluster import WorkerType
 from drm.model.events import Event
@@ -16,19 +17,22 @@ from drm.model.plan import Plan, ScalingDecision, TypeRecommendation
 from drm.model.resources import Resources
 from drm.model.units import format_bytes, format_duration
 from drm.model.work import Task, Usage
-from drm.provisioning import boot_s_of
+from drm.provisioning import boot_s_of, check_ways
 from drm.resource_optimizer import ResourceOptimizer
-from drm.session import LOCAL_WORKER, RunOptions
+from drm.resource_performance_predictor import ResourcePerformancePredictor
+from drm.session import RunOptions, planned_workers
 from drm.simulator import Simulation
 from drm.simulator.acts import Act
 from drm.simulator.provider import PROVIDER
 from drm.simulator.scenario import Policies, Scenario, Synthetic, WorkerSpec
 from drm.simulator.workload import Workload
+from drm.surroundings import machine_class
 
-__all__ = ["Foreseen", "foresee", "lines_of"]
+__all__ = ["Foreseen", "foresee", "lines_of", "plan_lines"]
 
 _FIRST = 8  # decisions shown
 _LEAST_S = 0.001
+_LAST = 20  # attempts of a test that are learnt from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +59,35 @@ class _Decisions:
     found: list[tuple[float, ScalingDecision, str]] = field(default_factory=list)
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, events.ScalingDecided) and event.decision.inputs:  # else it is about executors
+        if not isinstance(event, events.ScalingDecided) or event.decision.trigger.code == "steady":
+            return
+        if event.decision.inputs:  # else it is about executors
             self.found.append((event.elapsed_s, event.decision, event.outcome))
 
     def flush(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def plan_lines(tasks: Sequence[Task], options: RunOptions, *, asks: bool) -> Iterator[str]:
+    """Yield the lines of the plan of a run of these tests. ``asks``: ask providers whether they would create the
+    workers. The history is read, and nothing is written."""
+    predictor = ResourcePerformancePredictor(machine=machine_class())
+    optimizer = ResourceOptimizer(predictor, counted=options.counted)
+    if options.history_path is not None and options.history_path.is_file():
+        history = open_history(options.history_path, warn=lambda _: None)
+        try:
+            predictor.train_models(dict(history.samples([task.task_id for task in tasks], last=_LAST)))
+        finally:
+            history.close()
+    places = planned_workers(options)
+    largest = Resources()
+    for place in places:
+        largest = largest.at_least(place.capacity)
+    predicted = optimizer.predict_task_requirements(tasks, largest=largest)
+    plan = optimizer.allocate_resources(predicted, places)
+    checked = check_ways(options.machines, options.worker_types, capacity=options.capacity) if asks else None
+    yield from lines_of(foresee(predicted, options, optimizer, plan), options, checked)
 
 
 def foresee(tasks: Sequence[Task], options: RunOptions, optimizer: ResourceOptimizer, plan: Plan) -> Foreseen:
@@ -141,7 +168,7 @@ def lines_of(foreseen: Foreseen, options: RunOptions, checked: Mapping[WorkerTyp
     for refusal in foreseen.plan.refusals[:_FIRST]:
         yield f"not run      {refusal.task_id}: it {refusal.reason}"
     if not foreseen.types:
-        yield f"workers      one, this machine ({LOCAL_WORKER}): {_amounts(options.capacity)}; nothing is added or removed"
+        yield f"workers      this machine alone ({_amounts(options.capacity)}); nothing is added or removed"
         yield f"makespan     {format_duration(foreseen.makespan_s)}"
         return
     prices = {each.name: each for each in foreseen.types}
@@ -174,9 +201,7 @@ def _decision_lines(decisions: Sequence[tuple[float, ScalingDecision, str]]) -> 
             f"at {format_duration(at_s):<9} {decision.action.value} {decision.worker_type}: {decision.workers} -> "
             f"{decision.granted} (wanted {decision.wanted}): {decision.reason}"
         )
-        yield (
-            f"             trigger {trigger.code}: {trigger.metric} {trigger.value:.4g}, threshold {trigger.threshold:.4g}"
-        )
+        yield f"             trigger {trigger.code}: {trigger.metric} {trigger.value:.4g} of {trigger.threshold:.4g}"
         yield f"             inputs {', '.join(f'{name} {value:.4g}' for name, value in decision.inputs)}"
         if decision.alternatives:
             yield f"             alternatives {'; '.join(decision.alternatives)}"

@@ -140,6 +140,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="start a test that takes twice as long as expected a second time where an executor has nothing to do; "
         "the first to end counts (default: only tests with the marker's idempotent=True)",
     )
+    add(
+        "--drm-plan", choices=("yes", "dry-run"), default=None, help="run no test: say what the run would do (drm plan)"
+    )
     add("--drm-live", action="store_true", default=False, help="show each line that a test prints while it runs")
     add(
         "--drm-resume",

@@ -285,21 +285,22 @@ class Run:
         risks = history.risks() if order in ("failed-first", "risk") else {}
         seconds = {task.task_id: self.predictor.expected_wall_s(task.task_id, task.scope) for task in tasks if risks}
         for group in groups_of(tasks, order, risks, seconds):
-            self.coordinator.submit(group, self._planned_workers())
-
-    def _planned_workers(self) -> list[WorkerView]:
-        """Return the workers as they will be when the pool is at its largest: what a plan may count on."""
-        types = self._options.worker_types
-        if not types:
-            return [WorkerView.planned(LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=self._options.capacity))]
-        most = max(self._options.workers[1], len(types))
-        return [WorkerView.planned(f"{types[n % len(types)].name}#{n}", types[n % len(types)]) for n in range(most)]
+            self.coordinator.submit(group, planned_workers(self._options))
 
     def _largest(self) -> Resources:
         largest = Resources()
-        for view in self._planned_workers():
+        for view in planned_workers(self._options):
             largest = largest.at_least(view.capacity)
         return largest
+
+
+def planned_workers(options: RunOptions) -> list[WorkerView]:
+    """Return the workers as they will be when the pool is at its largest: what a plan may count on."""
+    types = options.worker_types
+    if not types:
+        return [WorkerView.planned(LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=options.capacity))]
+    most = max(options.workers[1], len(types))
+    return [WorkerView.planned(f"{types[n % len(types)].name}#{n}", types[n % len(types)]) for n in range(most)]
 
 
 def capacity_of(cpus: float | None, memory_bytes: int | None, gpus: int) -> Resources:

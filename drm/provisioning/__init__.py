@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drm.provisioning.building import Place, provider_manager
-from drm.provisioning.machines import PROVIDERS, Machines, parse_machines
+from drm.provisioning.building import Place, check_ways, provider_manager
+from drm.provisioning.machines import PROVIDERS, Machines, boot_s_of, parse_machines
 
-__all__ = ["PROVIDERS", "Machines", "Place", "parse_machines", "provider_manager"]
+__all__ = ["PROVIDERS", "Machines", "Place", "boot_s_of", "check_ways", "parse_machines", "provider_manager"]

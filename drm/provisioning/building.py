@@ -12,13 +12,13 @@ from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
 from drm.cloud_provider_manager.creation import CHILDREN, Creator, Ownership
 from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.owner import is_alive, this_process
-from drm.model.cluster import WorkerType
-from drm.model.errors import ConfigError
+from drm.model.cluster import InstanceRequest, WorkerType
+from drm.model.errors import ConfigError, DrmError
 from drm.model.resources import Resources
 from drm.ports import Clock, CloudProvider
 from drm.provisioning.machines import Machines
 
-__all__ = ["Place", "provider_manager"]
+__all__ = ["Place", "check_ways", "provider_manager"]
 
 _LOOK_S = {"docker": 1.0, "kubernetes": 2.0, "aws": 10.0, "gcp": 10.0}  # how often a list is asked for
 _OF_THIS_MACHINE = ("local", "docker")
@@ -76,6 +76,31 @@ def provider_manager(
         _offer(manager, types)
         _reconcile(manager, say)
     return manager
+
+
+def check_ways(machines: Machines, types: Sequence[WorkerType], *, capacity: Resources) -> dict[WorkerType, str]:
+    """Ask each provider that can tell whether it would create each of the types; return the reason why not, empty for
+    yes. Nothing is created. Providers that cannot tell are left out."""
+    found: dict[WorkerType, str] = {}
+    for name in machines.providers:
+        mine = tuple(each for each in types if each.provider == name)
+        try:
+            provider = _provider(name, machines, mine, capacity, Place(reaches_machines=True))
+        except DrmError as error:
+            found.update(dict.fromkeys(mine, str(error)))
+            continue
+        check = getattr(provider, "check", None)
+        if check is None:
+            continue
+        for each in mine:
+            request = InstanceRequest(worker_id="w0", worker_type=each, command=("true",))
+            try:
+                check(request)
+            except DrmError as error:
+                found[each] = str(error)
+            else:
+                found[each] = ""
+    return found
 
 
 def _offer(manager: CloudProviderManager, types: Sequence[WorkerType]) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 from drm.cloud_provider_manager.budget import Budget
 from drm.cloud_provider_manager.catalogue import Catalogue, built_in, read_catalogue
 from drm.cloud_provider_manager.policy import Policy
+from drm.dynamic_resource_manager import ScalingSettings
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import check_key, parse_worker_type, some_bytes
 from drm.model.resources import Resources
 from drm.model.units import parse_duration, shown
 
-__all__ = ["PROVIDERS", "Machines", "parse_machines"]
+__all__ = ["PROVIDERS", "Machines", "boot_s_of", "parse_machines"]
 
 _OF_CLOUDS = ("types", "zones", "markets", "catalogue", "limit_cpus", "limit_memory", "limit_gpus", "bootstrap")
 _KEYS: Mapping[str, tuple[str, ...]] = {
@@ -31,6 +32,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 }
 PROVIDERS = tuple(_KEYS)
 _NEEDED = {"docker": ("image",), "kubernetes": ("image",), "aws": ("region", "image"), "gcp": ("project", "image")}
+_BOOTS_S = {"docker": 2.0, "kubernetes": 10.0, "aws": 60.0, "gcp": 60.0}  # until the first workers have shown it
 _MARKETS = ("spot", "on-demand")
 _LEAST_LEASE_S = 600.0
 
@@ -96,6 +98,12 @@ def parse_machines(
         lease_s=_lease_s(*option("lease")),
     )
     return machines, types
+
+
+def boot_s_of(provider: str, set_s: float) -> float:
+    """Return what a boot is taken to last before any has shown it. ``set_s``: what the scaling settings say; their
+    default is for workers of this machine."""
+    return _BOOTS_S.get(provider, set_s) if set_s == ScalingSettings().boot_s else set_s
 
 
 def _names(given: Any, where: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from drm.model.resources import Requirements, Resources
 from drm.model.work import Forecast, Outcome, Task, Usage
 from drm.ports import Forecaster
 from drm.resource_optimizer.classes import round_up_memory, with_memory
-from drm.resource_optimizer.recommend import queue_views, recommend
+from drm.resource_optimizer.recommend import queue_views, recommend, rejected
 from drm.resource_optimizer.schedule import make_plan
 
 
@@ -67,11 +67,18 @@ class ResourceOptimizer:
         """Return how many workers of which types the tasks call for, at most ``maximum`` in all.
 
         Each class of equal requirements goes to the type on which it costs least
-        (USD per hour over the tests that run side by side). Types nothing needs are left out.
+        (USD per hour over the tests that run side by side). Types nothing needs are left out; ``rejected_worker_types``
+        says why.
         """
         if maximum < 0:
             raise ConfigError(f"maximum: {maximum} is no number of workers")
         return recommend(tasks, worker_types, self._counted, maximum=maximum)
+
+    def rejected_worker_types(
+        self, tasks: Sequence[Task], worker_types: Sequence[WorkerType], taken: Sequence[TypeRecommendation]
+    ) -> tuple[TypeRecommendation, ...]:
+        """Return a row with no worker, and the reason, for every type that was not recommended."""
+        return rejected(tasks, worker_types, taken)
 
     def get_scaling_recommendations(
         self,

@@ -14,7 +14,7 @@ from drm.model.resources import ZERO
 from drm.model.work import Task
 from drm.resource_optimizer.buying import Bought, Wanted, buy
 from drm.resource_optimizer.classes import TaskClass, group_tasks
-from drm.resource_optimizer.placement import can_hold, side_by_side
+from drm.resource_optimizer.placement import can_hold, placement_problem, side_by_side
 
 _UNKNOWN_S = 0.1  # counted for a waiting test that nothing is forecast for
 
@@ -189,6 +189,59 @@ def recommend(
         for worker_type, demand, want, count in zip(types, demands, wanted, given, strict=True)
         if count
     )
+
+
+def rejected(
+    tasks: Sequence[Task], types: Sequence[WorkerType], taken: Sequence[TypeRecommendation]
+) -> tuple[TypeRecommendation, ...]:
+    """Return a row with no worker for every type that is not among those taken, with the reason.
+
+    What a type is worth is its price per test-second: USD for a second of one test, when as many run beside it as fit.
+    """
+    names = {row.worker_type for row in taken}
+    classes = group_tasks(tasks)
+    by_price = _by_price_per_core(types)
+    best = {id(each): _cheapest(each, types, by_price) for each in classes}
+    return tuple(
+        TypeRecommendation(
+            worker_type=worker_type.name,
+            count=0,
+            tasks=0,
+            usd_per_hour=0.0,
+            reason=_why_not(index, worker_type, types, classes, best),
+        )
+        for index, worker_type in enumerate(types)
+        if worker_type.name not in names
+    )
+
+
+def _why_not(
+    index: int,
+    worker_type: WorkerType,
+    types: Sequence[WorkerType],
+    classes: Sequence[TaskClass],
+    best: Mapping[int, int | None],
+) -> str:
+    fitting = [each for each in classes if can_hold(worker_type, each.requirements)]
+    if not classes:
+        return "there is nothing to run"
+    if not fitting:
+        most = max(classes, key=lambda each: len(each.tasks))
+        problem = placement_problem(most.requirements, [worker_type])
+        return f"none of the tests fits it: one {problem}".replace("the largest worker", "it")
+    each = max(fitting, key=lambda each: len(each.tasks))
+    other = best[id(each)]
+    if other is None or other == index:
+        return f"it is the cheapest for {len(each.tasks)} tests, for which the maximum of workers leaves no room"
+    mine, theirs = (usd_per_test_second(kind, each) for kind in (worker_type, types[other]))
+    if mine == theirs:
+        return f"{types[other].name} costs the same per test-second ({mine:.3g} USD), and is smaller or comes first"
+    return f"a test-second costs {mine:.3g} USD, and {theirs:.3g} USD on {types[other].name}"
+
+
+def usd_per_test_second(worker_type: WorkerType, each: TaskClass) -> float:
+    """Return what a second of one such test costs, when as many run beside it as fit."""
+    return worker_type.usd_per_hour / 3600 / side_by_side(each.requirements.amounts, worker_type.capacity)
 
 
 def _wanted(classes: Sequence[TaskClass], counted: Mapping[str, int]) -> list[Wanted]:

@@ -50,7 +50,7 @@ class Simulation:
     """One wired run. Its parts are open to benchmarks and tests.
 
     ``providers``: makes the provider manager for the engine, in the place of one that always has what the scenario
-    says. ``clock``: goes on from where it is.
+    says. ``clock``: goes on from where it is. ``sinks``: are given the events, too.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Simulation:
         workload: Workload | None = None,
         providers: Callable[[SimulatedEngine], CloudProviderManager] | None = None,
         clock: VirtualClock | None = None,
+        sinks: Sequence[EventSink] = (),
     ) -> None:
         self.scenario = scenario
         self.workload = workload or workload_of(scenario)
@@ -76,10 +77,8 @@ class Simulation:
             executor_start_s=scenario.executor_start_s,
             sample_s=scenario.sample_s or max(1.0, self.bound_s / _SAMPLES),
         )
-        sinks: list[EventSink] = [self.tally]
-        if record is not None:
-            sinks.append(NdjsonSink(record))
-        self.recorder = Recorder(clock, sinks, self.surface.say)
+        all_sinks = [self.tally, *sinks, *([NdjsonSink(record)] if record is not None else [])]
+        self.recorder = Recorder(clock, all_sinks, self.surface.say)
         self.settings = _settings(scenario)
         self.predictor = ResourcePerformancePredictor()
         self.manager = DynamicResourceManager(scenario.policies.scaling)
