@@ -11,8 +11,8 @@ from drm.ports import Sample
 from drm.resource_performance_predictor.neighbours import Neighbours
 from drm.resource_performance_predictor.statistics import TestRecord
 
-Columns = tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]  # wall_s, cpu_s, peak_rss_bytes
-_NOT_RUN = Outcome.NOT_RUN.value
+Columns = tuple[list[float], list[float], list[int]]  # wall_s, cpu_s, peak_rss_bytes
+_WHOLE = frozenset(outcome.value for outcome in Outcome if outcome is not Outcome.NOT_RUN)
 
 
 def parted(
@@ -28,24 +28,27 @@ def parted(
         if type(rows) is not Attempts:
             others[task_id] = rows
             continue
-        outcomes, walls, cpus, peaks, _, machines, made_of, deaths, _, on_gpus, *_ = zip(*rows.rows, strict=True)
-        count, source = len(walls), sources.get(task_id, 0)
-        if (
-            machines.count(machine) == count
-            and deaths.count("") == count
-            and on_gpus.count(0) == count
-            and (not source or made_of.count(source) == count)
-            and None not in outcomes
-            and _NOT_RUN not in outcomes
-            and min(walls) > 0
-            and max(walls) < math.inf
-            and min(cpus) >= 0
-            and max(cpus) < math.inf
-            and min(peaks) >= 0
-        ):
-            plain[task_id] = walls, cpus, peaks
+        source = sources.get(task_id, 0)
+        walls, cpus, peaks = [], [], []
+        for row in rows.rows:
+            outcome, wall_s, cpu_s, peak, _, ran_on, made_of, death, _, on_gpu = row[:10]
+            if (
+                ran_on != machine
+                or death
+                or on_gpu
+                or (source and made_of != source)
+                or outcome not in _WHOLE
+                or not 0 < wall_s < math.inf
+                or not 0 <= cpu_s < math.inf
+                or peak < 0
+            ):
+                others[task_id] = list(rows)
+                break
+            walls.append(wall_s)
+            cpus.append(cpu_s)
+            peaks.append(peak)
         else:
-            others[task_id] = list(rows)
+            plain[task_id] = walls, cpus, peaks
     return plain, others
 
 

@@ -14,6 +14,7 @@ from drm.resource_performance_predictor.distributions import Prediction, Uncerta
 from drm.resource_performance_predictor.drift import as_here, since_change, speeds
 from drm.resource_performance_predictor.neighbours import Neighbours
 from drm.resource_performance_predictor.statistics import PredictorStatistics, TestRecord
+from drm.resource_performance_predictor.surplus import Surplus
 
 _LEAST_BYTES = 2**20  # below it a peak is what the allocator happened to take
 _CPU_FROM_S = 0.05  # below this much wall time, cpu time over wall time says nothing
@@ -24,9 +25,9 @@ class ResourcePerformancePredictor:
     """Forecasts wall seconds, peak memory, gpu memory (bytes) and cpu cores of each test. Implements ``Forecaster``.
 
     Wall: the last attempt's, from five attempts on the median of the last three; else the mean of its module;
-    else the mean of everything seen; else ``default_wall_s``. Memory: the largest
-    peak of the test times ``memory_margin``, from five attempts on what would have cost least so far (``costs``: what
-    a wrong guess costs); else a high quantile of the same function with other parameters; else
+    else the mean of everything seen; else ``default_wall_s``. Memory: the largest peak of the test times
+    ``memory_margin``, from five attempts on what would have cost least so far (``costs``: what a wrong guess costs),
+    and what this run's attempts use beyond that; else a high quantile of the same function with other parameters; else
     of its module or its fixtures' users, else of the run. While fewer than 19 tests of the module and fewer than 19
     modules have been seen that proves little, and ``default_memory_bytes`` is the least. A high quantile is two
     deviations above the mean, or ``sibling_margin`` times the median if that is more. Never more than
@@ -57,6 +58,7 @@ class ResourcePerformancePredictor:
         self._news: list[tuple[str, Usage, Outcome | None]] = []  # of this run, since ``_uncertainty`` was asked for
         self._uncertainty: Uncertainty | None = None
         self._records: dict[str, TestRecord] = {}
+        self._surplus = Surplus()
         self._learnt = self._recorded = self._censored = 0
 
     def record_task_execution(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None:
@@ -69,7 +71,11 @@ class ResourcePerformancePredictor:
         if record is not None and record.is_changed and outcome is not None and outcome is not Outcome.NOT_RUN:
             check_usage(task_id, usage)
             del self._records[task_id]  # what was known of it was of another test
+        elif record is not None and _tells_of_run(record, usage, outcome):
+            self._surplus.see(usage.peak_rss_bytes - self._memory_margin * record.peak_rss_bytes)
         self._learn(task_id, usage, outcome)
+        if outcome is not Outcome.NOT_RUN:
+            self._records[task_id].is_of_run = True
         self._news.append((task_id, usage, outcome))
         self._recorded += 1
 
@@ -202,7 +208,10 @@ class ResourcePerformancePredictor:
         cores = record.cpu_s / record.cpu_wall_s if record.cpu_wall_s else 1.0
         wall_s = record.expected_s() if record.walls else self._neighbours.of_scope(scope, made).wall_s
         if record.peak_rss_bytes:
-            memory_bytes = max(math.ceil(self._reservation(record)[0]), record.wanted_bytes, _LEAST_BYTES)
+            reserved = self._reservation(record)
+            if self._surplus.bytes and not record.is_of_run:
+                reserved = max(reserved, min(reserved + self._surplus.bytes, 2 * record.peak_rss_bytes))
+            memory_bytes = max(math.ceil(reserved), record.wanted_bytes, _LEAST_BYTES)
         else:
             memory_bytes = self._neighbours.of_scope(scope, made).memory_bytes
         if self._limit_bytes and memory_bytes > self._limit_bytes:
@@ -216,20 +225,21 @@ class ResourcePerformancePredictor:
             samples=record.samples,
         )
 
-    def _reservation(self, record: TestRecord) -> tuple[float, str]:
+    def _reservation(self, record: TestRecord) -> float:
         if record.is_changed:
-            rule = f"it has changed since its {record.samples} attempts: half as much again as the largest of them"
-            return record.peak_rss_bytes * self._changed_margin, rule
+            return record.peak_rss_bytes * self._changed_margin
         return record.reservation(self._memory_margin, self._costs.failure_penalty)
 
     def _why(self, task: Task, forecast: Forecast) -> str:
         """Return the rule that a forecast came from, in a sentence."""
         record = self._records.get(task.task_id)
         if forecast.method == "history" and record is not None:
-            if record.kills and record.wanted_bytes >= self._reservation(record)[0]:
+            if record.kills and record.wanted_bytes >= self._reservation(record):
                 times = "once" if record.kills == 1 else f"{record.kills} times in a row"
                 return f"it was killed for memory {times}, so it gets more than it had; its durations until then"
-            rule = self._reservation(record)[1]
+            rule = record.rule(self._memory_margin, self._costs.failure_penalty)
+            if record.is_changed:
+                rule = f"it has changed since its {record.samples} attempts: half as much again as the largest of them"
             return f"{rule}; of its durations {'the last' if record.samples < 5 else 'the median of the last three'}"
         if forecast.method == "siblings":
             rule = self._neighbours.rule_of_size(task.task_id)
@@ -239,3 +249,9 @@ class ResourcePerformancePredictor:
             "siblings": f"from {forecast.samples} attempts of its function, fixture or module: it has none of its own",
             "run": f"from all {forecast.samples} attempts of the run: nothing is known of its module",
         }.get(forecast.method, "nothing is known: the configured default")
+
+
+def _tells_of_run(record: TestRecord, usage: Usage, outcome: Outcome | None) -> bool:
+    """Tell whether an attempt is this run's first of a test whose memory is known."""
+    known = record.samples and record.peak_rss_bytes and not record.is_of_run
+    return bool(known and usage.peak_rss_bytes and outcome is not None)

@@ -48,7 +48,7 @@ class TestRecord:
     """
 
     __slots__ = (
-        *("begun_with", "constants", "costs", "cpu_s", "cpu_wall_s", "gpu_bytes", "is_changed", "kills"),
+        *("begun_with", "constants", "costs", "cpu_s", "cpu_wall_s", "gpu_bytes", "is_changed", "is_of_run", "kills"),
         *("peak_rss_bytes", "samples", "unjudged", "walls", "wanted_bytes"),
     )
     __test__ = False
@@ -67,6 +67,7 @@ class TestRecord:
         self.kills = 0  # for memory, since an attempt ended well
         self.wanted_bytes = 0  # since it was killed for memory, until an attempt ends well
         self.is_changed = False  # since what is known of it
+        self.is_of_run = False  # something of this run is known of it
 
     def begin(self, walls: Sequence[float], cpus: Sequence[float], peaks: Sequence[int], cpu_from_s: float) -> None:
         """Take over all that is known of the test, oldest first; cpu time counts from so many seconds on."""
@@ -120,19 +121,30 @@ class TestRecord:
                 self.constants.judge(used, largest)
         self.costs, self.unjudged, self.begun_with = costs, (), ()
 
-    def reservation(self, usual: float, penalty: float) -> tuple[float, str]:
-        """Return bytes to reserve, and the rule: ``usual`` times the largest peak while few attempts are known."""
-        peak, margin = self.peak_rss_bytes, usual
-        if self.samples >= _MARGINS_FROM:
-            if self.unjudged or self.begun_with:
-                self._count_costs(penalty)
-            if self.costs is not None:
-                margin = _MARGINS[self.costs.index(min(self.costs))]
-                if self.constants is not None and self.constants.cost < min(self.costs):
-                    best = self.constants.best()
-                    return best, f"the constant that would have cost least in its {self.samples} attempts"
+    def reservation(self, usual: float, penalty: float) -> float:
+        """Return bytes to reserve: ``usual`` times the largest peak while few attempts are known."""
+        if self.samples < _MARGINS_FROM:
+            return self.peak_rss_bytes * usual
+        constant, margin = self._cheapest(usual, penalty)
+        return constant.best() if constant is not None else self.peak_rss_bytes * margin
+
+    def rule(self, usual: float, penalty: float) -> str:
+        """Return what ``reservation`` goes by, in words."""
+        constant, margin = self._cheapest(usual, penalty) if self.samples >= _MARGINS_FROM else (None, usual)
+        if constant is not None:
+            return f"the constant that would have cost least in its {self.samples} attempts"
         of = f"the largest of its {self.samples} attempts" if self.samples != 1 else "that of its only attempt"
-        return peak * margin, f"{of} and {margin - 1:.0%}"
+        return f"{of} and {margin - 1:.0%}"
+
+    def _cheapest(self, usual: float, penalty: float) -> tuple[Constant | None, float]:
+        """Return the constant, if that has cost least, and the margin that has."""
+        if self.unjudged or self.begun_with:
+            self._count_costs(penalty)
+        if self.costs is None:
+            return None, usual
+        least = min(self.costs)
+        leads = self.constants is not None and self.constants.cost < least
+        return self.constants if leads else None, _MARGINS[self.costs.index(least)]
 
 
 class Constant:

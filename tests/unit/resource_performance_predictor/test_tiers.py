@@ -94,6 +94,16 @@ def test_what_needed_much_once_and_never_again_comes_to_get_less() -> None:
     assert 3010 < reserved_mib(steady, "m.py::t") < 3320
 
 
+def test_what_all_tests_of_this_run_use_beyond_their_past_is_added_to_those_that_wait() -> None:
+    names = [f"m.py::t{number}" for number in range(40)]
+    predictor = after(*(row(name, 100) for name in names))
+    assert reserved_mib(predictor, names[-1]) == pytest.approx(110)
+    for name in names[:30]:
+        predictor.record_task_execution(name, Usage(wall_s=1.0, peak_rss_bytes=160 * MIB), Outcome.PASSED)
+    assert reserved_mib(predictor, names[-1]) == pytest.approx(160)
+    assert reserved_mib(predictor, names[0]) == pytest.approx(176), "its own largest is of this run already"
+
+
 def test_who_wants_to_be_safe_reserves_more() -> None:
     rows = [row("m.py::t", mib) for mib in (500, 400, 400, 420, 400, 520, 400, 400)]
     assert reserved_mib(after(*rows, costs=SAFE), "m.py::t") >= 1.02 * 520
