@@ -74,10 +74,12 @@ class Columns:
         asked = np.pad(table.amounts[:, chosen], [(0, 0), (0, 1)])  # the last asks for nothing
         different, row_of = np.unique(asked, axis=1, return_inverse=True)
         self._row_of = row_of.ravel()
+        self._class_rows = self._row_of[:-1]
         # Whether there is room for a class and, beside it, for one of the mix, and last, for nothing.
         beside = np.pad(mix.amounts, [(0, 0), (0, 1)])
         rows = np.flatnonzero(different.any(axis=1) | beside.any(axis=1))
         self._sums = [(int(row), different[row][:, None] + beside[row]) for row in rows]
+        self._shape = different.shape[1], beside.shape[1]
         self._each = np.arange(self._count + 1)
         self._units = [np.ascontiguousarray(row) for row in table.unit[:, chosen].astype(np.float64)]
         self._scale: list[float] = fleet.scale().tolist()
@@ -117,19 +119,20 @@ class Columns:
 
     def _beside(self, kind: int, free: tuple[int, ...]) -> _Amounts:
         sort = self._sorts[kind]
-        finds = np.ones((self._row_of.max() + 1, len(sort.weights) + 1), dtype=bool)
+        finds = np.ones(self._shape, dtype=bool)
         for row, sums in self._sums:
-            finds &= sums <= free[row]
+            np.logical_and(finds, sums <= free[row], out=finds)
         chance = np.ones((len(finds), len(self._need)))
         if len(sort.weights):
             np.add.reduceat(finds[:, :-1] * sort.weights, self._mix.starts, axis=1, out=chance[:, :-1])
-        chance = chance[self._row_of]
-        full = ~finds[self._row_of[:-1], -1] | sort.closed
-        along, square = np.zeros(self._count), 0.0
-        for unit, amount, most in zip(self._units, free, self._scale, strict=False):
+        full = sort.closed | ~finds[:, -1].take(self._class_rows)
+        share = free[0] / self._scale[0]
+        along, square = self._units[0] * share, share * share
+        for unit, amount, most in zip(self._units[1:], free[1:], self._scale[1:], strict=False):
             share = amount / most
             along += unit * share
             square += share * share
+        chance = chance.take(self._row_of, axis=0)
         amounts = _Amounts(chance, full, along, square)
         self._keep(chance.size)
         self._amounts[kind, free] = amounts
@@ -140,7 +143,7 @@ class Columns:
         levels = tuple(sorted(set(left)))
         at = np.array(levels)
         after = value[at[:, None] - sort.share]
-        after += (value[np.array(left)].sum(axis=0) - value[at])[:, None]
+        after += (np.add.reduce(value.take(left, axis=0)) - value[at])[:, None]
         after += sort.whole
         served = np.where(after >= self._need, after, 0.0)
         served[:, bisect.bisect(sort.wholes, left.count(WHOLE)) : len(sort.wholes), -1] = -np.inf
