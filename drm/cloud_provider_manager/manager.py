@@ -66,6 +66,7 @@ class CloudProviderManager:
         self._held: dict[str, _Held] = {}
         self._unsettled: dict[str, InstanceRequest] = {}  # by worker: nobody knows yet what came of it
         self._notices: list[Instance] = []
+        self._at_end: list[Callable[[], None]] = []
         self._looks: dict[str, tuple[float, float]] = {}  # by provider: how often, and when next
 
     def add_provider(self, provider: CloudProvider, *, look_every_s: float = 0.0) -> None:
@@ -132,6 +133,10 @@ class CloudProviderManager:
     def create_worker_somewhere(self, request: InstanceRequest, offered: Sequence[WorkerType]) -> Instance:
         """Create the worker as one of the types offered, whichever can be had first; see ``Buying.anywhere``."""
         return self._buying.anywhere(request, offered)
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Let this be done when all instances have been ended."""
+        self._at_end.append(act)
 
     def open_ways(self, offered: Sequence[WorkerType]) -> tuple[WorkerType, ...]:
         """Return those of the types offered that no refusal blocks now, in the order in which they would be tried."""
@@ -244,6 +249,13 @@ class CloudProviderManager:
     def terminate_all(self) -> None:
         """End every instance, several at a time, and what creates of unknown fate have made; then raise the first
         error, if there was one."""
+        try:
+            self._end_all()
+        finally:
+            while self._at_end:
+                self._at_end.pop()()
+
+    def _end_all(self) -> None:
         unsettled = _error_of(lambda _: self._creator.end_unknown())("")
         workers = [held.request.worker_id for held in self._held.values() if held.until_s is None]
         if not workers and unsettled is None:

@@ -10,8 +10,12 @@ from pathlib import Path
 
 from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
 from drm.cloud_provider_manager.creation import CHILDREN, Creator, Ownership
+from drm.cloud_provider_manager.joining import Joining
 from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.owner import is_alive, this_process
+from drm.cloud_provider_manager.warm_up import WarmUp
+from drm.cluster_trust import COORDINATOR, WORKER, default_folder
+from drm.cluster_trust.enrolment import Enrolment
 from drm.model.cluster import InstanceRequest, WorkerType
 from drm.model.errors import ConfigError, DrmError
 from drm.model.resources import Resources
@@ -22,17 +26,21 @@ __all__ = ["Place", "check_ways", "provider_manager"]
 
 _LOOK_S = {"docker": 1.0, "kubernetes": 2.0, "aws": 10.0, "gcp": 10.0}  # how often a list is asked for
 _OF_THIS_MACHINE = ("local", "docker")
+_JOIN_S = 900.0  # after which a token to join with is void: a machine that boots for longer is given up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """What workers of this machine share with the controller: ``folders``, by the same path in a container.
 
-    ``reaches_machines``: whether workers of other machines can join.
+    ``reaches_machines``: whether workers of other machines can join, at the coordinator on ``host``. They get their
+    credentials at ``enrolment_port`` (0: any port that is free).
     """
 
     folders: tuple[Path, ...] = ()
     reaches_machines: bool = False
+    host: str = ""
+    enrolment_port: int = 0
 
 
 def provider_manager(
@@ -57,16 +65,23 @@ def provider_manager(
                 f"workers of provider {name} cannot join: the coordinator listens on a socket of this machine",
                 remedy="start 'drm coordinator' where they reach it, and give --drm-coordinator HOST:PORT",
             )
-    creator = None
+    creator, journal, enrolment = None, None, None
     if not machines.is_local:
+        journal = Journal(history if history is not None else Path(".drm", "history.db"))
         creator = Creator(
             clock=clock,
             ownership=Ownership(run_id=run_id, owner=this_process(), lease_s=machines.lease_s),
-            journal=Journal(history if history is not None else Path(".drm", "history.db")),
+            journal=journal,
             budget=machines.budget,
         )
+    if not set(machines.providers) <= set(_OF_THIS_MACHINE) and place.host:
+        enrolment = _enrolment(place)
     # Workers that stand in are counted by the local provider, which is there for them.
-    manager = CloudProviderManager(clock=clock, creator=creator, policy=machines.policy)
+    prepare = {} if enrolment is None else {"prepare": Joining(enrolment, host=place.host, valid_s=_JOIN_S)}
+    manager = CloudProviderManager(clock=clock, creator=creator, policy=machines.policy, **prepare)
+    for each in (enrolment, journal):
+        if each is not None:
+            manager.at_end(each.close)
     for name in machines.providers:
         mine = tuple(each for each in types if each.provider == name)
         manager.add_provider(_provider(name, machines, mine, capacity, place), look_every_s=_LOOK_S.get(name, 0.0))
@@ -76,6 +91,12 @@ def provider_manager(
         _offer(manager, types)
         _reconcile(manager, say)
     return manager
+
+
+def _enrolment(place: Place) -> Enrolment:
+    """Return where machines get what they need to join: each once, by a token of its own."""
+    folder = default_folder()
+    return Enrolment(place.host, place.enrolment_port, coordinator=folder / COORDINATOR, worker=folder / WORKER)
 
 
 def check_ways(machines: Machines, types: Sequence[WorkerType], *, capacity: Resources) -> dict[WorkerType, str]:
@@ -150,6 +171,7 @@ def _docker(
         host=table.get("host", ""),
         network=table.get("network", ""),
         volumes=volumes,
+        environment=_pairs(table.get("environment", ""), "docker: environment"),
     )
 
 
@@ -167,6 +189,7 @@ def _kubernetes(
         spot_selector=_pairs(table.get("spot_selector", ""), "kubernetes: spot_selector"),
         service_account=table.get("service_account", ""),
         pull_secrets=tuple(table.get("pull_secrets", "").split()),
+        tolerations=tuple(map(_toleration, table.get("tolerations", "").split())),
         lease_s=machines.lease_s,
     )
     return KubernetesProvider(settings, types)
@@ -222,16 +245,29 @@ _MAKERS: Mapping[str, Callable[..., CloudProvider]] = {
 
 
 def _script(table: Mapping[str, str], name: str) -> str:
-    """Return the lines that install Python and the project on a machine: of the file that the section names."""
+    """Return the lines that install Python and the project on a machine: of the file that the section names, else
+    those of a warm-up with what it says."""
     path = table.get("bootstrap")
     if path is None:
-        return ""
+        given = {key: table[key] for key in ("git", "ref", "python") if key in table}
+        requirements = tuple(table.get("requirements", "").split())
+        return WarmUp(**given, requirements=requirements).script() if given or requirements else ""
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"provider {name}: bootstrap {path} cannot be read ({error})", remedy="give a file of bash lines"
         ) from error
+
+
+def _toleration(word: str) -> dict[str, str]:
+    """Return a toleration of what is written as a taint is: KEY=VALUE:EFFECT, KEY:EFFECT or KEY."""
+    name, _, effect = word.partition(":")
+    key, equals, value = name.partition("=")
+    if not key or effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
+        raise ConfigError(f"kubernetes: tolerations: {word!r} is none", remedy="write it like drm=tests:NoSchedule")
+    found = {"key": key, "operator": "Equal" if equals else "Exists"}
+    return found | ({"value": value} if equals else {}) | ({"effect": effect} if effect else {})
 
 
 def _pairs(text: str, where: str) -> dict[str, str]:

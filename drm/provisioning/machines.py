@@ -19,13 +19,16 @@ from drm.model.units import parse_duration, shown
 
 __all__ = ["PROVIDERS", "Machines", "boot_s_of", "parse_machines"]
 
-_OF_CLOUDS = ("types", "zones", "markets", "catalogue", "limit_cpus", "limit_memory", "limit_gpus", "bootstrap")
+_OF_CLOUDS = (
+    *("types", "zones", "markets", "catalogue", "limit_cpus", "limit_memory", "limit_gpus"),
+    *("bootstrap", "git", "ref", "requirements", "python"),
+)
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "local": (),
-    "docker": ("image", "host", "network", "volumes", "limit_cpus", "limit_memory", "limit_gpus"),
+    "docker": ("image", "host", "network", "volumes", "environment", "limit_cpus", "limit_memory", "limit_gpus"),
     "kubernetes": (
         *("image", "namespace", "context", "node_selector", "spot_selector", "service_account", "pull_secrets"),
-        *("limit_cpus", "limit_memory", "limit_gpus"),
+        *("tolerations", "limit_cpus", "limit_memory", "limit_gpus"),
     ),
     "aws": (*_OF_CLOUDS, "region", "image", "subnets", "security_groups", "role", "fleet", "endpoint"),
     "gcp": (*_OF_CLOUDS, "project", "image", "network", "subnets", "service_account", "endpoint"),

@@ -30,6 +30,7 @@ class DockerProvider:
     ``capacity``: what all containers of DRM on this daemon may have together. ``image``: what a worker runs in; it
     is never pulled. ``host``: as DOCKER_HOST, which is the default. ``network``: "none", "host" or one of the
     daemon's (default: its own). ``volumes``: paths here to paths there, read-only: the project and its Python.
+    ``environment``: further variables of each container.
     ``grace_s``: between SIGTERM and SIGKILL. ``timeout_s``: for an answer of the daemon.
     A container that this process made and that has ended is removed when that is seen; one that another made
     is listed as TERMINATING, until it is terminated.
@@ -45,6 +46,7 @@ class DockerProvider:
         host: str = "",
         network: str = "",
         volumes: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
         grace_s: int = 10,
         timeout_s: float = 60.0,
     ) -> None:
@@ -56,6 +58,7 @@ class DockerProvider:
         self._image = image
         self._network = network
         self._volumes = dict(volumes or {})
+        self._environment = dict(environment or {})
         self._grace_s = grace_s
         self._mine: dict[str, Instance] = {}
         with self._asking("reach the daemon"):
@@ -146,7 +149,7 @@ class DockerProvider:
         held = (round(capacity.cpu_cores * 1000), capacity.memory_bytes, " ".join(f"{d}:{m}" for d, m in gpus))
         arguments: dict[str, Any] = {
             "command": list(request.command),
-            "environment": dict(request.environment),
+            "environment": {**self._environment, **dict(request.environment)},
             "labels": {
                 **dict(request.tags),
                 **dict(own_tags(request)),

@@ -15,7 +15,6 @@ from faulty_ec2_client import FaultyEc2
 
 from drm.cloud_provider_manager import CloudProviderManager
 from drm.cloud_provider_manager.budget import Budget
-from drm.cloud_provider_manager.clouds_file import read_clouds
 from drm.cloud_provider_manager.creation import Creator, Ownership
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
 from drm.cloud_provider_manager.providers.gcp_calls import Compute
@@ -23,6 +22,8 @@ from drm.cloud_provider_manager.reaping import judge
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import ConfigError, DrmError, UnauthorisedError, UnknownFateError
 from drm.model.resources import Resources
+from drm.provisioning import parse_machines
+from drm.settings import read_settings
 
 Request = Callable[..., InstanceRequest]
 Act = Callable[[pytest.FixtureRequest], None]
@@ -103,9 +104,11 @@ def priced_at_nothing(fixtures: pytest.FixtureRequest, which: str) -> None:
 
 
 def unknown_key(fixtures: pytest.FixtureRequest, table: str) -> None:
-    path = fixtures.getfixturevalue("tmp_path") / "clouds.toml"
-    path.write_text(f'[{table}]\nimmage = "x"\n', encoding="utf-8")
-    read_clouds(path)
+    folder: Path = fixtures.getfixturevalue("tmp_path")
+    (folder / "pytest.ini").write_text(f"[drm]\nprovider = {table}\n[drm:{table}]\nimmage = x\n", encoding="utf-8")
+    settings = read_settings(folder)
+    option: Callable[[str], tuple[Any, str]] = lambda name: (settings.options.get(name), name)  # noqa: E731
+    parse_machines(option, settings.providers, ["cpu=1"], Resources(cpu_cores=1), where=settings.where)
 
 
 CASES: list[Any] = [
@@ -130,7 +133,7 @@ CASES: list[Any] = [
         pytest.param(lambda f, table=table: unknown_key(f, table), ConfigError, "unknown key 'immage'; did you mean")
         for table in ("docker", "kubernetes", "aws", "gcp")
     ),
-    pytest.param(lambda f: unknown_key(f, "docke"), ConfigError, "unknown key 'docke'; did you mean 'docker'"),
+    pytest.param(lambda f: unknown_key(f, "docke"), ConfigError, "'docke' is no provider; write one or more of"),
     # a price of zero
     pytest.param(lambda f: priced_at_nothing(f, "aws"), ConfigError, "price 0.0 USD an hour; give its real", marks=aws),
     pytest.param(lambda f: priced_at_nothing(f, "gcp"), ConfigError, "price 0.0 USD an hour; give its real", marks=gcp),
