@@ -13,7 +13,7 @@ from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.providers.typed import typed
 from drm.cloud_provider_manager.tags import EXPIRES, OPERATION, OWNER, RUN
 from drm.model.cluster import Instance, InstanceRequest, WorkerType
-from drm.model.errors import DrmError, UnknownFateError
+from drm.model.errors import DrmError, LostError, ThrottledError, UnauthorisedError, UnknownFateError
 from drm.ports import Clock, CloudProvider
 
 __all__ = ["CHILDREN", "Creator", "Ownership", "short_token", "token_of"]
@@ -67,7 +67,6 @@ class Creator:
         Where an answer is lost the same request is made again: with its token that makes no second instance. When
         nothing tells, UnknownFateError: the entry of the journal stays open, and the budget counts the instance.
         """
-        self.check(request.worker_type)
         now_s, utc = self.clock.now(), self.clock.utc().timestamp()
         own = self.ownership
         request = dataclasses.replace(
@@ -75,22 +74,27 @@ class Creator:
             token=request.token or token_of(own.run_id, own.owner, request.worker_id, str(len(self._held))),
             tags=tuple({**dict(own.tags(utc)), **dict(request.tags)}.items()),
         )
-        self._unknown.pop(request.token, None)  # asked again, which tells
+        is_counted = request.token in self._unknown
+        if not is_counted:
+            self.check(request.worker_type)
         journal = self.journal if provider.name not in CHILDREN else None
         if journal is not None:
             journal.asked(request, run_id=own.run_id, at=utc)
-        price = request.worker_type.usd_per_hour
-        self._held[request.token] = Commitment(usd_per_hour=price, since_s=now_s, lease_end_s=now_s + own.lease_s)
+        if not is_counted:
+            price = request.worker_type.usd_per_hour
+            self._held[request.token] = Commitment(usd_per_hour=price, since_s=now_s, lease_end_s=now_s + own.lease_s)
         try:
             instance = self._settled(provider, request)
         except UnknownFateError:
             self._unknown[request.token] = provider
             raise
         except DrmError as error:
+            self._unknown.pop(request.token, None)
             self._end(request.token, at_s=now_s)
             if journal is not None:
                 journal.closed(request.token, f"refused: {type(error).__name__}", at=self.clock.utc().timestamp())
             raise
+        self._unknown.pop(request.token, None)
         if journal is not None:
             journal.made(request.token, instance.instance_id)
         return instance
@@ -128,15 +132,22 @@ class Creator:
             self._held[token] = dataclasses.replace(known, ended_s=at_s)
 
     def _settled(self, provider: CloudProvider, request: InstanceRequest) -> Instance:
+        """Ask until there is an answer. Once one was lost, only what tells counts: to be throttled, or not let in, says
+        nothing of what the first question came to."""
         what = f"create worker {request.worker_id}"
-        for pause_s in _ASKED_AGAIN_AFTER_S:
+        lost: UnknownFateError | None = None
+        for pause_s in (*_ASKED_AGAIN_AFTER_S, None):
             try:
                 with typed(provider.name, what, creates=True):
                     return provider.create(request)
-            except UnknownFateError:
+            except UnknownFateError as error:
+                lost = error
+            except (ThrottledError, LostError, UnauthorisedError):
+                if lost is None and request.token not in self._unknown:
+                    raise
+            if pause_s is not None:
                 self.wait(pause_s)
-        with typed(provider.name, what, creates=True):
-            return provider.create(request)
+        raise lost or UnknownFateError(f"provider {provider.name} did not tell what came of it to {what}")
 
 
 def token_of(*parts: str) -> str:

@@ -166,6 +166,39 @@ def test_while_the_fate_is_unknown_the_entry_is_open_and_the_money_committed(
         manager.create_worker(dataclasses.replace(asked, worker_id="w2", token="r1/w2"))
 
 
+@pytest.mark.parametrize("says_nothing", [ThrottledError, UnauthorisedError])
+def test_after_a_lost_answer_only_what_tells_is_an_answer(
+    manager: CloudProviderManager, cloud: Any, asked: InstanceRequest, says_nothing: type[DrmError]
+) -> None:
+    """Leaks after lost creates (skypilot#656): to be throttled then says nothing of what the first question came to."""
+    create, answers = cloud.create, iter([UnknownFateError("lost"), *[says_nothing("no")] * 4])
+
+    def answer(request: InstanceRequest) -> Instance:
+        made: Instance = create(request)
+        error = next(answers, None)
+        if error is not None:
+            raise error
+        return made
+
+    cloud.create = answer
+    manager.offer("one", cloud.offerings()[:4])
+    with pytest.raises(UnknownFateError):
+        manager.create_worker(asked)
+    assert manager.create_worker(asked).worker_id == "w1"
+    assert len(cloud.list_instances()) == 1, "and no second machine was asked for elsewhere"
+
+
+def test_what_is_asked_again_counts_once(
+    manager: CloudProviderManager, creator: Creator, cloud: Any, asked: InstanceRequest
+) -> None:
+    creator.budget = Budget(usd=1.0, workers=1)
+    lost = iter([UnknownFateError("lost")] * 4)
+    refuse(cloud, lambda _: next(lost, None))
+    with pytest.raises(UnknownFateError):
+        manager.create_worker(asked)
+    assert manager.create_worker(asked).worker_id == "w1"
+
+
 def test_at_the_end_what_came_of_an_unknown_create_is_found_and_ended(
     manager: CloudProviderManager, journal: Journal, cloud: Any, asked: InstanceRequest
 ) -> None:
