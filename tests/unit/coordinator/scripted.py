@@ -249,6 +249,7 @@ class Rig:
             grace_s=2.0,
             teardown_s=20.0,
             start_s=5,
+            no_capacity_s=60,
             counted=COUNTED,
             retries=retries,
             timeout_factor=timeout_factor,
@@ -262,6 +263,7 @@ class Rig:
             optimizer=optimizer,
             providers=providers,
             recorder=recorder,
+            say=self.surface.say,
         )
         parts = Parts(
             clock=clock,
