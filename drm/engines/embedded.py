@@ -13,25 +13,21 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from drm.engines.common import MessagingEngine, own_code
 from drm.engines.silence import SILENT_S, Silence
 from drm.model.cluster import WorkerType
-from drm.model.death import DeathKind
 from drm.model.errors import LostError
-from drm.model.observations import Observation, WorkerLeft
 from drm.worker.agent import Agent
 from drm.worker.channel import Channel
 from drm.worker.launchers import Launcher
-from drm.worker.protocol import joined_message, observation
-from drm.worker.suite import Suite
+from drm.worker.protocol import joined_message
 
 _SEND_TIMEOUT_S = 10.0
-_BUSY = 4  # messages in one round
-_GATHER_S = 0.002
 _LONGEST_FOLDER = 80  # of the 104 bytes that every system has for the path of a socket
 
 
@@ -44,37 +40,45 @@ def _socket_folder() -> Path:
     return folder
 
 
-class EmbeddedEngine:
-    """Implements ``drm.ports.Engine`` with agents in and beside this process."""
+class _Local:
+    """The link to an agent inside this process."""
 
-    def __init__(
-        self,
-        *,
-        suite: Suite,
-        start_method: str = "fork",
-        given: Callable[[str], dict[str, Any]] = lambda executor_id: {"workerid": executor_id},
-        silent_s: float = SILENT_S,
-    ) -> None:
-        """``given``: returns what a new executor is to find in its ``workerinput``.
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
 
-        ``silent_s``: a worker process from which nothing is heard for so many seconds is lost.
-        """
+    def send(self, message: list[Any]) -> None:
+        self.agent.command(message)
+
+    def close(self) -> None:
+        self.agent.close()
+
+
+class _Joined:
+    """The link to a worker process that has joined."""
+
+    def __init__(self, channel: Channel, selector: selectors.BaseSelector) -> None:
+        self._channel = channel
+        self._selector = selector
+
+    def send(self, message: list[Any]) -> None:
+        self._channel.send(message)
+
+    def close(self) -> None:
+        self._selector.unregister(self._channel)
+        self._channel.close()
+
+
+class EmbeddedEngine(MessagingEngine):
+    """Implements ``drm.ports.Engine`` with agents in and beside this process.
+
+    ``silent_s``: a worker process from which nothing is heard for so many seconds is lost.
+    """
+
+    def __init__(self, *, silent_s: float = SILENT_S, **given: Any) -> None:
+        super().__init__(**given)
         self._silence = Silence(silent_s)
-        self._suite = suite
-        self._given = given
-        self._start_method = start_method
-        self._selector = selectors.DefaultSelector()
-        self._observations: list[Observation] = []
-        self._busy = False
-        self._agents: dict[str, Agent] = {}
-        self._channels: dict[str, Channel] = {}
-        self._expected: dict[str, WorkerType] = {}
         self._listener: socket.socket | None = None
         self._folder: Path | None = None
-        self._wake, self._waker = socket.socketpair()
-        self._wake.setblocking(False)
-        self._waker.setblocking(False)
-        self._selector.register(self._wake, selectors.EVENT_READ, self._drain_wake)
 
     # -- joining
 
@@ -88,7 +92,7 @@ class EmbeddedEngine:
             joined,
             worker_type.capacity.memory_bytes,
         )
-        self._agents[worker_id] = agent
+        self._links[worker_id] = _Local(agent)
         agent.start()
 
     def listen(self) -> Path:
@@ -105,9 +109,7 @@ class EmbeddedEngine:
         self._expected[worker_id] = worker_type
         address = f"unix:{self._folder}/coordinator.sock"
         command = (sys.executable, "-m", "drm.worker", "--coordinator", address, "--worker-id", worker_id)
-        root = str(Path(__file__).resolve().parents[2])  # found also where drm is not installed
-        path = os.environ.get("PYTHONPATH")
-        return command, {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+        return command, own_code()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -130,11 +132,9 @@ class EmbeddedEngine:
         if worker_type is None:
             channel.close()
             return
-        amounts = worker_type.capacity
-        limits = [amounts.cpu_cores, amounts.memory_bytes, amounts.gpus, sorted(worker_type.labels), worker_type.name]
         with suppress(LostError):  # then its closed channel is seen below
-            channel.send(["suite", self._suite.to_json(), self._start_method, *limits])
-        self._channels[worker_id] = channel
+            channel.send(self._greeting(worker_type))
+        self._links[worker_id] = _Joined(channel, self._selector)
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(worker_id, channel))
 
     # -- listening
@@ -149,15 +149,6 @@ class EmbeddedEngine:
         if channel.closed:
             self._take(worker_id, ["left", "its connection closed"])
 
-    def _take(self, worker_id: str, message: list[Any]) -> None:
-        if message[0] == "left":
-            self._forget(worker_id)
-        try:
-            self._observations.append(observation(worker_id, message))
-        except LostError as error:
-            self._forget(worker_id)
-            self._observations.append(WorkerLeft(worker_id=worker_id, reason=str(error)))
-
     def _miss(self) -> None:
         """Give up workers that say nothing; after reading what has arrived, for this process may have slept itself."""
         for worker_id in self._silence.silent(time.monotonic()):
@@ -165,96 +156,38 @@ class EmbeddedEngine:
 
     def _forget(self, worker_id: str) -> None:
         self._silence.forget(worker_id)
-        agent = self._agents.pop(worker_id, None)
-        if agent is not None:
-            agent.close()
-        channel = self._channels.pop(worker_id, None)
-        if channel is not None:
-            self._selector.unregister(channel)
-            channel.close()
+        super()._forget(worker_id)
 
-    def poll(self, timeout_s: float) -> list[Observation]:
-        if self._busy and timeout_s:
-            # Messages come thick: let some gather. Nobody waits in the selector meanwhile, which spares
-            # every executor the cost of waking this process once per test.
-            time.sleep(_GATHER_S)
-        patience_s = min((timeout_s, *(agent.due_in_s() for agent in self._agents.values())))
-        for key, _ in self._selector.select(0 if self._observations else patience_s):
-            key.data()
+    def _local(self) -> list[Agent]:
+        return [link.agent for link in self._links.values() if isinstance(link, _Local)]
+
+    def _patience_s(self) -> float:
+        return min((agent.due_in_s() for agent in self._local()), default=float("inf"))
+
+    def _tick(self) -> None:
         self._miss()
-        for agent in list(self._agents.values()):
+        for agent in self._local():
             agent.tick()
-        seen, self._observations = self._observations, []
-        self._busy = len(seen) >= _BUSY
-        return seen
 
-    def wake(self) -> None:
-        """Make ``poll`` return now; may be called from a signal handler."""
-        with suppress(BlockingIOError, OSError):
-            self._waker.send(b"x")
-
-    def _drain_wake(self) -> None:
-        with suppress(BlockingIOError):
-            self._wake.recv(4096)
-
-    # -- commands
-
-    def spawn(self, worker_id: str, executor_id: str) -> None:
-        self._command(worker_id, ["spawn", executor_id, self._given(executor_id)])
-
-    def send(
-        self,
-        worker_id: str,
-        executor_id: str,
-        batch: Sequence[tuple[str, int]],
-        next_task: str | None,
-        budget_s: float,
-        gpus: Sequence[int],
-        cores: float,
-    ) -> None:
-        self._command(worker_id, ["run", executor_id, batch, next_task, budget_s, gpus, cores])
-
-    def stop(self, worker_id: str, executor_id: str) -> None:
-        self._command(worker_id, ["stop", executor_id])
-
-    def interrupt(self, worker_id: str, executor_id: str) -> None:
-        self._command(worker_id, ["interrupt", executor_id])
-
-    def kill(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
-        self._command(worker_id, ["kill", executor_id, kind, reason])
-
-    def evict(self, worker_id: str, executor_id: str, kind: DeathKind, reason: str) -> None:
-        self._command(worker_id, ["evict", executor_id, kind, reason])
+    # -- ending
 
     def release(self, worker_id: str) -> None:
-        if worker_id in self._agents:
+        if isinstance(self._links.get(worker_id), _Local):
             self._take(worker_id, ["left", "released"])
         else:
-            self._command(worker_id, ["release"])
-
-    def _command(self, worker_id: str, message: list[Any]) -> None:
-        agent = self._agents.get(worker_id)
-        if agent is not None:
-            agent.command(message)
-            return
-        channel = self._channels.get(worker_id)
-        if channel is not None:
-            try:
-                channel.send(message)
-            except LostError as error:
-                self._take(worker_id, ["left", str(error)])
+            super().release(worker_id)
 
     def close(self) -> None:
         """End every worker; nothing that ran on them is left when this returns."""
-        for worker_id in [*self._agents, *self._channels]:
-            if worker_id in self._channels:
-                self._command(worker_id, ["release"])
-            self._forget(worker_id)
+        for worker_id, link in list(self._links.items()):
+            if isinstance(link, _Local):
+                self._forget(worker_id)
         if self._listener is not None:
             self._selector.unregister(self._listener)
             self._listener.close()
+        for worker_id in list(self._links):
+            self._command(worker_id, ["release"])
+            self._forget(worker_id)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._selector.close()
-        self._wake.close()
-        self._waker.close()
+        super().close()
