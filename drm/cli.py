@@ -46,6 +46,10 @@ _COMMANDS = {
         "ci": ("what a pipeline needs to know of a suite, and says of a run", "drm.ci_commands:main"),
     },
     "Machines": {
+        "coordinator": ("let other machines join, for drm run --coordinator", "drm.cluster_commands.coordinator:main"),
+        "worker": ("let this machine join a coordinator", "drm.cluster_commands.worker:main"),
+        "workers": ("list the machines of a coordinator", "drm.cluster_commands.workers:main"),
+        "drain": ("let a machine finish what it runs, and leave", "drm.cluster_commands.drain:main"),
         "doctor": ("tell what works on this machine, and what to do", "drm.doctor_command:main"),
         "catalog": ("what types of machines clouds have, and what they cost", "drm.catalog_command:main"),
         "reap": ("end containers and instances that nobody needs any more", "drm.reap_command:main"),
@@ -109,14 +113,16 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
 
 
 _RUN_HELP = """\
-usage: drm run [PYTEST OPTIONS] [--drm-... OPTIONS] [--drm-no-report] [FILES]
+usage: drm run [PYTEST OPTIONS] [--drm-... OPTIONS] [--drm-no-report]
+               [--coordinator HOST:PORT] [FILES]
        drm run --resume RUN
 
 Run tests on resources that DRM manages: pytest with --drm. Everything pytest
 takes is taken, and it ends with pytest's exit code. The record of the run goes
 to reports/run/ (--drm-report-dir), then the report to reports/ and badges to
 reports/badges/ (not with --drm-no-report). "pytest --help" lists the --drm-...
-options under "dynamic resource management".
+options under "dynamic resource management". With --coordinator (the same as
+--drm-coordinator) the tests run on the machines of the coordinator of this host.
 
 --resume RUN goes on with a run that was killed, as it was started: RUN is the folder of its record
 (reports/run) or its id. What had ended is not run again.
@@ -146,6 +152,7 @@ def _run(arguments: list[str]) -> int:
 
     wants_report = "--drm-no-report" not in arguments
     arguments = [argument for argument in arguments if argument != "--drm-no-report"]
+    arguments = [f"--drm-{word[2:]}" if word.partition("=")[0] == "--coordinator" else word for word in arguments]
     try:
         arguments, recorded = _resumed(arguments)
     except DrmError as error:

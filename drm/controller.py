@@ -16,7 +16,7 @@ import pytest
 from drm.coordinator.accounts import Accounts
 from drm.inline import InlineRun, is_benchmark
 from drm.interruptions import Interruptions
-from drm.launching import choose_start_method, launcher_of, suite_of, tasks_of
+from drm.launching import choose_start_method, connected_engine, launcher_of, suite_of, tasks_of
 from drm.model.errors import DrmError
 from drm.model.work import Task
 from drm.nodes import Nodes
@@ -122,7 +122,7 @@ class Controller:
             for line in plan_lines(self._tasks, self._options, asks=option.drm_plan == "dry-run"):
                 self._status.say(line)
             return True
-        no_executors = self._options.executors[1] == 0 and not self._options.worker_types
+        no_executors = self._options.executors[1] == 0 and not self._options.has_pool
         if no_executors and self._resumed is not None:
             raise pytest.UsageError("a run in the controller's own process cannot be resumed; start it again")
         if no_executors or all(map(is_benchmark, self._items.values())):
@@ -150,18 +150,24 @@ class Controller:
             run_id = self._resumed.run_id if self._resumed is not None else new_run_id()
             suite = suite_of(self._config, self._options, run_id)
             nodes = Nodes(self._config, suite, self._status.say)
-            if self._options.worker_types:
+            if self._options.has_pool:
                 suite = nodes.collecting()
             surface = PytestSurface(session, self._items, self._status, nodes)
-            live = (self._status.activity,)
+            try:
+                engine, table = connected_engine(self._options, suite, surface, self._status.say)
+            except DrmError as error:
+                raise pytest.exit.Exception(f"drm: {error}", returncode=3) from None
+            live = (self._status.activity, *([table] if table is not None else []))
             try:
                 self._journal = Journal(
                     self._options, run_id=run_id, say=self._status.say, also=live, resumed=self._resumed
                 )
             except DrmError as error:  # of a run that is resumed
+                if engine is not None:
+                    engine.close()
                 raise pytest.UsageError(str(error)) from None
             try:
-                run = Run(self._options, self._journal, surface, suite)
+                run = Run(self._options, self._journal, surface, suite, engine)
             except DrmError as error:
                 self._journal.recorder.close()
                 raise pytest.exit.Exception(f"drm: {error}", returncode=3) from None
@@ -182,7 +188,7 @@ class Controller:
             if self._interruptions.signal:
                 run.coordinator.hold(self._tasks)  # none will run; all are accounted for
                 raise KeyboardInterrupt
-            if not self._options.worker_types:
+            if not self._options.has_pool:
                 run.start_local_worker(launcher_of(session, self._items, suite, self._options))
             left_ids = {task.task_id for task in self._tasks}
             alone = {item: id_ for id_, item in self._items.items() if id_ in left_ids and is_benchmark(item)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
@@ -10,15 +11,22 @@ from typing import Any
 
 import pytest
 
+from drm.engines.ray_engine.engine import RayEngine
+from drm.engines.ray_engine.state import CoordinatorState
+from drm.engines.ray_engine.tables import WorkerTable
 from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task
 from drm.nodes import arguments_for_plugins
+from drm.ports import EventSink, Surface
 from drm.session import RunOptions
 from drm.settings import ProjectSettings
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, fork_zygote
 from drm.worker.threads import unsafe_threads
+
+_FIRST_WORKER_S = 60.0
+_LONELY_S = 120.0
 
 
 def tasks_of(items: Mapping[str, pytest.Item], settings: ProjectSettings) -> list[Task]:
@@ -100,3 +108,29 @@ def launcher_of(
         return fork_zygote(session, items, suite, control, foreign)
 
     return ZygoteLauncher(fork)
+
+
+def connected_engine(
+    options: RunOptions, suite: Suite, surface: Surface, say: Callable[[str], None]
+) -> tuple[RayEngine, EventSink] | tuple[None, None]:
+    """Return an engine that is connected to the coordinator of the run, and who keeps its table of workers up to
+    date; none where no coordinator was asked for. DrmError where that fails."""
+    if not options.coordinator:
+        return None, None
+    state = CoordinatorState.of(options.coordinator)
+    engine = RayEngine(
+        suite=suite,
+        state=state,
+        start_method=options.start_method or "fork",
+        given=surface.executor_starts,
+        say=say,
+        lonely_s=math.inf if options.worker_types else _LONELY_S,
+    )
+    try:
+        engine.start()
+        if not options.worker_types:
+            engine.await_workers(_FIRST_WORKER_S)
+    except BaseException:
+        engine.close()
+        raise
+    return engine, WorkerTable(state.folder, engine.held)

@@ -12,6 +12,7 @@ import pytest
 
 from drm.coordinator.retries import RetryPolicy, parse_retries
 from drm.dynamic_resource_manager import ScalingSettings, parse_scaling, parse_value_of_time
+from drm.engines.ray_engine.state import CoordinatorState, parse_address
 from drm.engines.silence import SILENT_S
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
@@ -52,10 +53,14 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         capacity = replace(capacity, cpu_cores=executors[1])
     workers, texts = _workers(option("workers"), option("worker_type"), capacity)
     machines, worker_types = Machines(), tuple[WorkerType, ...]()
+    coordinator, coordinator_from = option("coordinator")
     if alone:
-        workers = (0, 0)
+        workers, coordinator = (0, 0), None
     elif workers[1]:
         machines, worker_types = parse_machines(option, settings.providers, texts, capacity, where=settings.where)
+    if coordinator is not None:
+        parse_address(coordinator, coordinator_from)
+        CoordinatorState.of(coordinator)  # before anything is collected
     start, start_from = option("start")
     if start not in (None, "fork", "spawn"):
         raise ConfigError(f"{start_from}: {start!r} is no way to start executors", remedy="write fork or spawn")
@@ -76,6 +81,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         worker_types=worker_types,
         machines=machines,
         capacity=capacity,
+        coordinator=coordinator or "",
         start_method=start,
         counted=settings.counted,
         order=order or ORDERS[0],

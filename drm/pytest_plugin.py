@@ -90,6 +90,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a separate worker of which nothing is heard for so long is lost (default: 15)",
     )
     add(
+        "--drm-coordinator",
+        metavar="HOST:PORT",
+        default=None,
+        help="run the tests on the workers of the coordinator that runs on this host (drm coordinator, drm worker)",
+    )
+    add(
         "--drm-start",
         choices=("fork", "spawn"),
         default=None,

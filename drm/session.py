@@ -19,6 +19,7 @@ from drm.coordinator.calls import ThreadCalls
 from drm.coordinator.pool import WorkerPool
 from drm.coordinator.retries import RetryPolicy
 from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
+from drm.engines.common import MessagingEngine
 from drm.engines.embedded import EmbeddedEngine
 from drm.engines.silence import SILENT_S
 from drm.history import MemoryHistory, open_history
@@ -53,6 +54,7 @@ class RunOptions:
     ``worker_types``: every way in which one can be had, from ``machines``.
 
     ``start_method``: "fork" or "spawn"; None: fork where that is safe.
+    ``coordinator``: HOST:PORT of the one whose workers are used; empty for none.
     ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
     ``silent_s``: a separate worker from which nothing is heard for so long is lost.
     ``excused``: tests that fail no run, whatever becomes of them. ``safe``: reserve so that fewer attempts are killed.
@@ -63,6 +65,7 @@ class RunOptions:
     worker_types: tuple[WorkerType, ...] = ()
     machines: Machines = field(default_factory=Machines)
     capacity: Resources
+    coordinator: str = ""
     start_method: str | None = None
     counted: Mapping[str, int] = field(default_factory=dict)
     order: str = ORDERS[0]
@@ -78,6 +81,11 @@ class RunOptions:
     history_path: Path | None = None
     rootdir: Path
     command: tuple[str, ...] = ()
+
+    @property
+    def has_pool(self) -> bool:
+        """Whether workers are machines or processes of their own, none inside this one."""
+        return bool(self.worker_types or self.coordinator)
 
 
 class SystemClock:
@@ -183,11 +191,24 @@ class Journal:
 
 
 class Run:
-    """A wired run: the coordinator and what it stands on."""
+    """A wired run: the coordinator and what it stands on. ``engine``: one that is connected (default: embedded)."""
 
-    def __init__(self, options: RunOptions, journal: Journal, surface: Surface, suite: Suite) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        journal: Journal,
+        surface: Surface,
+        suite: Suite,
+        engine: MessagingEngine | None = None,
+    ) -> None:
         self._options = options
         self.journal = journal
+        self.engine = engine or EmbeddedEngine(
+            suite=suite,
+            start_method=options.start_method or "fork",
+            given=surface.executor_starts,
+            silent_s=options.silent_s,
+        )
         clock = SystemClock()
         self.manager = DynamicResourceManager(options.scaling)
         self.predictor = ResourcePerformancePredictor(
@@ -196,17 +217,12 @@ class Run:
             costs=SAFE if options.safe else None,
         )
         self.optimizer = ResourceOptimizer(self.predictor, counted=options.counted)
-        self.engine = EmbeddedEngine(
-            suite=suite,
-            start_method=options.start_method or "fork",
-            given=surface.executor_starts,
-            silent_s=options.silent_s,
-        )
         settings = RunSettings(
             run_id=journal.run_id,
             executors=options.executors,
             workers=options.workers,
             worker_types=options.worker_types,
+            joins=bool(options.coordinator),
             max_failures=options.max_failures,
             excused=options.excused,
             retries=options.retries,
@@ -266,6 +282,7 @@ class Run:
 
     def start_local_worker(self, launcher: Launcher) -> None:
         """Start the worker that lives in this process (there is none when separate workers were asked for)."""
+        assert isinstance(self.engine, EmbeddedEngine)
         self.engine.add_local_worker(
             LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=self._options.capacity), launcher
         )
@@ -285,11 +302,17 @@ class Run:
         risks = history.risks() if order in ("failed-first", "risk") else {}
         seconds = {task.task_id: self.predictor.expected_wall_s(task.task_id, task.scope) for task in tasks if risks}
         for group in groups_of(tasks, order, risks, seconds):
-            self.coordinator.submit(group, planned_workers(self._options))
+            self.coordinator.submit(group, self._planned_workers())
+
+    def _planned_workers(self) -> list[WorkerView]:
+        """Return the workers that are there already, and those that there may be."""
+        machines = self.engine.machines
+        joined = [WorkerView.planned(machine.name, machine) for machine in machines]
+        return joined + (planned_workers(self._options) if self._options.worker_types or not machines else [])
 
     def _largest(self) -> Resources:
         largest = Resources()
-        for view in planned_workers(self._options):
+        for view in self._planned_workers():
             largest = largest.at_least(view.capacity)
         return largest
 

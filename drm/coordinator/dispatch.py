@@ -70,6 +70,7 @@ class Dispatcher:
         )
         self.closed = False
         self.interrupted = False
+        self.silent: set[str] = set()  # workers that get nothing new until they are heard
         self.copied: set[str] = set()  # tests that were started a second time
         self._stirred: dict[str, None] = {}  # workers on which something has changed, in order
         self._stirred_all = True
@@ -87,9 +88,12 @@ class Dispatcher:
         if self.closed or not len(self.crew) + len(self._queue):
             return
         for worker in self._due():
-            if worker.state is WorkerState.READY:
+            if self._takes_work(worker):
                 self._fill(worker)
         self._queued = len(self._queue)
+
+    def _takes_work(self, worker: WorkerView) -> bool:
+        return worker.state is WorkerState.READY and worker.worker_id not in self.silent
 
     def _due(self) -> Sequence[WorkerView]:
         """Return the workers to look at: all where that may help anywhere, and now and then; else the stirred ones.
@@ -130,7 +134,7 @@ class Dispatcher:
     def give_copy(self, executor: Executor, batch: Batch) -> bool:
         """Start a test once more on an executor that has nothing to do; False where it has no room for it."""
         view = self._manager.view(executor.worker_id)
-        room = self._staffing.room(view, executor) if view is not None and view.state is WorkerState.READY else None
+        room = self._staffing.room(view, executor) if view is not None and self._takes_work(view) else None
         (task,) = batch.tasks
         if room is None or not batch.amounts.fits_in(room.free) or not task.requirements.labels <= room.labels:
             return False

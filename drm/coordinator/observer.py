@@ -67,6 +67,8 @@ class Observer:
             seen.WorkerJoined: self._on_joined,
             seen.WorkerLeft: self._on_left,
             seen.WorkerNoticed: self._on_noticed,
+            seen.WorkerSuspected: self._on_suspected,
+            seen.WorkerHeard: self._on_heard,
             seen.WorkerSampled: self._on_sampled,
             seen.MemorySampled: self._on_memory,
             seen.ExecutorSettled: self._on_settled,
@@ -194,11 +196,12 @@ class Observer:
         if view is not None:
             self._parts.manager.deregister_worker(left.worker_id)
         self._dispatch.memory.forget(left.worker_id)
+        self._dispatch.silent.discard(left.worker_id)
         if view is not None and not expected:
             self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=reason, requeued=requeued)
             self._parts.surface.say(f"worker {left.worker_id} was lost: {reason}; {requeued} tests queued again")
         self._parts.pool.left(left.worker_id, reason, expected=expected)
-        if not self._settings.worker_types and not self.cut_short:
+        if not self._settings.has_pool and not self.cut_short:
             raise LostError(f"the only worker is gone: {reason}")
 
     def _on_noticed(self, noticed: seen.WorkerNoticed) -> None:
@@ -211,6 +214,15 @@ class Observer:
         self._parts.surface.say(f"worker {noticed.worker_id} is given no more tests: {noticed.reason}")
         self._parts.pool.noticed(noticed.worker_id)
         self.drain(noticed.worker_id)
+
+    def _on_suspected(self, suspected: seen.WorkerSuspected) -> None:
+        self._dispatch.silent.add(suspected.worker_id)
+        self._parts.surface.say(f"worker {suspected.worker_id} is given nothing new: {suspected.reason}")
+
+    def _on_heard(self, heard: seen.WorkerHeard) -> None:
+        self._dispatch.silent.discard(heard.worker_id)
+        self._dispatch.stir(heard.worker_id)
+        self._parts.surface.say(f"worker {heard.worker_id} is heard again")
 
     def _on_sampled(self, sampled: seen.WorkerSampled) -> None:
         view = self._view_of(sampled.worker_id)

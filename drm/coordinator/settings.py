@@ -16,8 +16,9 @@ from drm.resource_optimizer.kinds import QueueSettings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """``executors``: processes per worker, least and most. ``workers``: separate workers, least and most, of
-    ``worker_types`` (none: only those the engine has by itself). ``type_workers``: least and most of a type by its
-    name; such types are pools of their own, the others share ``workers``.
+    ``worker_types`` (none: only those the engine has by itself). ``joins``: workers come and go by themselves, too.
+    ``type_workers``: least and most of a type by its name; such types are pools of their own, the others share
+    ``workers``.
 
     ``grace_s``: how long executors may tear down when a run is cut short; ``teardown_s``: at its normal end.
     ``start_s``: how long a worker may take to join. ``retries``: when tests are tried again. ``timeout_factor``:
@@ -37,6 +38,7 @@ class RunSettings:
     executors: tuple[int, int]
     workers: tuple[int, int] = (0, 0)
     worker_types: tuple[WorkerType, ...] = ()
+    joins: bool = False
     type_workers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     grace_s: float = 5.0
     teardown_s: float = 300.0
@@ -66,9 +68,14 @@ class RunSettings:
             lease_margin_s=min(300.0, self.lease_s / 4),
         )
 
+    @property
+    def has_pool(self) -> bool:
+        """Whether workers are machines or processes of their own, of which one may be lost."""
+        return bool(self.worker_types) or self.joins
+
     def for_queue(self, largest: Resources) -> QueueSettings:
         """Return what the queue is to know; ``largest``: the greatest amounts any worker has."""
-        per_worker = max(1, int(largest.cpu_cores)) if self.worker_types else self.executors[1]
+        per_worker = max(1, int(largest.cpu_cores)) if self.has_pool else self.executors[1]
         shared = any(each.name not in self.type_workers for each in self.worker_types)
         most = sum(bounds[1] for bounds in self.type_workers.values()) + (self.workers[1] if shared else 0)
         workers = max(1, most)

@@ -69,7 +69,7 @@ class Staffing:
         return [executor for executor in idle if executor.executor_id in decision.dismiss]
 
     def _bounds(self, worker: WorkerView) -> tuple[int, int]:
-        if self._settings.worker_types:  # separate workers: one per core, or per part of one that tests ask for
+        if self._settings.has_pool:  # separate workers: one per core, or per part of one that tests ask for
             cores = worker.allocatable.cpu_cores
             return 1, max(1, int(cores / min(1.0, max(_LEAST_CORES, self._queue.least_cores()))))
         return self._settings.executors

@@ -60,6 +60,19 @@ class MessagingEngine:
 
     # -- joining
 
+    @property
+    def machines(self) -> tuple[WorkerType, ...]:
+        """The machines that joined by themselves, each as a worker type of its own."""
+        return ()
+
+    def listen(self) -> Path:
+        """Let workers join; return the folder that they need to see, where they are on this machine."""
+        raise NotImplementedError
+
+    def join_command(self, worker_id: str, worker_type: WorkerType) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        """Return the command, and the environment to add, by which a machine joins as this worker."""
+        raise NotImplementedError
+
     def _greeting(self, worker_type: WorkerType) -> list[Any]:
         """Return the message that tells a worker process what it is and which suite to collect."""
         amounts = worker_type.capacity

@@ -49,6 +49,18 @@ class WorkerNoticed(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSuspected(Observation):
+    """An agent is silent. What runs on it goes on; it gets nothing new until it is heard again, or has left."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerHeard(Observation):
+    """An agent that was silent answers again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSampled(Observation):
     """What executors use now: cores busy since the last sample; memory, less what the worker held when it joined.
 

@@ -1,4 +1,4 @@
-"""A worker process: ``python -m drm.worker --coordinator unix:PATH --worker-id ID``.
+"""A worker process: ``python -m drm.worker --coordinator unix:PATH --worker-id ID``, or ``fd:NUMBER`` of a socket.
 
 Joins a coordinator, collects the suite once in a zygote, and serves executors until
 it is released or the coordinator is gone; then it ends, and everything it started with it.
@@ -35,6 +35,10 @@ _DYING_S = 2.0
 
 def _connect(address: str) -> Channel:
     scheme, _, path = address.partition(":")
+    if scheme == "fd" and path.isdecimal():
+        sock = socket.socket(fileno=int(path))
+        sock.set_inheritable(False)  # a test's child that lives on shall not hold the connection open
+        return Channel(sock)
     if scheme != "unix":
         raise SystemExit(f"drm.worker: {address!r} is no coordinator address; it looks like unix:/path/of/socket")
     sock = socket.socket(socket.AF_UNIX)
@@ -78,6 +82,8 @@ def _sweep(address: str) -> None:
     The kernel may close a dying coordinator's connections before that socket: one that still lets us in is
     given a moment to close it as well.
     """
+    if not address.startswith("unix:"):
+        return
     path = Path(address.partition(":")[2])
     deadline = time.monotonic() + _DYING_S
     while (left_s := deadline - time.monotonic()) > 0:
@@ -152,11 +158,12 @@ def _end(*_: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m drm.worker", description="Join a coordinator as a worker.")
-    parser.add_argument("--coordinator", required=True, metavar="unix:PATH")
+    parser.add_argument("--coordinator", required=True, metavar="unix:PATH|fd:NUMBER")
     parser.add_argument("--worker-id", required=True)
     options = parser.parse_args()
     adopt_orphans()
     wake_when_orphaned()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # actors of Ray have SIGINT blocked, and forks inherit that
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         signal.signal(signal.SIGTERM, _end)

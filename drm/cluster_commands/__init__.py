@@ -1,0 +1,1 @@
+"""The commands for several machines: ``drm coordinator``, ``worker``, ``workers``, ``drain``; one module each."""

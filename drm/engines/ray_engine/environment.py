@@ -1,0 +1,40 @@
+"""What Ray is told before it is imported, and the one thing it is kept from doing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+__all__ = ["HEALTH", "prepare", "ray_environment"]
+
+# https://docs.ray.io/en/latest/ray-core/fault_tolerance/gcs.html and src/ray/common/ray_config_def.h of Ray 2.60:
+# a node that is cut off is dead after three checks of 2 s each; the default is 5 of 10 s.
+HEALTH = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
+}
+_ALWAYS = {
+    "RAY_AUTH_MODE": "disabled",  # unless told below: or a token that lies about would be used, by some processes only
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or an actor without gpus would have CUDA_VISIBLE_DEVICES emptied
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or a call after the end of a connection would start a cluster
+}
+
+
+def ray_environment(trust: Mapping[str, str]) -> dict[str, str]:
+    """Return what every process of Ray finds in its environment. ``trust``: by whom it lets itself be spoken to."""
+    return {**_ALWAYS, **trust}
+
+
+def prepare(trust: Mapping[str, str]) -> None:
+    """Set the environment of this process; before Ray is imported.
+
+    Ray replaces the loopback address by one that other machines reach, and then listens on all interfaces. Here
+    the address that was asked for is the one that is used.
+    """
+    os.environ.update(ray_environment(trust))
+    from ray._private import services
+
+    services.resolve_ip_for_localhost = lambda host: host

@@ -1,0 +1,99 @@
+"""Keeps the processes of one machine's Ray together: ``python -m drm.engines.ray_engine.guard TEMP_DIR COMMAND...``.
+
+It ends them when it is told to (SIGTERM), when its parent is gone, and when the command ends. ``ray stop`` is never
+called, for it ends every cluster on the host. Processes are ended by their group, which is ours, and what has left
+that becomes a child of the guard, which adopts orphans. Nothing is left then, and no file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from drm.worker.linux import adopt_orphans, bury_children, descendants_of, die_with_parent
+
+_POLL_S = 0.05
+_WORKERS_S = 8.0
+_TERM_S = 3.0
+
+
+class _Told(Exception):
+    """Time to end."""
+
+
+def _on_signal(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Told
+
+
+def guard(temp_dir: Path, command: Sequence[str]) -> int:
+    """Run the command; return its exit code, or 0 where we were told to end it. ``temp_dir`` is removed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _on_signal)
+    code = 0
+    try:
+        adopt_orphans()
+        die_with_parent(number=signal.SIGTERM)
+        # A session of its own: what we end is a group without us.
+        with subprocess.Popen(command, cwd=temp_dir, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+            try:
+                code = process.wait()
+            except _Told:
+                code = 0
+            finally:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                _end(process)
+    except _Told:
+        pass
+    finally:
+        shutil.rmtree(temp_dir, ignore_errors=True)
+    return code
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """A raylet that is told to end waits 30 s for actors that live. So the workers are ended first, which their
+    agents tell, then all of Ray."""
+    _end_workers()
+    with suppress(ProcessLookupError):
+        process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_TERM_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    bury_children()
+
+
+def _end_workers() -> None:
+    """Let the worker processes end in order: they lead sessions below us that are not Ray's."""
+    deadline = time.monotonic() + _WORKERS_S
+    told: set[int] = set()
+    while time.monotonic() < deadline:
+        workers = [pid for pid in descendants_of(os.getpid()) if _is_worker(pid)]
+        if not workers:
+            return
+        for pid in workers:
+            if pid not in told:
+                told.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+        time.sleep(_POLL_S)
+
+
+def _is_worker(pid: int) -> bool:
+    """Tell whether a process is ``python -m drm.worker``, and not a fork of it."""
+    with suppress(OSError):
+        return os.getsid(pid) == pid and b"\0drm.worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(guard(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,222 @@
+"""The thread that talks to Ray: watches who is there, opens an agent on each machine, and tells the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from drm.engines.ray_engine.link import RayLink, actor_on
+from drm.engines.ray_engine.membership import Leases, Member, NodeState, Sighting, judge, members_of
+from drm.model.errors import LostError
+
+_LOOK_S = 0.25
+_LIST_S = 0.5
+_DESCRIBE_S = 60.0
+_STUCK_S = 15.0  # no answer of the head for so long
+_TRIES = 3  # agents on one machine, one after another
+_STOP_S = 30.0
+
+Say = tuple[str, str, Any]  # what, worker, more
+
+
+@dataclass(slots=True)
+class _Seat:
+    """An agent on a machine. ``link`` is there once the machine has described itself."""
+
+    member: Member
+    actor: Any
+    link: RayLink | None = None
+    opening: asyncio.Future[None] | None = None  # held, for the loop itself does not
+    state: NodeState = NodeState.JOINED
+    ended_s: float | None = None
+    reason: str = ""
+
+
+class Roster:
+    """Says, into ``said``: ("opened", worker, (link, description)), ("bytes", worker, (link, data)),
+    ("suspect", worker, why), ("heard", worker, ""), ("left", worker, why), ("refused", worker, why),
+    ("drain", worker, why), ("head", "", why).
+
+    ``drained``: returns the names that are to leave. ``head_lives``: tells whether the coordinator does.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        *,
+        wake: Callable[[], None],
+        drained: Callable[[], frozenset[str]],
+        head_lives: Callable[[], bool],
+    ) -> None:
+        self.said: SimpleQueue[Say] = SimpleQueue()
+        self._leases = leases
+        self._wake = wake
+        self._drained = drained
+        self._head_lives = head_lives
+        self._seats: dict[str, _Seat] = {}
+        self._tries: dict[str, int] = {}
+        self._refused: set[str] = set()
+        self._closing: list[RayLink] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="drm-ray", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
+
+    def stop(self) -> None:
+        """End every agent and the thread."""
+        done = asyncio.run_coroutine_threadsafe(self._end_all(), self._loop)
+        with suppress(TimeoutError):
+            done.result(_STOP_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_STOP_S)
+
+    def _tell(self, what: str, worker_id: str, more: Any = "") -> None:
+        self.said.put((what, worker_id, more))
+        self._wake()
+
+    async def _end_all(self) -> None:
+        for task in asyncio.all_tasks():
+            if task.get_name() == "drm-watch":
+                task.cancel()
+        links = [*self._closing, *(seat.link for seat in self._seats.values() if seat.link is not None)]
+        for link in links:
+            link.close()
+        await asyncio.sleep(0)
+        await asyncio.gather(*(link.closed() for link in links))
+
+    # -- watching
+
+    async def _watch(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name("drm-watch")
+        answered = time.monotonic()
+        listing: asyncio.Task[list[Member]] | None = None
+        listed = 0.0
+        while True:
+            now = time.monotonic()
+            if not self._head_lives():
+                self._tell("head", "", "the coordinator ended")
+                return
+            if listing is None and now - listed >= _LIST_S:
+                listing = asyncio.create_task(asyncio.to_thread(_members))
+            if listing is not None and listing.done():
+                listed = answered = now
+                self._compare(listing.result() if listing.exception() is None else [])
+                listing = None
+            if now - answered > _STUCK_S:
+                self._tell("head", "", f"the coordinator has not answered for {_STUCK_S:g} s")
+                return
+            self._judge(now)
+            await asyncio.sleep(_LOOK_S)
+
+    def _compare(self, members: list[Member]) -> None:
+        """See who is new, who is gone, who is to leave."""
+        leaving = self._drained()
+        for member in members:
+            seat = self._seats.get(member.name)
+            mine = seat is not None and seat.member.node_id == member.node_id
+            if member.down:
+                if mine and seat is not None and not member.is_missed and seat.ended_s is None:
+                    seat.ended_s, seat.reason = time.monotonic(), f"its machine is gone ({member.down})"
+            elif seat is None:
+                if member.name not in leaving and self._tries.get(member.node_id, 0) < _TRIES:
+                    self._admit(member)
+            elif mine and member.name in leaving and seat.state is not NodeState.LEFT:
+                self._tell("drain", member.name, "it was asked to leave")
+            elif not mine and seat.ended_s is None and member.node_id not in self._refused:
+                self._suspect_double(seat, member, members)
+
+    def _suspect_double(self, seat: _Seat, member: Member, members: list[Member]) -> None:
+        """Another machine has the name of one that is there: it came back, or it is a second one of that name."""
+        if any(other.node_id == seat.member.node_id and not other.down for other in members):
+            self._refused.add(member.node_id)
+            self._tell("refused", member.name, f"{member.address} has the name of a worker that is there")
+
+    def _admit(self, member: Member) -> None:
+        self._tries[member.node_id] = self._tries.get(member.node_id, 0) + 1
+        seat = self._seats[member.name] = _Seat(member, actor_on(member.node_id, self._leases))
+        seat.opening = asyncio.ensure_future(self._open(seat))
+
+    async def _open(self, seat: _Seat) -> None:
+        name = seat.member.name
+        try:
+            described = await asyncio.wait_for(_described(seat.actor), _DESCRIBE_S)
+        except Exception as error:
+            del self._seats[name]  # it is tried again, while it is there
+            self._tell("refused", name, f"no agent could be started on {seat.member.address} ({_first_line(error)})")
+            return
+        seat.link = RayLink(
+            self._loop,
+            seat.actor,
+            name,
+            deliver=lambda data: self._tell("bytes", name, (seat.link, data)),
+            ended=lambda reason: self._ended(seat, reason),
+        )
+        self._tell("opened", name, (seat.link, described))
+        seat.link.start()
+
+    def _ended(self, seat: _Seat, reason: str) -> None:
+        if seat.ended_s is None:
+            seat.ended_s, seat.reason = time.monotonic(), reason
+
+    def _judge(self, now: float) -> None:
+        for name, seat in list(self._seats.items()):
+            if seat.link is None:
+                continue
+            sighting = Sighting(now_s=now, heard_s=seat.link.heard_at, ended_s=seat.ended_s, reason=seat.reason)
+            state, why = judge(sighting, self._leases)
+            if state is seat.state:
+                continue
+            seat.state = state
+            if state is NodeState.LEFT:
+                del self._seats[name]
+                self._closing.append(seat.link)
+                seat.link.close()
+                self._tell("left", name, why)
+            elif state is NodeState.SUSPECT and seat.ended_s is None:
+                self._tell("suspect", name, why)
+            elif state is NodeState.JOINED:
+                self._tell("heard", name)
+
+    def dismiss(self, worker_id: str) -> None:
+        """The engine has closed the link to a worker, for a reason of its own; may be called from any thread."""
+        self._loop.call_soon_threadsafe(self._vacate, worker_id)
+
+    def _vacate(self, worker_id: str) -> None:
+        seat = self._seats.get(worker_id)
+        if seat is not None and seat.link is not None and seat.link.is_over:
+            del self._seats[worker_id]
+            self._closing.append(seat.link)
+
+    def forbid(self, worker_id: str) -> None:
+        """Open no further agent on the machine that has this worker: it was let go."""
+        seat = self._seats.get(worker_id)
+        if seat is not None:
+            self._tries[seat.member.node_id] = _TRIES
+
+
+async def _described(actor: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = await actor.describe.remote()
+    return answer
+
+
+def _members() -> list[Member]:
+    import ray
+
+    try:
+        return members_of(ray.nodes())
+    except Exception as error:  # of many kinds, and Ray is asked again
+        raise LostError(str(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,25 @@
+"""``python -m drm.engines.ray_engine.start start ...``: the command ``ray``, on the address that it is given.
+
+Its processes end with it, and it with the guard that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from drm.engines.ray_engine.environment import prepare
+from drm.worker.linux import die_with_parent
+
+
+def main() -> None:
+    die_with_parent()
+    prepare({name: value for name, value in os.environ.items() if name.startswith("RAY_")})
+    from ray.scripts.scripts import main as ray
+
+    sys.argv[0] = "ray"
+    ray()
+
+
+if __name__ == "__main__":
+    main()

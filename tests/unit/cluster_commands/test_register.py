@@ -1,0 +1,235 @@
+"""Who may join, who is there, who is to leave; and how that is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drm.cluster_commands import coordinator, drain, worker, workers
+from drm.cluster_commands.register import FORGET_S, Register
+from drm.cluster_commands.workers import table
+from drm.engines.ray_engine.state import CoordinatorState, check_name, folder_of, parse_address
+from drm.engines.ray_engine.tables import Machine, WorkerRow, WorkerTable
+from drm.joining import MachineFacts
+from drm.model.errors import ConfigError
+from drm.model.events import UtilizationSampled, WorkerReady
+from drm.model.resources import Resources
+
+HERE = MachineFacts(name="coordinator", python="3.12.1", ray="2.60.0", drm="1.0", at=1000.0, system="Linux-x86_64")
+HAS = {"cpu_cores": 4, "memory_bytes": 2**33, "gpus": 0, "labels": ["ssd"], "address": "10.0.0.2"}
+
+
+class Desk:
+    """A register with a clock that is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.leaving: set[str] = set()
+        self.left: list[str] = []
+        self.said: list[str] = []
+        self.register = Register(
+            lambda: HERE,
+            must_leave=self.leaving.__contains__,
+            left=self.left.append,
+            now=lambda: self.now,
+            say=self.said.append,
+        )
+
+    def ask(self, name: str, instance: str = "a", wants: str = "join", **facts: Any) -> Any:
+        more = {**HAS, "instance": instance, "wants": wants}
+        return self.register.answer(replace(HERE, name=name, more=more, **facts).to_json())
+
+
+def test_machines_join_and_are_listed_and_forgotten() -> None:
+    desk = Desk()
+    assert desk.ask("w1").granted == {"leave": False}
+    desk.now = FORGET_S - 1
+    desk.ask("w2")
+    assert [machine.name for machine in desk.register.machines()] == ["w1", "w2"]
+    desk.now = FORGET_S + 1
+    assert [machine.name for machine in desk.register.machines()] == ["w2"]
+    assert desk.left == ["w1"]
+    desk.ask("w2", wants="leave")
+    assert desk.register.machines() == []
+
+
+def test_a_second_machine_of_the_same_name_is_refused_and_the_first_stays() -> None:
+    desk = Desk()
+    desk.ask("w1", "a")
+    assert "a worker called 'w1' has joined already" in desk.ask("w1", "b").refused[0]
+    assert desk.ask("w1", "a").granted
+    desk.ask("w1", "b", wants="leave")
+    assert len(desk.register.machines()) == 1, "only who has the name can give it up"
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({"python": "3.12.2"}, "w1 has Python 3.12.2, the coordinator 3.12.1; run drm worker with Python 3.12.1"),
+        ({"ray": "2.60.1"}, "w1 has Ray 2.60.1, the coordinator 2.60.0; pip install 'ray==2.60.0'"),
+    ],
+)
+def test_other_versions_are_refused_with_the_remedy(facts: dict[str, Any], line: str) -> None:
+    assert Desk().ask("w1", **facts).refused == (line,)
+
+
+def test_a_clock_that_is_an_hour_off_is_said_and_does_not_matter() -> None:
+    desk = Desk()
+    assert not desk.ask("w1", at=1000.0 + 3600).refused
+    assert any("the clock of w1 is 60 min fast" in line for line in desk.said)
+
+
+def test_a_machine_is_told_to_leave() -> None:
+    desk = Desk()
+    desk.ask("w1")
+    desk.leaving.add("w1")
+    assert desk.ask("w1").granted == {"leave": True}
+
+
+@pytest.mark.parametrize("said", [{}, {"name": "w1"}, {**HERE.to_json(), "name": "a/b"}, HERE.to_json()])
+def test_nonsense_is_refused(said: dict[str, Any]) -> None:
+    assert Desk().register.answer(said).refused
+
+
+def test_the_table() -> None:
+    machines = [
+        Machine(name="w1", address="10.0.0.2", cpu_cores=4, memory_bytes=2**33, labels=("ssd",), heard_at=99.0),
+        Machine(name="w2", address="10.0.0.3", cpu_cores=2, memory_bytes=2**32, gpus=0.5, heard_at=91.0),
+    ]
+    rows = {"w1": WorkerRow(name="w1", reserved_cores=3, reserved_bytes=2**30, used_cores=2.5, executors=4, running=3)}
+    assert table(machines, rows, 100.0, frozenset({"w2"})) == [
+        "worker  address   cores  memory   gpus  labels  reserved          used                tests  heard",
+        "w1      10.0.0.2  4      8.0 GiB  0     ssd     3 cores, 1.0 GiB  2.5 cores, 0.0 GiB  3/4    1 s ago",
+        "w2      10.0.0.3  2      4.0 GiB  0.5   -       -                 -                   -      9 s ago, leaving",
+    ]
+    assert table([], {}, 100.0) == ["no machine has joined"]
+
+
+# -- the folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DRM_CLUSTER_FOLDER", str(tmp_path / "cluster"))
+    return tmp_path / "cluster"
+
+
+def make_state() -> CoordinatorState:
+    return CoordinatorState.create(folder_of(7410), {"host": "10.0.0.1", "port": 7410})
+
+
+def test_a_coordinator_is_found_on_its_host_only_while_it_lives(home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no coordinator .* run this on the host of 10.0.0.1"):
+        CoordinatorState.of("10.0.0.1:7410")
+    state = make_state()
+    with pytest.raises(ConfigError, match="no coordinator"):
+        CoordinatorState.of("10.0.0.1:7410")
+    with state.living():
+        assert CoordinatorState.of("10.0.0.1:7410").address == "10.0.0.1:7410"
+        with pytest.raises(ConfigError, match=r"is at 10\.0\.0\.1:7410, not at 10\.9\.9\.9:7410"):
+            CoordinatorState.of("10.9.9.9:7410")
+    assert not state.is_alive()
+    assert list(home.iterdir()) == [], "nothing is left"
+
+
+def test_one_run_at_a_time(home: Path) -> None:
+    first, second = make_state(), CoordinatorState(folder_of(7410), {"host": "10.0.0.1", "port": 7410})
+    first.claim()
+    assert second.has_run()
+    with pytest.raises(ConfigError, match="another run uses the coordinator"):
+        second.claim()
+    first.give_up()
+    second.claim()
+    second.give_up()
+
+
+def test_what_a_run_says_of_its_workers(home: Path) -> None:
+    state, held = make_state(), {"w1"}
+    table = WorkerTable(state.folder, lambda: held)
+    at = {"at": "2026-01-01T00:00:00.000Z", "elapsed_s": 1.0}
+    table.emit(WorkerReady(seq=1, worker_id="w1", worker_type="w1", capacity=Resources(cpu_cores=2), **at))
+    used = Resources(cpu_cores=1.5, memory_bytes=7)
+    table.emit(
+        UtilizationSampled(
+            seq=2, worker_id="w1", reserved=Resources(cpu_cores=2), used=used, executors=2, running=1, **at
+        )
+    )
+    table.flush()
+    assert state.rows() == {}, "no run is connected that could have said it"
+    state.claim()
+    assert state.rows() == {
+        "w1": WorkerRow(name="w1", reserved_cores=2, used_cores=1.5, used_bytes=7, executors=2, running=1)
+    }
+    (state.folder / "workers.json").write_text("{")
+    assert state.rows() == {}
+    state.give_up()
+    table.close()
+    assert not (state.folder / "workers.json").exists()
+
+
+def test_machines_are_written_and_read(home: Path) -> None:
+    state = make_state()
+    machine = Machine(name="w1", address="10.0.0.2", cpu_cores=4, memory_bytes=5, labels=("ssd",), heard_at=3.0)
+    state.note_machines([machine])
+    assert state.machines() == [machine]
+    assert (state.folder / "machines.json").stat().st_mode & 0o077 == 0
+    assert json.loads((state.folder / "machines.json").read_text())[0]["name"] == "w1"
+
+
+# -- the commands
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "line"),
+    [
+        (coordinator.main, ["--bind", "0.0.0.0"], "give the one under which workers reach this host"),
+        (coordinator.main, ["--bind", "here"], "--bind: 'here' is no address"),
+        (coordinator.main, ["--port", "80"], "--port: 80 does not begin 30 ports"),
+        (worker.main, ["--coordinator", "there"], "'there' is no address; write HOST:PORT"),
+        (worker.main, ["--coordinator", "h:1", "--cpus", "0"], "--cpus: 0 is not a number of cores"),
+        (worker.main, ["--coordinator", "h:1", "--memory", "much"], "--memory"),
+        (worker.main, ["--coordinator", "h:1", "--name", "a b"], "'a b' is no name of a worker"),
+        (workers.main, [], "no coordinator of this user runs on this host; start one with drm coordinator"),
+        (drain.main, ["w1"], "no coordinator of this user runs on this host"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: Any,
+    arguments: list[str],
+    line: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for module in (coordinator, worker):
+        monkeypatch.setattr(module, "ray_version", lambda: "2.60.0")
+    assert command(arguments) == 4
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+
+
+def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise coordinator.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(coordinator.metadata, "version", missing)
+    with pytest.raises(ConfigError, match=r"Ray is not installed; python -m pip install 'drm-testing\[ray\]'"):
+        coordinator.ray_version()
+
+
+@pytest.mark.parametrize("text", ["h", "h:", ":1", "h:0", "h:65536", "h:1:2", "a b:1"])
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_address(text)
+
+
+def test_names_that_labels_can_hold() -> None:
+    assert check_name("ci-7.example_x", "--name") == "ci-7.example_x"
+    for name in ("", "-a", "a/b", "a" * 63, "é"):
+        with pytest.raises(ConfigError):
+            check_name(name, "--name")

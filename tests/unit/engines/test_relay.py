@@ -1,0 +1,58 @@
+"""Bytes over calls that may fail and have been carried out all the same."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drm.engines.ray_engine.relay import CHUNK_BYTES, Inbox, Outbox, pieces
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), max_size=30), st.integers())
+def test_each_piece_arrives_once_and_in_order_however_calls_fail(sent: list[bytes], seed: int) -> None:
+    chance = random.Random(seed)
+    outbox, inbox, arrived = Outbox(), Inbox(), b""
+    for data in sent:
+        number = outbox.put(data)
+        while True:  # a call fails before or after it was carried out, and is made again
+            fate = chance.choice(("lost before", "lost after", "answered"))
+            if fate != "lost before" and inbox.accept(number):
+                arrived += data
+            if fate == "answered":
+                break
+        if chance.random() < 0.3:
+            outbox.acknowledged(inbox.last)
+    assert arrived == b"".join(sent)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), max_size=10), st.integers())
+def test_a_stream_that_breaks_goes_on_where_it_was(sent: list[bytes], seed: int) -> None:
+    chance = random.Random(seed)
+    outbox, heard, arrived = Outbox(), 0, b""
+    for piece in sent:
+        outbox.put(piece)
+    while heard < outbox.last:
+        for number, piece in outbox.after(heard):
+            if chance.random() < 0.2:
+                break  # here it breaks
+            heard, arrived = number, arrived + piece
+        outbox.acknowledged(heard)
+    assert arrived == b"".join(sent)
+    assert outbox.kept_bytes == 0
+
+
+def test_a_gap_is_an_error() -> None:
+    inbox = Inbox()
+    assert inbox.accept(1)
+    with pytest.raises(ValueError, match="piece 3 came after piece 1"):
+        inbox.accept(3)
+
+
+@given(st.integers(0, 3 * CHUNK_BYTES))
+def test_pieces_are_the_whole_and_small(length: int) -> None:
+    cut = pieces(bytes(length))
+    assert sum(map(len, cut)) == length
+    assert all(0 < len(piece) <= CHUNK_BYTES for piece in cut)
