@@ -69,7 +69,7 @@ def _reap(options: argparse.Namespace) -> Reaped:
 
 def _lines(done: Reaped, *, dry_run: bool) -> list[str]:
     lines = [
-        f"{each.outcome:<10} {each.instance.provider} {each.instance.instance_id[:20]} "
+        f"{each.outcome:<10} {each.instance.provider} {each.instance.instance_id[:40]} "
         f"({each.instance.worker_id} of run {each.instance.tag('drm-run') or 'unknown'}): {each.reason}"
         for each in done.findings
     ]

@@ -42,6 +42,6 @@ class Joining:
         kept = tuple((name, value) for name, value in request.environment if name not in _OF_THIS_MACHINE)
         return replace(request, command=command, environment=(*kept, (JOIN_TOKEN, token)))
 
-    def joined(self, worker_id: str) -> None:
-        """Make the worker's token void: it is here, or will not come."""
+    def ended(self, worker_id: str) -> None:
+        """Make the worker's token void: it will not come."""
         self._enrolment.revoke(worker_id)

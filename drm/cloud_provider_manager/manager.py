@@ -44,10 +44,10 @@ class _Held:
 class CloudProviderManager:
     """Creates and ends workers' instances, whichever provider they come from.
 
-    ``creator`` keeps the budget and the journal (default: neither, for workers of this machine). A provider's
-    errors come through typed: those of ``drm.model.errors`` as they are, others as the nearest one. ``policy``: how
-    workers are bought where there are several ways. ``prepare``: makes a request for a machine elsewhere of one for
-    this machine (see ``Joining``).
+    ``creator`` keeps the budget and the journal (default: neither, for workers of this machine). ``policy``: how
+    workers are bought where there are several ways. ``prepare`` makes a request for a machine elsewhere of one for
+    this machine (see ``Joining``); ``ended`` is told of each worker whose instance is gone. A provider's errors come
+    through typed: those of ``drm.model.errors`` as they are, others as the nearest one.
     """
 
     def __init__(
@@ -57,11 +57,13 @@ class CloudProviderManager:
         creator: Creator | None = None,
         policy: Policy | None = None,
         prepare: Callable[[InstanceRequest], InstanceRequest] = lambda request: request,
+        ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._clock = clock
         self._creator = creator or Creator(clock=clock)
         self._buying = Buying(clock, policy or Policy(), self._created)
         self._prepare = prepare
+        self._ended = ended
         self._providers: dict[str, CloudProvider] = {}
         self._held: dict[str, _Held] = {}
         self._unsettled: dict[str, InstanceRequest] = {}  # by worker: nobody knows yet what came of it
@@ -281,6 +283,7 @@ class CloudProviderManager:
 
     def _close(self, held: _Held, detail: str) -> Instance:
         held.until_s = self._clock.now()
+        self._ended(held.request.worker_id)
         self._creator.ended(held.instance.tag(OPERATION) or held.request.token, detail)
         held.instance = replace(held.instance, state=InstanceState.GONE, detail=detail)
         return held.instance

@@ -98,8 +98,6 @@ class GiveUp:
 def decide(past: Sequence[Mishap], policy: RetryPolicy, *, most_bytes: int) -> Again | GiveUp:
     """Return what is to follow the newest of ``past``. ``most_bytes``: the most memory a worker that may run it has."""
     last = past[-1]
-    if last.is_announced:
-        return Again()
     past = [mishap for mishap in past if not mishap.is_announced]
     if not last.is_charged and sum(not mishap.is_charged for mishap in past) <= policy.innocent:
         return Again()

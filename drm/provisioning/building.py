@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
 from drm.cloud_provider_manager.creation import CHILDREN, Creator, Ownership
@@ -77,8 +78,11 @@ def provider_manager(
     if not set(machines.providers) <= set(_OF_THIS_MACHINE) and place.host:
         enrolment = _enrolment(place)
     # Workers that stand in are counted by the local provider, which is there for them.
-    prepare = {} if enrolment is None else {"prepare": Joining(enrolment, host=place.host, valid_s=_JOIN_S)}
-    manager = CloudProviderManager(clock=clock, creator=creator, policy=machines.policy, **prepare)
+    given: dict[str, Any] = {"clock": clock, "creator": creator, "policy": machines.policy}
+    if enrolment is not None:
+        joining = Joining(enrolment, host=place.host, valid_s=_JOIN_S)
+        given |= {"prepare": joining, "ended": joining.ended}
+    manager = CloudProviderManager(**given)
     for each in (enrolment, journal):
         if each is not None:
             manager.at_end(each.close)

@@ -177,7 +177,7 @@ def test_the_command_of_this_machine_becomes_one_of_another(
     assert "canary" not in " ".join(ready.command)  # others see the command lines of a machine
     script = user_data(ready.command, ready.environment, lease_s=60)
     assert "export DRM_JOIN_TOKEN=canary-1" in script
-    joining.joined("w1")
+    joining.ended("w1")
     assert enrolment.revoked == ["w1"]
 
 
@@ -185,7 +185,7 @@ def test_only_machines_elsewhere_get_it(
     joined: tuple[Joining, Enrolment, InstanceRequest], scripted: Any, clock: Any, request_for: Request
 ) -> None:
     joining, enrolment, _ = joined
-    manager = CloudProviderManager(clock=clock, prepare=joining)
+    manager = CloudProviderManager(clock=clock, prepare=joining, ended=joining.ended)
     here, there = scripted, type(scripted)(name="elsewhere")
     here.name = "local"
     there.offerings = lambda: (request_for(provider="elsewhere").worker_type,)
@@ -195,3 +195,5 @@ def test_only_machines_elsewhere_get_it(
     assert enrolment.given == []
     manager.create_worker(request_for("w2", provider="elsewhere"))
     assert enrolment.given == [("w2", 600.0)]
+    manager.terminate_worker("w2")
+    assert enrolment.revoked == ["w2"]
