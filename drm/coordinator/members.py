@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from drm.cloud_provider_manager import CloudProviderManager
@@ -273,13 +272,14 @@ class Members:
         """End every machine; none is left when this returns."""
         self._closing = True
         self._calls.close()
-        for worker_id, member in self:
-            member.life = replace(member.life, phase=Phase.GONE, expected=True)
-            if member.instance_id:
-                with suppress(DrmError):  # ``terminate_all`` asks once more, and says what is wrong
-                    self._providers.terminate_worker(worker_id)
+        try:
+            self._end_all()
+        finally:
+            left = {instance.worker_id for instance in self._providers.instances()}
+            for worker_id, member in self:
+                member.life = replace(member.life, phase=Phase.GONE, expected=True)
+                if member.instance_id and worker_id not in left:
                     self._ended(worker_id, None)
-        self._end_all()
 
     def _end_all(self) -> None:
         """End what is left. A cloud that does not answer is asked again, before somebody has to ``drm reap``."""
