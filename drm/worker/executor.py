@@ -31,7 +31,7 @@ class Executor:
 
     What a test reported is on its way before the next test begins, in one system
     call with the word that it begins: so nothing is lost with a process that dies, and
-    the coordinator always knows which test it was running.
+    the coordinator always knows which test it was running. ``threads``: the pools as the zygote has bound them.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Executor:
         channel: Channel,
         items: Mapping[str, pytest.Item],
         *,
+        threads: ThreadPools | None = None,
         max_failures: int | None = 0,
     ) -> None:
         self._session = session
@@ -50,7 +51,7 @@ class Executor:
         self._meter = Meter()
         self._protocol: Callable[..., Any] = session.config.hook.pytest_runtest_protocol
         self._gpus = VisibleGpus(os.environ)
-        self._threads = ThreadPools(os.environ)
+        self._threads = threads or ThreadPools(os.environ)
         self._locations = Locations()
         self._reports: list[pytest.TestReport] = []
         self._has_parts = False

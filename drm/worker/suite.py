@@ -16,6 +16,7 @@ from drm.model.work import unique_ids
 from drm.worker.channel import Channel
 from drm.worker.executor import Executor
 from drm.worker.identity import Identity, become_worker, leave_controller, set_worker_input, shed_capture, silence
+from drm.worker.pools import ThreadPools
 from drm.worker.shortcuts import protocol_of
 from drm.worker.stacks import write_on_signal
 from drm.worker.threads import fork
@@ -88,6 +89,8 @@ def run_zygote(session: pytest.Session, items: Mapping[str, pytest.Item], suite:
     """Become a zygote; never returns. What is the same for all executors is done here, once."""
     leave_controller(session.config)
     protocol_of(session.config)  # compiled here for all
+    threads = ThreadPools(os.environ)
+    threads.bound(1.0)  # mostly what is wanted; each executor that loads threadpoolctl itself has 3 MiB of it
 
     def serve(executor_id: str, sock: socket.socket, stacks: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the terminal's input is the controller's
@@ -96,7 +99,7 @@ def run_zygote(session: pytest.Session, items: Mapping[str, pytest.Item], suite:
         if greeting is not None:
             become_worker(session.config, suite.identity(executor_id, greeting[1]))
             write_on_signal(stacks)
-            Executor(session, channel, items, max_failures=suite.max_failures).serve()
+            Executor(session, channel, items, threads=threads, max_failures=suite.max_failures).serve()
 
     Zygote(control, serve).run()
 
