@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import pytest
 from projects import Project
 
 DECORATORS = """
@@ -83,3 +84,24 @@ def test_locations_logs_and_output_are_pytest_s(project: Project) -> None:
     project.drm(*options)
     assert found() == serial
     assert all(word in serial["test_fails"][2] for word in ("logged", "printed", "complained"))
+
+
+@pytest.mark.parametrize("style", ["progress", "count", "classic"])
+def test_progress_looks_as_pytest_draws_it(project: Project, style: str) -> None:
+    project.file("test_many.py", "import pytest\n@pytest.mark.parametrize('n', range(130))\ndef test_it(n): pass\n")
+    options = ("-q", "-o", f"console_output_style={style}")
+
+    def drawn(lines: list[str]) -> list[str]:
+        return [line for line in lines if line.startswith("..")]
+
+    expected = drawn(project.serial(*options, COLUMNS="57").lines)
+    assert sum(line.count(".") for line in expected) == 130
+    assert drawn(project.drm(*options, COLUMNS="57").lines) == expected
+
+
+def test_a_test_that_passes_now_is_not_among_the_last_failures(project: Project) -> None:
+    project.file("test_two.py", "def test_a(): assert False\ndef test_b(): pass\n")
+    assert project.drm("-q").counts() == {"failed": 1, "passed": 1}
+    project.file("test_two.py", "def test_a(): assert True\ndef test_b(): pass\n")
+    assert project.drm("-q", "--lf").counts() == {"passed": 1}
+    assert project.drm("-q", "--lf").counts() == {"passed": 2}
