@@ -6,6 +6,7 @@ The machines are hosts of ``benchmarks.hosts``, or without those processes on th
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,9 +18,10 @@ from typing import Any
 from benchmarks.hosts import Host, Hosts
 from drm.cluster_trust import COORDINATOR, WORKER, make_trust
 from drm.engines.ray_engine.node import Ports
+from drm.worker.linux import descendants_of
 
 ROOT = Path(__file__).resolve().parents[1]
-_START_S = 120.0
+_START_S = 240.0
 _END_S = 60.0
 
 
@@ -30,6 +32,7 @@ class RayCluster:
         self.folder = folder
         self.hosts = hosts
         self.machines: dict[str, subprocess.Popen[Any]] = {}
+        self._places: dict[str, int] = {}
         self._ports = _free(20_000 + os.getpid() % 100 * 300) if hosts is None else Ports(first=7410)
         self.host = hosts[0].address if hosts is not None else "127.0.0.1"
         self.address = f"{self.host}:{self._ports.first}"
@@ -83,6 +86,7 @@ class RayCluster:
             name,
             *(options or ("--cpus", "2", "--memory", "2GiB")),
         )
+        self._places[name] = host
         self.machines[name] = self.start(name, self._host(host), *words)
         return self.machines[name]
 
@@ -106,6 +110,19 @@ class RayCluster:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+    def kill_machine(self, name: str) -> None:
+        """Kill a machine as when the power goes: with all that runs on its host, or below its process."""
+        process = self.machines[name]
+        number = self._places[name]
+        host = self._host(number)
+        if host is not None and number:
+            host.kill()
+        else:
+            for pid in (process.pid, *descendants_of(process.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        process.wait()
 
     def close(self) -> None:
         """End all of it, the machines first."""

@@ -16,6 +16,7 @@ HEALTH = {
     "health_check_failure_threshold": 3,
 }
 _ALWAYS = {
+    "RAY_raylet_start_wait_time_s": "180",  # the default, 60 s, is too little where other machines' Rays start too
     "RAY_AUTH_MODE": "disabled",  # unless told below: or a token that lies about would be used, by some processes only
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or an actor without gpus would have CUDA_VISIBLE_DEVICES emptied

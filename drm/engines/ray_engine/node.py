@@ -23,8 +23,9 @@ from drm.model.errors import LostError
 __all__ = ["NodeProcess", "NodeSettings", "Ports"]
 
 _STORE_BYTES = 80 * 2**20  # near the least that Ray takes: what is sent is small and goes along with the calls
-_START_S = 60.0
+_START_S = 200.0
 _POLL_S = 0.05
+_MOST_SAID = 256 * 1024
 _READY = "Ray runtime started"
 
 
@@ -119,25 +120,19 @@ class NodeProcess:
         self.settings = settings
         # The path of a socket below it has 107 bytes; same-host nodes share nothing.
         self.temp_dir = Path(tempfile.mkdtemp(prefix="drm-", dir="/tmp"))
-        self._log = self.temp_dir / "start.log"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - what Ray said is read also when the folder is gone
         names = [name for name in {**os.environ, **own_code()} if not name.startswith("RAY_")]
         told = {**(settings.told or {}), "pid": os.getpid(), "environment": sorted(names)}
         environment = {**os.environ, **own_code(), **ray_environment(settings.trust or {})}
-        with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "drm.engines.ray_engine.guard",
-                    str(self.temp_dir),
-                    *settings.command(self.temp_dir),
-                ],
-                env={**environment, NODE_VARIABLE: json.dumps(told)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        guard = [sys.executable, "-m", "drm.engines.ray_engine.guard", str(self.temp_dir)]
+        self._process = subprocess.Popen(
+            [*guard, *settings.command(self.temp_dir)],
+            env={**environment, NODE_VARIABLE: json.dumps(told)},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
 
     def wait_ready(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Return when the machine is part of the cluster; LostError with Ray's words where it ends first.
@@ -154,10 +149,7 @@ class NodeProcess:
             time.sleep(_POLL_S)
 
     def _said(self) -> str:
-        try:
-            return self._log.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
+        return os.pread(self._log.fileno(), _MOST_SAID, 0).decode(errors="replace")
 
     def last_line(self) -> str:
         lines = [line.strip() for line in self._said().splitlines() if line.strip()]

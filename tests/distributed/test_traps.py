@@ -1,0 +1,164 @@
+"""What goes wrong between machines: each is a host of its own where that is allowed, else a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.hosts import Hosts, why_not
+from benchmarks.ray_cluster import RayCluster
+from drm.model.events import AttemptStarted, Event, TestFinished, WorkerLost
+from drm.reporting.ndjson import read_events
+from drm.worker.linux import descendants_of
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'drm-testing[ray]'")
+PATIENCE_S = 240.0
+SUITE = """
+import time
+import pytest
+
+@pytest.mark.parametrize("n", range(4))
+def test_waits(n):
+    time.sleep(4)
+"""
+
+
+class World:
+    """A coordinator, two machines, and a run on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hosts = Hosts(3) if not why_not() else None
+        (folder / "cluster").mkdir()
+        self.project = folder / "project"
+        self.project.mkdir()
+        (self.project / "test_load.py").write_text(SUITE)
+        (self.project / "pytest.ini").write_text("[pytest]\n")
+        self.cluster = RayCluster(folder / "cluster", self.hosts)
+        self.environment = {**self.cluster.environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        self.cluster.environment = self.environment
+        for name, host in (("w1", 1), ("w2", 2)):
+            self.cluster.add(name, "--cpus", "1", "--memory", "1GiB", host=host if self.hosts else 0)
+        self.cluster.wait_joined("w1", "w2")
+        self.run: subprocess.Popen[Any] | None = None
+
+    def begin(self) -> None:
+        words = (
+            "run",
+            "--coordinator",
+            self.cluster.address,
+            "--drm-no-report",
+            f"--drm-report-dir={self.folder}/record",
+        )
+        host = self.hosts[0] if self.hosts else None
+        self.run = self.cluster.start("run", host, *words, str(self.project))
+
+    def events(self) -> list[Event]:
+        path = self.folder / "record" / "events.ndjson"
+        return list(read_events(path)) if path.exists() else []
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events() if isinstance(event, kind)]
+
+    def wait(self, done: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := done()):
+            assert time.monotonic() < deadline, self.cluster.said("run")[-3000:]
+            time.sleep(0.05)
+        return found
+
+    def both_run(self) -> bool:
+        return {event.worker_id for event in self.of(AttemptStarted)} == {"w1", "w2"}
+
+    def end(self) -> int:
+        assert self.run is not None
+        return self.run.wait(PATIENCE_S)
+
+    def check_outcomes(self) -> None:
+        finished = [event.task_id for event in self.of(TestFinished)]
+        assert sorted(finished) == sorted(set(finished)), "one final outcome each"
+        assert len(finished) == 4
+        assert {event.outcome.value for event in self.of(TestFinished)} == {"passed"}
+
+    def close(self) -> None:
+        if self.run is not None and self.run.poll() is None:
+            self.run.terminate()
+            self.run.wait(60)
+        self.cluster.close()
+        if self.hosts is not None:
+            left = [pid for host in self.hosts for pid in host.pids()]
+            self.hosts.close()
+            assert left == [], "a process is left"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def begun_after(events: Sequence[Event], worker_id: str) -> list[AttemptStarted]:
+    lost = next(event for event in events if isinstance(event, WorkerLost) and event.worker_id == worker_id)
+    return [event for event in events if isinstance(event, AttemptStarted) and event.seq > lost.seq]
+
+
+def test_a_machine_that_dies_costs_no_test_and_is_drained_with_the_command(world: World) -> None:
+    world.begin()
+    world.wait(world.both_run)
+    world.cluster.kill_machine("w1")
+    world.wait(lambda: begun_after(world.events(), "w1") if world.of(WorkerLost) else None)
+    assert world.end() == 0
+    world.check_outcomes()
+    assert any(event.attempt == 2 for event in world.of(AttemptStarted))
+    table = world.cluster.command("workers").stdout
+    assert "w2" in table
+    drained = world.cluster.command("drain", "w2", "--timeout", "60")
+    assert "w2 has left" in drained.stdout, drained.stderr
+    assert world.cluster.machines["w2"].wait(60) == 0
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "hosts can be cut off")
+def test_a_machine_that_is_cut_off_joins_again_when_it_is_back(world: World) -> None:
+    assert world.hosts is not None
+    world.begin()
+    world.wait(world.both_run)
+    world.hosts[1].partition()
+    world.wait(lambda: world.of(WorkerLost))
+    world.hosts[1].heal()
+    assert world.end() == 0
+    world.check_outcomes()
+    assert "w1 is given nothing new" in world.cluster.said("run"), "it was suspected first"
+    world.cluster.wait_for("w1", "has joined", times=2)
+
+
+def test_without_its_coordinator_the_run_ends_and_machines_leave(world: World) -> None:
+    world.begin()
+    world.wait(world.both_run)
+    head = world.cluster.coordinator
+    for pid in (head.pid, *descendants_of(head.pid)):
+        os.kill(pid, signal.SIGKILL)
+    head.wait()
+    assert world.end() == 3
+    assert "the coordinator ended" in world.cluster.said("run")
+    for name in ("w1", "w2"):
+        assert world.cluster.machines[name].wait(90) == 1
+        assert "the coordinator has not answered" in world.cluster.said(name)
+
+
+def test_the_run_belongs_on_the_coordinators_host(world: World) -> None:
+    if world.hosts is None:
+        pytest.skip(why_not())
+    elsewhere = {"DRM_CLUSTER_FOLDER": str(world.folder / "elsewhere"), "PYTHONPATH": world.environment["PYTHONPATH"]}
+    command = [sys.executable, "-m", "drm", "run", "--coordinator", world.cluster.address, str(world.project)]
+    done = world.hosts[1].run(command, env=elsewhere)
+    assert done.returncode == 4
+    assert f"run this on the host of {world.cluster.host}" in done.stderr

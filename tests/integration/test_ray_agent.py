@@ -1,0 +1,100 @@
+"""The agent of a machine, without Ray: it is an object with coroutines until Ray makes an actor of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from engine_contract import KIND, make_suite, wait_gone
+
+from drm.engines.embedded import EmbeddedEngine
+from drm.engines.ray_engine.agent import NODE_VARIABLE, NodeAgent
+from drm.model.wire import FrameReader, encode_frame
+
+
+async def until_said(agent: NodeAgent, name: str, reader: FrameReader, heard: int = 0) -> int:
+    """Read until the worker has sent a message of this name; return how much was heard."""
+    async for number, data, why in agent.read(heard):
+        assert not why, why
+        heard = number
+        if any(message[0] == name for message in reader.feed(data)):
+            return heard
+    raise AssertionError(f"no {name!r} came")
+
+
+def run(test: Callable[[NodeAgent], Awaitable[None]], lease_s: float = 60.0) -> None:
+    async def whole() -> None:
+        agent = NodeAgent(lease_s)
+        try:
+            await asyncio.wait_for(test(agent), 60)
+        finally:
+            await agent.close()
+
+    asyncio.run(whole())
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv(NODE_VARIABLE, json.dumps({"cpu_cores": 2}))
+
+
+def test_a_call_that_is_made_again_is_carried_out_once(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(suite=make_suite(tmp_path))
+    greeting = encode_frame(engine._greeting(KIND))
+
+    async def test(agent: NodeAgent) -> None:
+        assert await agent.describe() == {"cpu_cores": 2}
+        pid = await agent.open("w0")
+        assert await agent.open("w0") == pid
+        reader = FrameReader()
+        heard = await until_said(agent, "hello", reader)
+        for _ in range(3):  # it was carried out, and the answer was lost
+            assert await agent.write(1, greeting, heard) == 1
+        heard = await until_said(agent, "joined", reader, heard)
+        spawn = encode_frame(["spawn", "gw0", {"workerid": "gw0"}])
+        for _ in range(2):
+            await agent.write(2, spawn, heard)
+        heard = await until_said(agent, "ready", reader, heard)
+        ran = encode_frame(["run", "gw0", [["test_tiny.py::test_passes", 1]], None, 5.0, [], 1.0])
+        for _ in range(2):
+            await agent.write(3, ran, heard)
+        ends = 0
+        async for number, data, _ in agent.read(heard):
+            heard = number
+            said = [message[0] for message in reader.feed(data)]
+            ends += said.count("end")
+            if "idle" in said:
+                break
+        assert ends == 1
+
+    run(test)
+    engine.close()
+
+
+def test_a_stream_that_broke_goes_on_where_it_was() -> None:
+    async def test(agent: NodeAgent) -> None:
+        await agent.open("w0")
+        await until_said(agent, "hello", FrameReader())
+        await until_said(agent, "hello", FrameReader())  # nothing was acknowledged
+
+    run(test)
+
+
+def test_without_a_controller_the_worker_ends(tmp_path: Path) -> None:
+    pids = []
+
+    async def test(agent: NodeAgent) -> None:
+        pids.append(await agent.open("w0"))
+        async for _, _, why in agent.read(0):
+            if why:
+                assert why.startswith("nothing was heard of the controller for 0.2 s (exit code 0)")
+                return
+
+    run(test, lease_s=0.2)
+    wait_gone(pids[0])
+    assert Path(f"/proc/{os.getpid()}").exists()
