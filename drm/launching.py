@@ -18,7 +18,7 @@ from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task
 from drm.nodes import arguments_for_plugins
 from drm.ports import EventSink, Surface
-from drm.session import RunOptions
+from drm.run_options import RunOptions
 from drm.settings import ProjectSettings
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.spawned import environment_for

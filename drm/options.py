@@ -21,7 +21,7 @@ from drm.model.resources import Resources
 from drm.model.units import parse_count_range, shown
 from drm.priorities import ORDERS
 from drm.provisioning import Machines, boot_s_of, parse_machines
-from drm.session import RunOptions, capacity_of
+from drm.run_options import RunOptions, capacity_of
 from drm.settings import ProjectSettings
 from drm.worker.gpus import machine_gpus, visible_devices
 

@@ -20,7 +20,8 @@ from drm.model.work import Task, Usage
 from drm.provisioning import boot_s_of, check_ways
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import ResourcePerformancePredictor
-from drm.session import RunOptions, planned_workers
+from drm.run_options import RunOptions
+from drm.session import planned_workers
 from drm.simulator import Simulation
 from drm.simulator.acts import Act
 from drm.simulator.provider import PROVIDER

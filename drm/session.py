@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,11 +17,9 @@ from drm.cloud_provider_manager import CloudProviderManager
 from drm.coordinator import Coordinator, Parts, Recorder, RunSettings
 from drm.coordinator.calls import ThreadCalls
 from drm.coordinator.pool import WorkerPool
-from drm.coordinator.retries import RetryPolicy
-from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
+from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.engines.common import MessagingEngine
 from drm.engines.embedded import EmbeddedEngine
-from drm.engines.silence import SILENT_S
 from drm.history import MemoryHistory, open_history
 from drm.model import events
 from drm.model.cluster import WorkerType, WorkerView
@@ -29,63 +27,23 @@ from drm.model.errors import DrmError
 from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.ports import Clock, EventSink, HistoryStore, Surface
-from drm.priorities import ORDERS, groups_of
-from drm.provisioning import Machines, Place, provider_manager
+from drm.priorities import groups_of
+from drm.provisioning import Place, provider_manager
 from drm.reporting.kept_reports import KEPT_REPORTS, KeptReports
 from drm.reporting.ndjson import NdjsonSink
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import SAFE, ResourcePerformancePredictor
 from drm.resuming import InterruptedRun
+from drm.run_options import RunOptions
 from drm.sinks import HistorySink, SummarySink
 from drm.summary import RunSummary
 from drm.surroundings import ignore_by_git, machine_class, revision
 from drm.worker.launchers import Launcher
-from drm.worker.limits import machine_capacity
 from drm.worker.suite import Suite
 
 LOCAL_WORKER = "local"
 _LEARN_FROM, _AT_LEAST, _ROWS = 20, 3, 10_000  # newest attempts per test; fewer where there would be more rows
 _MADE_AT_THE_END = ("results.json", "status.json")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What the surface was asked for. ``executors`` (0, 0): run in this process. ``workers``: (0, 0) for none.
-    ``worker_types``: every way in which one can be had, from ``machines``.
-
-    ``start_method``: "fork" or "spawn"; None: fork where that is safe.
-    ``coordinator``: HOST:PORT of the one whose workers are used; empty for none.
-    ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
-    ``silent_s``: a separate worker from which nothing is heard for so long is lost.
-    ``excused``: tests that fail no run, whatever becomes of them. ``safe``: reserve so that fewer attempts are killed.
-    """
-
-    executors: tuple[int, int]
-    workers: tuple[int, int] = (0, 0)
-    worker_types: tuple[WorkerType, ...] = ()
-    machines: Machines = field(default_factory=Machines)
-    capacity: Resources
-    coordinator: str = ""
-    start_method: str | None = None
-    counted: Mapping[str, int] = field(default_factory=dict)
-    order: str = ORDERS[0]
-    retries: RetryPolicy = field(default_factory=RetryPolicy)
-    timeout_factor: float | None = None
-    scaling: ScalingSettings = field(default_factory=ScalingSettings)
-    speculate: bool = False
-    silent_s: float = SILENT_S
-    max_failures: int = 0
-    excused: frozenset[str] = frozenset()
-    safe: bool = False
-    report_dir: Path | None = None
-    history_path: Path | None = None
-    rootdir: Path
-    command: tuple[str, ...] = ()
-
-    @property
-    def has_pool(self) -> bool:
-        """Whether workers are machines or processes of their own, none inside this one."""
-        return bool(self.worker_types or self.coordinator)
 
 
 class SystemClock:
@@ -324,13 +282,3 @@ def planned_workers(options: RunOptions) -> list[WorkerView]:
         return [WorkerView.planned(LOCAL_WORKER, WorkerType(name=LOCAL_WORKER, capacity=options.capacity))]
     most = max(options.workers[1], len(types))
     return [WorkerView.planned(f"{types[n % len(types)].name}#{n}", types[n % len(types)]) for n in range(most)]
-
-
-def capacity_of(cpus: float | None, memory_bytes: int | None, gpus: int) -> Resources:
-    """Return what this machine gives, with what the user set in its place."""
-    machine = machine_capacity()
-    return Resources(
-        cpu_cores=machine.cpu_cores if cpus is None else cpus,
-        memory_bytes=machine.memory_bytes if memory_bytes is None else memory_bytes,
-        gpus=gpus,
-    )

@@ -25,7 +25,7 @@ from drm.model.resources import Resources
 from drm.model.units import parse_count_range
 from drm.ports import Sample
 from drm.reporting.text import one_line
-from drm.session import capacity_of
+from drm.run_options import capacity_of
 from drm.worker.gpus import machine_gpus
 
 __all__ = ["add_to"]

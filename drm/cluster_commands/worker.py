@@ -29,7 +29,7 @@ from drm.joining import MachineFacts
 from drm.model.errors import ConfigError, DrmError, LostError
 from drm.model.markers import some_bytes
 from drm.model.resources import Resources
-from drm.session import capacity_of
+from drm.run_options import capacity_of
 from drm.worker.gpus import machine_gpus
 
 LEASE_S = 10.0  # a machine whose coordinator is silent for so long leaves

@@ -14,7 +14,8 @@ from drm.model.resources import Requirements, Resources
 from drm.model.work import Task
 from drm.ports import Status
 from drm.reporting.ndjson import read_events
-from drm.session import Journal, Run, RunOptions, new_run_id
+from drm.run_options import RunOptions
+from drm.session import Journal, Run, new_run_id
 from drm.worker.suite import Suite
 
 GIB = 2**30
