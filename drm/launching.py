@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from drm.engines.carrying import Carrier
 from drm.engines.ray_engine.engine import RayEngine
 from drm.engines.ray_engine.state import CoordinatorState
 from drm.engines.ray_engine.tables import WorkerTable
+from drm.joining import needed_packages
 from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task
 from drm.nodes import arguments_for_plugins
@@ -125,6 +127,13 @@ def connected_engine(
         given=surface.executor_starts,
         say=say,
         lonely_s=math.inf if options.worker_types else _LONELY_S,
+        carrier=Carrier(
+            options.rootdir,
+            needed_packages(sys.modules, options.rootdir),
+            say,
+            exclude=options.bundle_exclude,
+            limit_bytes=options.bundle_limit_bytes,
+        ),
     )
     try:
         engine.start()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from drm.bundle import LIMIT_BYTES
 from drm.coordinator.retries import RetryPolicy, parse_retries
 from drm.dynamic_resource_manager import ScalingSettings, parse_scaling, parse_value_of_time
 from drm.engines.ray_engine.state import CoordinatorState, parse_address
@@ -75,6 +76,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     speculate, speculate_from = option("speculate")
     report_dir = config.getoption("drm_report_dir")
     history = config.rootpath / ".drm" / "history.db"
+    limit = settings.options.get("bundle_limit")
     return RunOptions(
         executors=executors,
         workers=workers,
@@ -90,6 +92,8 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         scaling=_scaling(option("scaling"), option("value_of_time"), machines),
         speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
         safe=reserve == "safe",
+        bundle_exclude=tuple(settings.options.get("bundle_exclude", "").split()),
+        bundle_limit_bytes=some_bytes(limit, f"{settings.where}: bundle_limit") if limit is not None else LIMIT_BYTES,
         silent_s=_silence(*option("lost_after")),
         max_failures=config.getoption("maxfail") or 0,
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drm.bundle import LIMIT_BYTES
 from drm.coordinator.retries import RetryPolicy
 from drm.dynamic_resource_manager import ScalingSettings
 from drm.engines.silence import SILENT_S
@@ -26,6 +27,7 @@ class RunOptions:
     ``start_method``: "fork" or "spawn"; None: fork where that is safe.
     ``coordinator``: HOST:PORT of the one whose workers are used; empty for none.
     ``counted``: resources of the whole run, by name. ``order``: one of ``priorities.ORDERS``.
+    ``bundle_exclude``, ``bundle_limit_bytes``: patterns of files that no machine is sent, and how much is sent at most.
     ``silent_s``: a separate worker from which nothing is heard for so long is lost.
     ``excused``: tests that fail no run, whatever becomes of them. ``safe``: reserve so that fewer attempts are killed.
     """
@@ -45,6 +47,8 @@ class RunOptions:
     speculate: bool = False
     silent_s: float = SILENT_S
     max_failures: int = 0
+    bundle_exclude: tuple[str, ...] = ()
+    bundle_limit_bytes: int = LIMIT_BYTES
     excused: frozenset[str] = frozenset()
     safe: bool = False
     report_dir: Path | None = None

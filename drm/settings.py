@@ -16,6 +16,7 @@ _OPTIONS = (
     *("executors", "workers", "worker_type", "cpus", "machine_memory", "gpus", "order", "start", "quarantine"),
     *("retries", "timeout_factor", "scaling", "speculate", "reserve", "value_of_time", "lost_after"),
     *("provider", "budget", "lease", "no_capacity", "on_demand_floor", "creates_per_minute"),
+    *("bundle_exclude", "bundle_limit"),
 )
 _PROVIDERS = ("docker", "kubernetes", "aws", "gcp")  # each may have a table, or a section, of its own
 _COUNTED = "resources"

@@ -25,6 +25,7 @@ from drm.worker.agent import Agent
 from drm.worker.channel import Channel
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.linux import adopt_orphans, bury_children, wake_when_orphaned
+from drm.worker.project import Arrival
 from drm.worker.protocol import joined_message
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, collect_and, items_of, run_zygote
@@ -115,17 +116,32 @@ class Worker:
         self._channel = _connect(address)
         self._worker_id = worker_id
         self._selector = selectors.DefaultSelector()
+        self._arrival: Arrival | None = None
 
     def run(self) -> None:
+        """Serve until released; LostError when the coordinator is gone."""
+        try:
+            self._serve()
+        finally:
+            if self._arrival is not None:
+                self._arrival.close()
+
+    def _serve(self) -> None:
         self._channel.send(["hello", self._worker_id])
         message = self._channel.next()
+        if message is not None and message[0] == "project":
+            self._arrival = Arrival(message[1], self._worker_id)
+            message = self._arrival.settle(self._channel)
         if message is None:
             _sweep(self._address)
             raise SystemExit("drm.worker: the coordinator turned this worker away")
         _, suite, start, cpu, memory, gpus, labels, kind = message
         capacity = Resources(cpu_cores=cpu, memory_bytes=memory, gpus=gpus)
         joined = joined_message(capacity, frozenset(labels), kind, os.getpid())
-        launcher = make_launcher(Suite.from_json(suite), start)
+        collected = Suite.from_json(suite)
+        if self._arrival is not None:
+            collected = self._arrival.moved(collected)
+        launcher = make_launcher(collected, start)
         agent = Agent(launcher, self._selector, self._channel.send, joined, capacity.memory_bytes)
         try:
             agent.start()

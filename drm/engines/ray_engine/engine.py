@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from drm.engines.carrying import Carrier, checked
 from drm.engines.common import MessagingEngine, own_code
 from drm.engines.ray_engine.environment import prepare
 from drm.engines.ray_engine.link import RayLink
@@ -17,7 +18,7 @@ from drm.engines.ray_engine.membership import Leases
 from drm.engines.ray_engine.roster import Roster
 from drm.engines.ray_engine.state import CoordinatorState
 from drm.model.cluster import WorkerType
-from drm.model.errors import LostError
+from drm.model.errors import ConfigError, DrmError, LostError
 from drm.model.observations import WorkerHeard, WorkerNoticed, WorkerSuspected
 from drm.model.resources import Resources
 from drm.model.wire import FrameReader
@@ -31,7 +32,7 @@ class RayEngine(MessagingEngine):
     """Implements ``drm.ports.Engine`` with an agent on each machine of a coordinator, whose ``state`` is on this host.
 
     Machines join with ``drm worker``, by whomever it is started. ``say``: shows a line to the person. ``lonely_s``: a
-    run with no worker for so long is given up.
+    run with no worker for so long is given up. ``carrier``: brings the project to workers that do not see it.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class RayEngine(MessagingEngine):
         say: Callable[[str], None],
         leases: Leases | None = None,
         lonely_s: float = math.inf,
+        carrier: Carrier | None = None,
     ) -> None:
         super().__init__(suite=suite, start_method=start_method, given=given)
         self._state = state
+        self._carrier = carrier
         self._say = say
         self._readers: dict[str, FrameReader] = {}
         self._types: dict[str, WorkerType] = {}
@@ -141,13 +144,28 @@ class RayEngine(MessagingEngine):
             self._take(worker_id, ["left", f"it sent nonsense: {error}"])
             return
         for message in messages:
-            if message[0] == "hello":
+            if message[0] == "hello" and self._carrier is not None:
+                self._command(worker_id, self._carrier.offer())
+            elif message[0] == "hello":
                 self._command(worker_id, self._greeting(self._types[worker_id]))
+            elif message[0] == "project":
+                self._carry(worker_id, message[1:])
             elif message[0] == "left":
                 self._last_words[worker_id] = str(message[1])  # its agent tells of the end, and what was printed
                 link.finish()
             else:
                 self._take(worker_id, message)
+
+    def _carry(self, worker_id: str, said: list[Any]) -> None:
+        """Bring the project to a worker that lacks it; then it is told of the suite."""
+        try:
+            answers = checked(self._carrier, worker_id, said)
+            for message in answers if answers is not None else (self._greeting(self._types[worker_id]),):
+                self._command(worker_id, message)
+        except ConfigError:  # it is the same for all workers
+            raise
+        except DrmError as error:
+            self._take(worker_id, ["left", str(error)])
 
     def _left(self, worker_id: str, reason: str) -> None:
         if worker_id in self._links:
@@ -203,6 +221,8 @@ class RayEngine(MessagingEngine):
                 self._roster.stop()
             disconnect()
             self._connected = False
+        if self._carrier is not None:
+            self._carrier.close()
         self._state.give_up()
         super().close()
 
