@@ -131,7 +131,7 @@ def connected_engine(
             options.rootdir,
             needed_packages(sys.modules, options.rootdir),
             say,
-            exclude=options.bundle_exclude,
+            exclude=(*options.bundle_exclude, *_own_record(options)),
             limit_bytes=options.bundle_limit_bytes,
         ),
     )
@@ -143,3 +143,10 @@ def connected_engine(
         engine.close()
         raise
     return engine, WorkerTable(state.folder, engine.held)
+
+
+def _own_record(options: RunOptions) -> tuple[str, ...]:
+    """Return a pattern of the files that this run writes into the project."""
+    if options.report_dir is None or not options.report_dir.is_relative_to(options.rootdir):
+        return ()
+    return (f"{options.report_dir.relative_to(options.rootdir).as_posix()}/*",)

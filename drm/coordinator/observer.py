@@ -52,6 +52,7 @@ class Observer:
         self.cut_short = False
         self.asked: seen.StopAsked | None = None
         self._failed_starts = 0
+        self._unfit: set[tuple[str, str]] = set()
         self._noticed: dict[str, str] = {}  # workers that their provider takes away, and why
         self._readers: dict[type[seen.Observation], Callable[[Any], None]] = {
             seen.AttemptBegan: self._on_began,
@@ -200,6 +201,9 @@ class Observer:
         if view is not None and not expected:
             self._recorder.record(events.WorkerLost, worker_id=left.worker_id, reason=reason, requeued=requeued)
             self._parts.surface.say(f"worker {left.worker_id} was lost: {reason}; {requeued} tests queued again")
+        elif view is None and (left.worker_id, reason) not in self._unfit:  # it may come again, and go again
+            self._unfit.add((left.worker_id, reason))
+            self._parts.surface.say(f"worker {left.worker_id} cannot run the tests: {reason}")
         self._parts.pool.left(left.worker_id, reason, expected=expected)
         if not self._settings.has_pool and not self.cut_short:
             raise LostError(f"the only worker is gone: {reason}")
