@@ -152,7 +152,7 @@ def run_once(number: int, seed: int, tests: int, cluster: Cluster, folder: Path)
         process.kill()
     result.exit_code = process.wait()
     result.faults = striker.struck
-    _check_left(result, mark, temp)
+    _check_left(result, mark, temp, cluster)
     _check_record(result, record / "events.ndjson", folder / "begun")
     return result
 
@@ -185,9 +185,9 @@ class _Watched:
                     self.workers.pop(event.worker_id, None)
 
 
-def _check_left(result: Result, mark: str, temp: Path) -> None:
+def _check_left(result: Result, mark: str, temp: Path, cluster: Cluster) -> None:
     deadline = time.monotonic() + _LEFT_S
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    while (left := {**marked(mark), **cluster.leftovers()}) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid, command in left.items():
         result.wrong.append(f"process {pid} is left: {command[:100]}")

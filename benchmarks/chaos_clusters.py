@@ -34,6 +34,8 @@ class Cluster(Protocol):
     name: str
     faults: Mapping[str, Callable[[Victim], Heal | None]]
 
+    def __init__(self) -> None: ...
+
     def why_not(self) -> str:
         """Return why there can be no such cluster here; empty where there can."""
         ...
@@ -45,6 +47,10 @@ class Cluster(Protocol):
     ) -> subprocess.Popen[bytes]: ...
 
     def victims(self, ready: Mapping[str, WorkerReady]) -> list[Victim]: ...
+
+    def leftovers(self) -> dict[int, str]:
+        """Return what runs have left where their mark is not seen: processes with their commands."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -126,6 +132,9 @@ class SocketCluster:
     def victims(self, ready: Mapping[str, WorkerReady]) -> list[Victim]:
         return [Victim(event.worker_id, event.pid) for event in ready.values() if event.pid]
 
+    def leftovers(self) -> dict[int, str]:
+        return {}
+
     def __enter__(self) -> Self:
         return self
 
@@ -137,4 +146,6 @@ class SocketCluster:
 
 def clusters() -> dict[str, type[Cluster]]:
     """Return the kinds of clusters there are, by name."""
-    return {SocketCluster.name: SocketCluster}
+    from benchmarks.chaos_ray import RayHosts
+
+    return {SocketCluster.name: SocketCluster, RayHosts.name: RayHosts}

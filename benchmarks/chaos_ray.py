@@ -1,0 +1,165 @@
+"""Chaos on a Ray cluster: a coordinator and machines that are hosts of their own, and can be cut off."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from benchmarks.chaos_clusters import Heal, Victim, send
+from benchmarks.hosts import Host, Hosts, why_not
+from benchmarks.ray_cluster import RayCluster
+from drm.model.events import WorkerReady
+
+_MACHINES = 3
+_JOIN_S = 120.0
+_OF_A_RUN = "drm.worker"  # agents, zygotes and executors have it in their command line
+
+
+class RayHosts:
+    """Three machines, each on a host of its own; one that ended is started again before the next run, or amid this."""
+
+    name = "ray"
+
+    def __init__(self) -> None:
+        self.faults: Mapping[str, Callable[[Victim], Heal | None]] = {
+            "kill": self._kill,
+            "power": self._power,
+            "partition": self._partition,
+            "freeze": self._freeze,
+            "agent": self._agent,
+        }
+        self._hosts: Hosts | None = None
+        self._cluster: Any = None
+        self._joined: dict[str, int] = {}
+        self._folder = Path()
+
+    def why_not(self) -> str:
+        if find_spec("ray") is None:
+            return "Ray is not installed (pip install 'drm-testing[ray]')"
+        return why_not()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        self._hosts = Hosts(_MACHINES + 1)
+        self._cluster = RayCluster(self._folder, self._hosts)
+        self._gather()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._hosts is not None
+        try:
+            self._cluster.close()
+        finally:
+            self._hosts.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _host(self, name: str) -> Host:
+        assert self._hosts is not None
+        return self._hosts[int(name[1:])]
+
+    def _start(self, name: str) -> None:
+        """Start the machine's ``drm worker`` unless it runs."""
+        process = self._cluster.machines.get(name)
+        if process is None or process.poll() is not None:
+            self._joined[name] = self._cluster.said(name).count("has joined")
+            self._cluster.add(name, "--cpus", "1", "--memory", "2GiB", host=int(name[1:]))
+
+    def _gather(self) -> None:
+        """Wait until every machine is there."""
+        names = [f"m{number}" for number in range(1, _MACHINES + 1)]
+        deadline = time.monotonic() + _JOIN_S
+        while True:
+            for name in names:
+                self._host(name).heal()
+                self._start(name)
+            listed = self._cluster.command("workers").stdout
+            if all(name in listed for name in names) and all(
+                self._cluster.said(name).count("has joined") > self._joined[name] for name in names
+            ):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the machines do not join: {listed}")
+            time.sleep(0.2)
+
+    def options(self, rng: random.Random) -> list[str]:
+        self._gather()
+        return [f"--drm-coordinator={self._cluster.address}"]
+
+    def start(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        changes = {**environment, **self._cluster.environment, "PYTHONPATH": environment["PYTHONPATH"]}
+        given: dict[str, Any] = {"cwd": folder, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        return self._host("m0").popen(command, env=changes, **given)
+
+    def victims(self, ready: Mapping[str, WorkerReady]) -> list[Victim]:
+        return [
+            Victim(name, process.pid)
+            for name, process in self._cluster.machines.items()
+            if name in ready and process.poll() is None
+        ]
+
+    def leftovers(self) -> dict[int, str]:
+        """Return what runs have left on the machines."""
+        found = {}
+        for name in self._cluster.machines:
+            for pid in self._host(name).pids():
+                command = _command_of(pid)
+                if f"-m {_OF_A_RUN} " in command:
+                    found[pid] = f"{name}: {command}"
+        return found
+
+    # -- faults
+
+    def _kill(self, victim: Victim) -> Heal:
+        """``drm worker`` dies, and with it all that it has started."""
+        send(victim.pid, signal.SIGKILL)
+        return lambda: self._start(victim.worker_id)
+
+    def _power(self, victim: Victim) -> Heal:
+        """Every process of the host dies at once."""
+        for pid in self._host(victim.worker_id).pids():
+            send(pid, signal.SIGKILL)
+        return lambda: self._start(victim.worker_id)
+
+    def _partition(self, victim: Victim) -> Heal:
+        self._host(victim.worker_id).partition()
+        return self._host(victim.worker_id).heal
+
+    def _freeze(self, victim: Victim) -> Heal:
+        pids = self._host(victim.worker_id).pids()
+        for pid in pids:
+            send(pid, signal.SIGSTOP)
+
+        def thaw() -> None:
+            for pid in pids:
+                send(pid, signal.SIGCONT)
+
+        return thaw
+
+    def _agent(self, victim: Victim) -> None:
+        """The processes that run tests die, all of them."""
+        for pid in self._host(victim.worker_id).pids():
+            if f"-m {_OF_A_RUN} " in _command_of(pid):
+                send(pid, signal.SIGKILL)
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+__all__ = ["RayHosts"]
