@@ -140,11 +140,14 @@ def test_the_cost_grows_with_the_number_of_tests_and_no_faster() -> None:
         tape = Tape(names)
         for n, name in enumerate(names):
             tape.test(name, n * 0.01)
-        started = time.process_time()
-        assert summarise(tape.events).count(Outcome.PASSED) == number
-        return time.process_time() - started
+        took = []
+        for _ in range(3):
+            started = time.process_time()
+            assert summarise(tape.events).count(Outcome.PASSED) == number
+            took.append(time.process_time() - started)
+        return min(took)
 
-    few, many = (min(cost(number) for _ in range(3)) for number in (1_000, 10_000))
+    few, many = (cost(number) for number in (1_000, 10_000))
     assert many / few < 40, "ten times the tests: 10 when it is linear, 100 when it is quadratic"
 
 
