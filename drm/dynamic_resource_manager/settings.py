@@ -67,7 +67,7 @@ class ScalingSettings:
             raise ConfigError(
                 f"value_of_time: {self.value_of_time!r} is no price", remedy="give USD an hour, for example 50"
             )
-        if not 1 <= self.votes <= 1000 or self.votes != int(self.votes):
+        if self.votes not in range(1, 1001):
             raise ConfigError(f"votes: {self.votes!r} is no number of decisions", remedy="give a whole number from 1")
         if not 0 <= self.down_below < self.target < self.up_above <= 1:
             raise ConfigError(
@@ -126,7 +126,8 @@ def _number(value: Any, what: str, name: str) -> float:
     if name == "value_of_time":
         return parse_value_of_time(value, where=what)
     if name == "votes":
-        return int(_plain(value, what, "a number of decisions", "3"))
+        number = _plain(value, what, "a number of decisions", "3")
+        return int(number) if number in range(1, 1001) else math.nan  # which is refused where all are checked
     return _plain(value, what, "a share", "0.7") if name in _SHARES else parse_duration(value, what=what)
 
 

@@ -28,7 +28,9 @@ def test_every_way_that_can_be_had_is_told(ec2: FaultyEc2) -> None:
 
 
 def test_why_ec2_would_not_is_told_for_each(ec2: FaultyEc2) -> None:
-    ec2.set(refuse={"code": "UnauthorizedOperation", "status": "403 Forbidden", "message": "no", "dry": True, "times": 4})
+    ec2.set(
+        refuse={"code": "UnauthorizedOperation", "status": "403 Forbidden", "message": "no", "dry": True, "times": 4}
+    )
     told = check_ways(machines(ec2, ec2.image), WAYS, capacity=CAPACITY)
     assert set(told) == set(WAYS)
     assert all("UnauthorizedOperation" in problem for problem in told.values())

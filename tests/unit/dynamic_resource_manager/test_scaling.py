@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings
+from drm.dynamic_resource_manager import DynamicResourceManager, ScalingSettings, parse_scaling
 from drm.model.cluster import QueueView, WorkerState, WorkerType
 from drm.model.errors import ConfigError
 from drm.model.plan import ScalingAction, ScalingDecision
@@ -266,6 +266,30 @@ def test_a_range_that_is_none_is_refused(minimum: int, maximum: int) -> None:
 def test_settings_that_are_no_durations_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
         ScalingSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("makespan,value_of_time=0", "value_of_time: '0' is no price; give USD an hour, for example 50"),
+        ("makespan,value_of_time=inf", "is no price"),
+        ("makespan,value_of_time=much", "value_of_time: 'much' is not a price; give a number such as 50"),
+        ("makespan,votes=0", "is no number of decisions"),
+        ("makespan,votes=1.5", "is no number of decisions"),
+        ("makespan,votes=inf", "is no number of decisions"),
+        ("makespan,boot=soon", "--drm-scaling: boot"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--drm-scaling: ") as raised:
+        parse_scaling(text, where="--drm-scaling")
+    assert problem in str(raised.value)
+
+
+def test_the_value_of_time_the_boot_and_the_votes_are_read() -> None:
+    found = parse_scaling("makespan,value_of_time=2.5,boot=1m,votes=4", where="x")
+    assert (found.value_of_time, found.boot_s, found.votes) == (2.5, 60.0, 4)
+    assert parse_scaling("utilization", where="x").votes == 1, "the classic thresholds are left as they are"
 
 
 @given(
