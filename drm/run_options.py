@@ -13,10 +13,10 @@ from drm.engines.silence import SILENT_S
 from drm.model.cluster import WorkerType
 from drm.model.resources import Resources
 from drm.priorities import ORDERS
-from drm.provisioning import Machines
+from drm.provisioning import Machines, Place
 from drm.worker.limits import machine_capacity
 
-__all__ = ["RunOptions", "capacity_of"]
+__all__ = ["RunOptions", "capacity_of", "place_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +70,10 @@ def capacity_of(cpus: float | None, memory_bytes: int | None, gpus: int) -> Reso
         memory_bytes=machine.memory_bytes if memory_bytes is None else memory_bytes,
         gpus=gpus,
     )
+
+
+def place_of(options: RunOptions, folder: Path) -> Place:
+    """Return what workers share with this run, whose engine lets them join in ``folder``, and where others can join."""
+    host = options.coordinator.rpartition(":")[0].strip("[]")
+    own = Path(__file__).resolve().parents[1]
+    return Place(folders=(folder, options.rootdir, own), reaches_machines=bool(host), host=host)

@@ -28,13 +28,13 @@ from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.ports import Clock, EventSink, HistoryStore, Surface
 from drm.priorities import groups_of
-from drm.provisioning import Place, provider_manager
+from drm.provisioning import provider_manager
 from drm.reporting.kept_reports import KEPT_REPORTS, KeptReports
 from drm.reporting.ndjson import NdjsonSink
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import SAFE, ResourcePerformancePredictor
 from drm.resuming import InterruptedRun
-from drm.run_options import RunOptions
+from drm.run_options import RunOptions, place_of
 from drm.sinks import HistorySink, SummarySink
 from drm.summary import RunSummary
 from drm.surroundings import ignore_by_git, machine_class, revision
@@ -231,7 +231,7 @@ class Run:
                 run_id=self.journal.run_id,
                 history=options.history_path,
                 capacity=options.capacity,
-                place=Place(folders=(folder, options.rootdir, Path(__file__).resolve().parents[1])),
+                place=place_of(options, folder),
                 say=surface.say,
             )
         except BaseException:

@@ -1,12 +1,17 @@
-"""``drm plan --dry-run`` at EC2: what it would create, and what it would not, without creating anything."""
+"""``drm plan --dry-run`` at EC2: what it would create, and what it would not, without creating anything. And where
+machines of a cloud join."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from faulty_ec2 import FaultyEc2
 
 from drm.model.cluster import WorkerType
 from drm.model.resources import Resources
 from drm.provisioning import Machines, check_ways
+from drm.run_options import RunOptions, place_of
 
 CAPACITY = Resources(cpu_cores=2, memory_bytes=4 * 2**30)
 WAYS = tuple(
@@ -35,3 +40,13 @@ def test_why_ec2_would_not_is_told_for_each(ec2: FaultyEc2) -> None:
     assert set(told) == set(WAYS)
     assert all("UnauthorizedOperation" in problem for problem in told.values())
     assert ec2.live() == []
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "host"), [("", ""), ("10.0.0.7:6379", "10.0.0.7"), ("[2001:db8::7]:6379", "2001:db8::7")]
+)
+def test_machines_join_where_there_is_a_coordinator(coordinator: str, host: str) -> None:
+    options = RunOptions(executors=(0, 0), capacity=CAPACITY, rootdir=Path("/project"), coordinator=coordinator)
+    place = place_of(options, Path("/run/socket"))
+    assert (place.reaches_machines, place.host) == (bool(host), host)
+    assert {Path("/project"), Path("/run/socket")} < set(place.folders)
