@@ -287,6 +287,14 @@ def publish(session: nox.Session) -> None:
     session.run("python", "-m", "drm", "ci", "publish", *session.posargs)
 
 
+@nox.session(name="benchmarks-all", default=False)
+def benchmarks_all(session: nox.Session) -> None:
+    """Measure every figure that is promised (two hours); takes options of benchmarks.everything after --."""
+    install(session, "test", "bench", "examples", "browser")
+    session.install("scikit-learn", "pandas")
+    session.run("python", "-m", "benchmarks.everything", *session.posargs, success_codes=(0, 1))
+
+
 @nox.session(name="tests-all-pythons", python=PYTHONS, default=False)
 def tests_all_pythons(session: nox.Session) -> None:
     """Run the unit and integration tests, badges included, on every supported Python found here."""
