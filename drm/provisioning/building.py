@@ -15,7 +15,7 @@ from drm.cloud_provider_manager.joining import Joining
 from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.owner import is_alive, this_process
 from drm.cloud_provider_manager.warm_up import WarmUp
-from drm.cluster_trust import COORDINATOR, WORKER, default_folder
+from drm.cluster_trust import COORDINATOR, WORKER, default_folder, load_credentials
 from drm.cluster_trust.enrolment import Enrolment
 from drm.model.cluster import InstanceRequest, WorkerType
 from drm.model.errors import ConfigError, DrmError
@@ -100,6 +100,8 @@ def provider_manager(
 def _enrolment(place: Place) -> Enrolment:
     """Return where machines get what they need to join: each once, by a token of its own."""
     folder = default_folder()
+    for role in (COORDINATOR, WORKER):
+        load_credentials(folder / role)
     return Enrolment(place.host, place.enrolment_port, coordinator=folder / COORDINATOR, worker=folder / WORKER)
 
 

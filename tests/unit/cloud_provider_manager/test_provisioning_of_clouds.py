@@ -143,3 +143,13 @@ def test_tolerations_are_written_as_taints_are(
 def test_machines_elsewhere_need_a_coordinator(made_of: Callable[..., Made]) -> None:
     with pytest.raises(ConfigError, match=r"workers of provider aws cannot join.*--drm-coordinator"):
         made_of(AWS.format(image="ami-1", url="http://127.0.0.1:9"), Place())
+
+
+@pytest.mark.drm(group="ec2")
+def test_without_credentials_to_give_out_nothing_is_bought(
+    tmp_path: Path, ec2: FaultyEc2, made_of: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRM_CLUSTER_FOLDER", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="is missing; make credentials on the coordinator"):
+        made_of(AWS.format(image=ec2.image, url=ec2.url), Place(reaches_machines=True, host="127.0.0.1"))
+    assert ec2.calls() == []
