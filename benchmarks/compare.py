@@ -28,6 +28,7 @@ KEPT_RUNS = 30
 FEW_RUNS = 5
 FLOOR_FEW, FLOOR_MANY = 0.30, 0.08
 SPREADS = 4.0
+ENOUGH = 10  # benchmarks: so many do not become slower together by one change
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 NORMAL_95 = 1.96
 
@@ -75,8 +76,8 @@ class Comparison:
         )
 
 
-def describe_all(comparisons: Sequence[Comparison]) -> str:
-    """Return the last line for people: which benchmarks have become slower, by name."""
+def describe_all(comparisons: Sequence[Comparison], slowed: float = 0.0) -> str:
+    """Return the last line for people: which benchmarks have become slower, by name. ``slowed``: all of them."""
     slower = [each for each in comparisons if each.verdict == REGRESSED]
     named = ", ".join(f"{each.name} ({each.change:+.0%})" for each in slower)
     compared = sum(each.change is not None for each in comparisons)
@@ -168,23 +169,32 @@ def compare(
     standard deviations of theirs (median absolute deviation, Rousseeuw and Croux 1993)
     and by more than a floor: 30 % while fewer than five runs are stored and for a
     quick run, else 8 %. A limit on the mean alone would call a third of unchanged runs slower.
+    By how much half of many benchmarks are slower, the machine is: that much is allowed on top.
     """
-    return [_verdict(each, past.get(each.name, ()), quick=quick) for each in measured]
+    slowed = slowed_together(measured, past)
+    return [_verdict(each, past.get(each.name, ()), quick=quick, slowed=slowed) for each in measured]
 
 
-def _verdict(each: Measurement, past: Sequence[float], *, quick: bool) -> Comparison:
+def slowed_together(measured: Sequence[Measurement], past: Mapping[str, Sequence[float]]) -> float:
+    """Return the median change of all benchmarks where there are enough of them and it is upwards, else 0."""
+    changes = [each.min_s / statistics.median(past[each.name]) - 1 for each in measured if past.get(each.name)]
+    return max(0.0, statistics.median(changes)) if len(changes) >= ENOUGH else 0.0
+
+
+def _verdict(each: Measurement, past: Sequence[float], *, quick: bool, slowed: float) -> Comparison:
     if not past:
         return Comparison(name=each.name, verdict=NO_BASELINE, min_s=each.min_s)
     centre = statistics.median(past)
     spread = MAD_TO_SIGMA * statistics.median(abs(value - centre) for value in past)
     floor = FLOOR_FEW if quick or len(past) < FEW_RUNS else FLOOR_MANY
-    limit = max(floor, SPREADS * spread / centre)
+    least = max(floor, SPREADS * spread / centre)
+    limit = (1 + least) * (1 + slowed) - 1
     change = each.min_s / centre - 1
     # One new run against the median of n: for a normal distribution its variance is pi/2 that of the mean.
     noise = NORMAL_95 * spread / centre * math.sqrt(1 + math.pi / (2 * len(past)))
     return Comparison(
         name=each.name,
-        verdict=REGRESSED if change > limit else IMPROVED if change < -limit else UNCHANGED,
+        verdict=REGRESSED if change > limit else IMPROVED if change < -least else UNCHANGED,
         min_s=each.min_s,
         baseline_s=centre,
         change=change,

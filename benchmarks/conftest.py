@@ -115,7 +115,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     ]
     lines += _write(config, path, facts, past, measured, comparisons)
     slower = [compared for compared in comparisons if compared.verdict == compare.REGRESSED]
-    lines += [compare.describe_all(comparisons)]
+    lines += [compare.describe_all(comparisons, compare.slowed_together(measured, past))]
     if slower and config.getoption("--fail-on-regression"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

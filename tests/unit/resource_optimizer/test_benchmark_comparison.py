@@ -77,6 +77,21 @@ def test_a_quick_run_is_judged_less_strictly(compare: ModuleType) -> None:
     assert compared.verdict == "unchanged"
 
 
+def test_what_all_are_slower_by_is_the_machine_s(compare: ModuleType) -> None:
+    past = {f"test_{number}": [1.0, 1.01, 0.99, 1.0, 1.0] for number in range(12)}
+    measured = [measurement(compare, 1.2, name) for name in past]
+    measured[3] = measurement(compare, 1.4, "test_3")
+    compared = compare.compare(measured, past)
+    assert [each.name for each in compared if each.verdict == "regressed"] == ["test_3"]
+    assert compare.describe_all(compared, compare.slowed_together(measured, past)) == (
+        "12 of 12 benchmarks compared (half of them by +20% or more: the machine is), 1 slower: test_3 (+40%)"
+    )
+    few = compare.compare(measured[:5], past)
+    assert {each.verdict for each in few} == {"regressed"}, "of a few it may well be the code"
+    faster = compare.compare([measurement(compare, 0.7, name) for name in past], past)
+    assert {each.verdict for each in faster} == {"improved"}
+
+
 def test_what_is_stored_is_what_is_loaded_and_thirty_runs_are_kept(compare: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "baselines" / "m.json"
     facts = {"cpu": "A CPU @ 2GHz", "cores": 2, "python": "CPython 3.11"}
