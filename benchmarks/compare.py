@@ -83,9 +83,9 @@ def describe_all(comparisons: Sequence[Comparison], slowed: float = 0.0) -> str:
     compared = sum(each.change is not None for each in comparisons)
     if not compared:
         return f"{len(comparisons)} benchmarks, {NO_BASELINE}: nothing is compared"
-    return f"{compared} of {len(comparisons)} benchmarks compared, {len(slower)} slower" + (
-        f": {named}" if named else ""
-    )
+    together = f" (half of them by {slowed:+.0%} or more: the machine is)" if slowed >= 0.01 else ""
+    said = f"{compared} of {len(comparisons)} benchmarks compared{together}, {len(slower)} slower"
+    return f"{said}: {named}" if named else said
 
 
 def describe_figures(extra: Mapping[str, Any]) -> str:
