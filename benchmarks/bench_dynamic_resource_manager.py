@@ -48,7 +48,7 @@ def test_evaluate_scaling(measure: Any, policy: str) -> None:
     manager = manager_with(1000, ScalingSettings.of_policy(policy))
     for number in range(1000):
         manager.reserve_resources(f"w{number}", f"r{number}", ONE, now_s=0.0)
-    queue = QueueView(waiting=10_000, runnable=10_000, waiting_s=20_000.0, longest_s=60.0, per_worker=4.0)
+    queue = QueueView(waiting=10_000, runnable=10_000, waiting_s=2_000_000.0, longest_s=60.0, per_worker=4.0)
     decision = measure(
         lambda: manager.evaluate_scaling(CPU, queue, now_s=1.0, pending=0, minimum=0, maximum=1000, total_workers=1000),
         iterations=5,

@@ -28,7 +28,7 @@ def types() -> list[WorkerType]:
     ]
 
 
-def tests() -> list[Task]:
+def waiting_tests() -> list[Task]:
     """Return tests of 60 kinds, predicted to take from a second to a minute."""
     kinds = [
         Requirements(amounts=Resources(cpu_cores=1 + kind % 4, memory_bytes=(1 + kind % 15) * GIB, gpus=kind % 2))
@@ -47,7 +47,7 @@ def tests() -> list[Task]:
 
 
 def test_a_decision_about_every_type(measure: Any) -> None:
-    offered, waiting = types(), tests()
+    offered, waiting = types(), waiting_tests()
     manager = DynamicResourceManager(ScalingSettings(boot_s=60.0))
     for number in range(WORKERS):
         kind = offered[number % TYPES]
