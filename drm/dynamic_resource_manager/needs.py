@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drm.dynamic_resource_manager.settings import ScalingSettings
 from drm.dynamic_resource_manager.utilization import UNUSED, Utilization
@@ -39,18 +39,18 @@ class ScalingCase:
     pending_s: float | None = None
     votes: int = 0
     leaving: frozenset[str] = frozenset()
+    present: int = field(init=False)  # that run or are on their way; those that drain no longer count
+    busy: int = field(init=False)
 
     def __post_init__(self) -> None:
+        ready = [worker for worker in self.workers if worker.state is WorkerState.READY]
+        starting = sum(worker.state is WorkerState.STARTING for worker in self.workers)
+        object.__setattr__(self, "present", self.pending + len(ready) + starting)
+        object.__setattr__(self, "busy", sum(worker.reservations > 0 for worker in ready))
         if not 0 <= self.minimum <= self.maximum:
             raise ConfigError(f"workers: {self.minimum}..{self.maximum} is no range", remedy='write it like "1..4"')
         if self.pending < 0 or self.total_workers < 0:
             raise ConfigError(f"workers: {self.pending} pending of {self.total_workers} is no count")
-
-    @property
-    def present(self) -> int:
-        """Workers of this type that run or are on their way; those that drain no longer count."""
-        live = (WorkerState.STARTING, WorkerState.READY)
-        return self.pending + sum(worker.state in live for worker in self.workers)
 
     @property
     def draining(self) -> tuple[WorkerView, ...]:
@@ -60,10 +60,6 @@ class ScalingCase:
             for worker in self.workers
             if worker.state is WorkerState.DRAINING and worker.worker_id not in self.leaving
         )
-
-    @property
-    def busy(self) -> int:
-        return sum(worker.reservations > 0 and worker.state is WorkerState.READY for worker in self.workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
