@@ -16,7 +16,10 @@ HEALTH = {
     "health_check_failure_threshold": 3,
 }
 _ALWAYS = {
-    "RAY_raylet_start_wait_time_s": "180",  # the default, 60 s, is too little where other machines' Rays start too
+    # On a busy machine an agent of Ray takes more than 30 s to start, and the raylet then ends itself.
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_worker_register_timeout_seconds": "180",
+    "RAY_raylet_start_wait_time_s": "180",
     "RAY_AUTH_MODE": "disabled",  # unless told below: or a token that lies about would be used, by some processes only
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or an actor without gpus would have CUDA_VISIBLE_DEVICES emptied

@@ -1,0 +1,239 @@
+"""What a cluster takes: ``python -m benchmarks.cluster [--hosts 3] [--json]``.
+
+Hosts are network namespaces with a bridge between them where root allows, else processes on the loopback address.
+Measured are the time from an order to what comes back of it, the processor time of a no-op test against the embedded
+engine's, what the controller takes while nothing happens, how soon a new machine gives a result, and how soon the tests
+of one that was killed run elsewhere. Times depend on the machine, and on what else it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine import make_noop_suite
+from benchmarks.hosts import Hosts, why_not
+from benchmarks.processes import measure
+from benchmarks.ray_cluster import RayCluster, ray_cluster
+from drm.model.events import AttemptStarted
+from drm.reporting.ndjson import read_events
+from drm.worker.linux import descendants_of
+
+BARS = {
+    "order to event, p50 (ms)": ("<", 5.0),
+    "order to event, p99 (ms)": ("<", 15.0),
+    "tests per cpu second, of the embedded engine's": (">", 0.7),
+    "controller while idle, of a core": ("<", 0.02),
+    "a new machine's first result (s)": ("<", 12.0),
+    "tests of a killed machine run elsewhere (s)": ("<", 6.0),
+}
+_ORDERS, _IDLE_S = 1000, 10.0
+_SLEEPING = "import time, pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_waits(n): time.sleep(6)\n"
+_HZ = os.sysconf("SC_CLK_TCK")
+_ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+_PATIENCE_S = 120.0
+
+
+# -- on the coordinator's host
+
+
+def inside(address: str, folder: Path) -> dict[str, Any]:
+    """Measure the engine alone: orders that come back, and idleness. Runs where the coordinator is."""
+    from drm.engines.ray_engine.engine import RayEngine
+    from drm.engines.ray_engine.state import CoordinatorState
+    from drm.model import observations as seen
+    from drm.worker.suite import Suite
+
+    suite = Suite(
+        args=("-q", "-p", "no:cacheprovider"),
+        cwd=str(folder),
+        sys_path=tuple(sys.path),
+        run_id="benchmark",
+        executor_count=1,
+        basetemp=str(folder / "temp"),
+    )
+    engine = RayEngine(suite=suite, state=CoordinatorState.of(address), say=lambda line: print(line, file=sys.stderr))
+    deadline = time.monotonic() + _PATIENCE_S
+
+    def wait(kind: type[Any]) -> Any:
+        while time.monotonic() < deadline + _PATIENCE_S:
+            found = [each for each in engine.poll(0.25) if isinstance(each, kind)]
+            if found:
+                return found[0]
+        raise RuntimeError(f"no {kind.__name__} came")
+
+    engine.start()
+    try:
+        worker = wait(seen.WorkerJoined).worker_id
+        began = time.process_time()
+        until = time.monotonic() + _IDLE_S
+        while time.monotonic() < until:
+            engine.poll(0.25)
+        idle = (time.process_time() - began) / _IDLE_S
+        engine.spawn(worker, "gw0")
+        wait(seen.ExecutorReady)
+        took = []
+        for number in range(_ORDERS):
+            started = time.perf_counter()
+            task = (f"test_noop_0000.py::test_{number % 100}", 1)
+            engine.send(worker, "gw0", [task], None, 5.0, (), 1.0)
+            wait(seen.AttemptBegan)
+            took.append((time.perf_counter() - started) * 1000)
+            wait(seen.BatchEnded)
+        return {"took": took, "idle": idle}
+    finally:
+        engine.close()
+
+
+# -- from outside
+
+
+def cpu_of(pids: Sequence[int]) -> float:
+    """Return the processor seconds of processes and all below them, of those that have ended too."""
+    total = 0
+    for pid in [below for each in pids for below in (each, *descendants_of(each))]:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        total += sum(map(int, fields[11:15]))
+    return total / _HZ
+
+
+def on_head(cluster: RayCluster, *words: str) -> str:
+    host = cluster.hosts[0] if cluster.hosts is not None else None
+    command = [sys.executable, "-m", *words]
+    if host is not None:
+        done = host.run(command, env=cluster.environment, timeout=600)
+    else:
+        import subprocess
+
+        environment = {**os.environ, **cluster.environment}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def throughput(cluster: RayCluster, folder: Path, tests: int, agents: int) -> float:
+    """Return the no-op tests per processor second on the cluster, as a part of the embedded engine's."""
+    options = ("--drm-no-report", f"--drm-report-dir={folder}/record", "-q", "-p", "no:cacheprovider", str(folder))
+    machines = [process.pid for process in cluster.machines.values()]
+    embedded = [sys.executable, "-m", "drm", "run", "--drm-executors", str(agents), *options]
+    env = os.environ | {**cluster.environment}
+    before = dict(os.environ)
+    os.environ.update(env)
+    try:
+        mine = measure(embedded, folder, sample=False).cpu_s
+        at = cpu_of(machines)
+        host = cluster.hosts[0] if cluster.hosts is not None else None
+        command = [sys.executable, "-m", "drm", "run", "--coordinator", cluster.address, *options]
+        theirs = measure(host.command(command) if host is not None else command, folder, sample=False).cpu_s
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    time.sleep(1.0)
+    theirs += cpu_of(machines) - at
+    print(f"{tests} tests: embedded {mine:.1f} cpu s, cluster {theirs:.1f} cpu s", file=sys.stderr)
+    return mine / theirs
+
+
+def killed(cluster: RayCluster, folder: Path, victim: str) -> tuple[float, float]:
+    """Return after how many seconds a new machine gave a result, and the tests of a killed one ran elsewhere."""
+    record = folder / "killed"
+    (folder / "sleeping").mkdir()
+    (folder / "sleeping" / "test_sleeping.py").write_text(_SLEEPING, encoding="utf-8")
+    (folder / "sleeping" / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    host = cluster.hosts[0] if cluster.hosts is not None else None
+    words = ("run", "--coordinator", cluster.address, "--drm-no-report", f"--drm-report-dir={record}")
+    run = cluster.start("killed", host, *words, str(folder / "sleeping"))
+
+    def started() -> list[AttemptStarted]:
+        path = record / "events.ndjson"
+        return [e for e in read_events(path) if isinstance(e, AttemptStarted)] if path.exists() else []
+
+    until(lambda: any(event.worker_id == victim for event in started()), "a test on the machine to be killed")
+    kill_at = time.time()
+    cluster.kill_machine(victim)
+    until(lambda: any(event.attempt == 2 for event in started()), "its second attempt")
+    again = next(event for event in started() if event.attempt == 2)
+    elsewhere = datetime.fromisoformat(again.at).timestamp() - kill_at
+    added_at = time.time()
+    cluster.add("added", "--cpus", "1", "--memory", "1GiB", host=len(cluster.hosts) - 1 if cluster.hosts else 0)
+    until(lambda: any(event.worker_id == "added" for event in started()) or run.poll() is not None, "a test on it")
+    first = next((event for event in started() if event.worker_id == "added"), None)
+    run.wait(_PATIENCE_S)
+    if first is None:
+        raise RuntimeError(f"the new machine got no test: {cluster.said('added')}")
+    return datetime.fromisoformat(first.at).timestamp() - added_at, elsewhere
+
+
+def until(done: Any, what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited in vain for {what}")
+        time.sleep(0.02)
+
+
+def figures(hosts: Hosts | None, folder: Path, tests: int, agents: int) -> dict[str, float]:
+    (folder / "cluster").mkdir()
+    suite = folder / "suite"
+    suite.mkdir()
+    make_noop_suite(suite, tests)
+    (suite / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    with ray_cluster(folder / "cluster", hosts) as cluster:
+        cluster.environment = {**cluster.environment, **_ENVIRONMENT}
+        names = [f"m{number}" for number in range(agents)]
+        for number, name in enumerate(names):
+            cluster.add(name, "--cpus", "1", "--memory", "2GiB", host=number % len(hosts) if hosts else 0)
+        cluster.wait_joined(*names)
+        alone = json.loads(
+            on_head(cluster, "benchmarks.cluster", "--inside", cluster.address, str(suite)).splitlines()[-1]
+        )
+        ratio = throughput(cluster, suite, tests, agents)
+        first, elsewhere = killed(cluster, folder, names[-1])
+    took = sorted(alone["took"])
+    values = (took[len(took) // 2], took[int(len(took) * 0.99)], ratio, alone["idle"], first, elsewhere)
+    return dict(zip(BARS, values, strict=True))
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cluster", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--hosts", type=int, default=3, metavar="N", help="how many hosts, with a machine each")
+    parser.add_argument("--tests", type=int, default=10_000, metavar="N", help="no-op tests (default: 10000)")
+    parser.add_argument("--loopback", action="store_true", help="processes on one address instead of namespaces")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--inside", nargs=2, default=None, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.inside is not None:
+        print(json.dumps(inside(options.inside[0], Path(options.inside[1]))))
+        return 0
+    with ExitStack() as stack:
+        hosts = None if options.loopback or why_not() else stack.enter_context(Hosts(options.hosts))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drm-cluster-")))
+        found = figures(hosts, folder, options.tests, options.hosts)
+    missed = [name for name, value in found.items() if (value >= BARS[name][1]) is (BARS[name][0] == "<")]
+    if options.json:
+        print(json.dumps({"hosts": "namespaces" if hosts else "loopback", "figures": found, "missed": missed}))
+    else:
+        print(f"{options.hosts} hosts ({'namespaces' if hosts else 'loopback'})")
+        for name, value in found.items():
+            sign, bar = BARS[name]
+            print(f"{name:50} {value:8.3f}   {sign} {bar:g}{'   missed' if name in missed else ''}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
