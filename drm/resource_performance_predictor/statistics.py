@@ -182,7 +182,17 @@ class Totals:
     """
 
     __slots__ = (
-        *("family", "gpu_bytes", "measured", "peak_rss_bytes", "peaks", "rss_bytes", "rss_squares", "samples"),
+        *(
+            "family",
+            "gpu_bytes",
+            "measured",
+            "peak_rss_bytes",
+            "peaks",
+            "ranked",
+            "rss_bytes",
+            "rss_squares",
+            "samples",
+        ),
         *("unsorted", "wall_s"),
     )
 
@@ -197,6 +207,7 @@ class Totals:
         self.peak_rss_bytes = 0
         self.gpu_bytes = 0
         self.peaks: list[int] = []  # sorted when they are asked for
+        self.ranked = 0  # so many were, then
 
     def add(self, wall_s: float, rss_bytes: int, gpu_bytes: int = 0) -> None:
         """Count one finished attempt; memory of 0 means that it was not measured."""
@@ -240,7 +251,9 @@ class Totals:
         """
         mean = self.rss_bytes / self.measured
         variance = max(0.0, self.rss_squares / self.measured - mean * mean)
-        self.peaks.sort()  # next to no work where most were sorted before
+        if self.ranked != len(self.peaks):
+            self.peaks.sort()  # little work where most were sorted before
+            self.ranked = len(self.peaks)
         return max(median(self.peaks) * margin, mean + 2 * math.sqrt(variance))
 
 

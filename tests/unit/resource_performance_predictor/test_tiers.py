@@ -10,6 +10,7 @@ from drm.model.errors import ConfigError
 from drm.model.work import Outcome, Task, Usage
 from drm.ports import Sample
 from drm.resource_performance_predictor import SAFE, CostSettings, ResourcePerformancePredictor
+from drm.resource_performance_predictor.statistics import Totals
 
 MIB = 2**20
 GIB = 2**30
@@ -133,3 +134,15 @@ def test_no_reservation_leaves_its_bounds(attempts: list[tuple[int, int]], large
     assert min(min(peaks) / 2, largest_mib) <= reserved <= largest_mib
     if not attempts[-1][1]:
         assert reserved <= max(2 * max(peaks), 1)
+
+
+def test_peaks_are_sorted_anew_only_when_there_are_more_of_them() -> None:
+    totals = Totals()
+    totals.add_all([1.0] * 3, [30, 10, 20])
+    assert totals.memory_quantile(2.0) == 40
+    totals.peaks.reverse()  # nobody looks
+    assert totals.memory_quantile(2.0) == 40
+    assert totals.peaks == [30, 20, 10]
+    totals.add(1.0, 40)
+    assert totals.memory_quantile(2.0) == pytest.approx(50)
+    assert totals.peaks == [10, 20, 30, 40]
