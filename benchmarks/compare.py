@@ -28,7 +28,7 @@ KEPT_RUNS = 30
 FEW_RUNS = 5
 FLOOR_FEW, FLOOR_MANY = 0.30, 0.08
 SPREADS = 4.0
-ENOUGH = 10  # benchmarks: so many do not become slower together by one change
+ENOUGH = 20  # benchmarks: half of so many are not made slower by one change; of one component's they may be
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 NORMAL_95 = 1.96
 
