@@ -50,16 +50,24 @@ class RayHosts:
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         self._hosts = Hosts(_MACHINES + 1)
-        self._cluster = RayCluster(self._folder, self._hosts)
-        self._gather()
+        try:
+            self._cluster = RayCluster(self._folder, self._hosts)
+            self._gather()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         assert self._hosts is not None
         try:
-            self._cluster.close()
+            if self._cluster is not None:
+                self._cluster.close()
         finally:
             self._hosts.close()
             shutil.rmtree(self._folder, ignore_errors=True)
