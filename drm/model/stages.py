@@ -99,6 +99,7 @@ STAGES: tuple[Stage, ...] = (
         summary="DRM runs its own unit tests on separate workers; outcomes equal a serial run's",
         paths=("tests/distributed",),
         options=("--drm-executors", "0"),
+        extras=("test", "ray"),
         after=("integration",),
     ),
 )

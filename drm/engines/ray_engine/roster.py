@@ -165,8 +165,11 @@ class Roster:
         seat.link.start()
 
     def _ended(self, seat: _Seat, reason: str) -> None:
-        if seat.ended_s is None:
-            seat.ended_s, seat.reason = time.monotonic(), reason
+        now = time.monotonic()
+        if seat.link is not None and now - seat.link.heard_at > self._leases.suspect_s:
+            seat.reason = reason  # Ray gave a silent machine up; its agent may still run tests until its lease ends
+        elif seat.ended_s is None:
+            seat.ended_s, seat.reason = now, reason
 
     def _judge(self, now: float) -> None:
         for name, seat in list(self._seats.items()):
