@@ -124,8 +124,10 @@ class WorkerPool:
         if now >= self._next_decision_s:
             tests = waiting()
             self._next_decision_s = now + _S_PER_TEST * len(tests)
+            missed = 0  # types that tests wait for, and of which none may come while all the others are here
             for worker_type, queue in self._recommended(tests, busy, now):
-                decision = self._decided(worker_type, queue, now)
+                decision = self._decided(worker_type, queue, now, room=missed)
+                missed += not (decision.workers or decision.granted) and decision.wanted > 0
                 self._carry_out(worker_type, decision)
                 drain += [each for each in decision.remove if self._members.tell(each, Happened.DRAIN, "not needed")]
                 keep += [each for each in decision.keep if self._members.tell(each, Happened.KEEP)]
@@ -135,14 +137,18 @@ class WorkerPool:
     def _recommended(
         self, tests: Sequence[Task], busy: Mapping[str, Load], now: float
     ) -> Sequence[tuple[WorkerType, QueueView]]:
-        """Return the work by type. What could not be had of late gets none, unless there is nothing else."""
+        """Return the work by type, first that of types of which there is no worker: what is free is for those.
+
+        What could not be had of late gets none, unless there is nothing else.
+        """
         types = [self._cheapest(ways) for ways in self._ways.values()]
         open_types = [each for each in types if self._members.starts.left_alone(each.name, now) is None] or types
         rows = self._optimizer.get_scaling_recommendations(
             tests, self._manager.snapshot(now), open_types, {name: load.left_s for name, load in busy.items()}
         )
         shut = [(each, QueueView()) for each in types if each not in open_types]
-        return [*rows, *shut]
+        present = {member.worker_type.name for _, member in self._members}
+        return sorted([*rows, *shut], key=lambda row: row[0].name in present or not row[1].waiting)
 
     def _shortest_boot_s(self) -> float:
         default_s, starts = self._manager.settings.boot_s, self._members.starts
@@ -152,7 +158,8 @@ class WorkerPool:
         found = self._providers.open_ways(ways) if len(ways) > 1 else ways
         return min(found or ways, key=lambda each: each.usd_per_hour)
 
-    def _decided(self, worker_type: WorkerType, queue: QueueView, now: float) -> ScalingDecision:
+    def _decided(self, worker_type: WorkerType, queue: QueueView, now: float, *, room: int) -> ScalingDecision:
+        """Return the decision for a type. ``room``: how many below the pool's least it may go, for other types."""
         name = worker_type.name
         boot_s = self._members.starts.boot_s(name, self._manager.settings.boot_s)
         pending, pending_s = self._members.pending(name, boot_s)
@@ -162,7 +169,7 @@ class WorkerPool:
             queue,
             now_s=now,
             pending=pending,
-            minimum=least,
+            minimum=least if name in self._settings.type_workers else max(0, least - room),
             maximum=most,
             total_workers=of_pool,
             boot_s=boot_s,

@@ -116,3 +116,17 @@ def test_a_worker_that_joins_when_nobody_waits_for_it_any_more_is_sent_away(cloc
     assert [each.worker_id for each in rig.journal.of(events.InstanceLost)] == ["w0"]
     assert [each.worker_id for each in rig.journal.of(events.WorkerReady)] == ["w1"]
     assert not rig.provider.list_instances()
+
+
+def test_a_worker_that_is_not_needed_makes_room_for_one_that_is(clock: Any) -> None:
+    """The pool is full of small workers when a test turns out to need a large one."""
+    large = WorkerType(
+        name="large", capacity=Resources(cpu_cores=1, memory_bytes=4 * 2**30), provider="scripted", usd_per_hour=0.4
+    )
+    hog = make_task("hog", position=0)
+    acts = {hog.task_id: Act(seconds=1.0, how="hog", peak_bytes=2**30, times=2)}
+    rig = Rig(clock, acts, types=(SMALL, large), workers=(2, 2))
+    assert rig.run([hog, *make_tasks(6)])[hog.task_id] is Outcome.PASSED
+    ready = [each.worker_type for each in rig.journal.of(events.WorkerReady)]
+    assert ready == ["small", "small", "large"]
+    assert clock.now() < 60
