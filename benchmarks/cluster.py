@@ -62,13 +62,17 @@ def inside(address: str, folder: Path) -> dict[str, Any]:
         basetemp=str(folder / "temp"),
     )
     engine = RayEngine(suite=suite, state=CoordinatorState.of(address), say=lambda line: print(line, file=sys.stderr))
-    deadline = time.monotonic() + _PATIENCE_S
+    pending: list[Any] = []
 
     def wait(kind: type[Any]) -> Any:
-        while time.monotonic() < deadline + _PATIENCE_S:
-            found = [each for each in engine.poll(0.25) if isinstance(each, kind)]
-            if found:
-                return found[0]
+        """Return the next observation of a kind; those before it are forgotten, those after it are kept."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            while pending:
+                found = pending.pop(0)
+                if isinstance(found, kind):
+                    return found
+            pending.extend(engine.poll(0.25))
         raise RuntimeError(f"no {kind.__name__} came")
 
     engine.start()
@@ -77,7 +81,7 @@ def inside(address: str, folder: Path) -> dict[str, Any]:
         began = time.process_time()
         until = time.monotonic() + _IDLE_S
         while time.monotonic() < until:
-            engine.poll(0.25)
+            pending.extend(engine.poll(0.25))
         idle = (time.process_time() - began) / _IDLE_S
         engine.spawn(worker, "gw0")
         wait(seen.ExecutorReady)
