@@ -37,7 +37,7 @@ BARS = {
     "tests of a killed machine run elsewhere (s)": ("<", 6.0),
 }
 _ORDERS, _IDLE_S = 1000, 10.0
-_SLEEPING = "import time, pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_waits(n): time.sleep(6)\n"
+_SLEEPING = "import time, pytest\n@pytest.mark.parametrize('n', range(16))\ndef test_waits(n): time.sleep(5)\n"
 _HZ = os.sysconf("SC_CLK_TCK")
 _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 _PATIENCE_S = 120.0
@@ -204,9 +204,10 @@ def figures(hosts: Hosts | None, folder: Path, tests: int, agents: int) -> dict[
         alone = json.loads(
             on_head(cluster, "benchmarks.cluster", "--inside", cluster.address, str(suite)).splitlines()[-1]
         )
+        took = sorted(alone["took"])
+        print(f"orders p50 {took[len(took) // 2]:.2f} ms, idle {alone['idle']:.4f} of a core", file=sys.stderr)
         ratio = throughput(cluster, suite, tests, agents)
         first, elsewhere = killed(cluster, folder, names[-1])
-    took = sorted(alone["took"])
     values = (took[len(took) // 2], took[int(len(took) * 0.99)], ratio, alone["idle"], first, elsewhere)
     return dict(zip(BARS, values, strict=True))
 
