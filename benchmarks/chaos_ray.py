@@ -52,6 +52,8 @@ class RayHosts:
         self._hosts = Hosts(_MACHINES + 1)
         try:
             self._cluster = RayCluster(self._folder, self._hosts)
+            # Machines load the same plugins as the runs: none by themselves.
+            self._cluster.environment = {**self._cluster.environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
             self._gather()
         except BaseException:
             self._end()
