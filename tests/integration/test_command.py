@@ -85,7 +85,9 @@ def test_a_run_that_is_killed_has_nothing_of_the_one_before(folder: Path) -> Non
     assert drm_run(folder).returncode == 0
     (folder / "test_a.py").write_text("import os, signal\ndef test_a(): os.kill(os.getpid(), signal.SIGKILL)\n")
     assert drm_run(folder, "--drm-executors", "0").returncode == -9
-    assert [path.name for path in (folder / "reports/run").iterdir()] == ["events.ndjson"]
+    left = {path.name: path for path in (folder / "reports/run").iterdir()}
+    assert sorted(left) == ["events.ndjson", "reports.ndjson"]
+    assert left["reports.ndjson"].read_bytes() == b""
 
 
 def test_a_status_that_cannot_be_written_is_said_with_the_remedy(folder: Path) -> None:
