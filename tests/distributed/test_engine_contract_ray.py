@@ -13,7 +13,7 @@ from drm.engines.ray_engine.engine import RayEngine
 from drm.engines.ray_engine.state import CoordinatorState
 from drm.model import observations as seen
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'drm-testing[ray]'")
+pytestmark = pytest.mark.usefixtures("needs_ray")
 
 
 class OnRay(Place):

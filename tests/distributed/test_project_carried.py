@@ -13,7 +13,7 @@ from benchmarks.ray_cluster import RayCluster, ray_cluster
 from drm.model.events import TestFinished, WorkerReady
 from drm.reporting.ndjson import read_events
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'drm-testing[ray]'")
+pytestmark = pytest.mark.usefixtures("needs_ray")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from drm.model.events import AttemptStarted, Event, TestFinished, WorkerLost
 from drm.reporting.ndjson import read_events
 from drm.worker.linux import descendants_of
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'drm-testing[ray]'")
+pytestmark = pytest.mark.usefixtures("needs_ray")
 PATIENCE_S = 240.0
 SUITE = """
 import time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import time
@@ -250,7 +251,15 @@ def type_of(worker_id: str, described: Mapping[str, Any]) -> WorkerType:
 
 
 def connect(state: CoordinatorState) -> None:
-    """Make this process a driver of the coordinator's cluster. Signals stay with whoever handles them now."""
+    """Make this process a driver of the coordinator's cluster. Signals stay with whoever handles them now.
+
+    ConfigError where Ray was loaded before it could be told of the certificates: it would wait for minutes.
+    """
+    if "ray" in sys.modules and os.environ.get("RAY_USE_TLS") != "1":
+        raise ConfigError(
+            "Ray is loaded already, and was not told of the coordinator's certificates",
+            remedy="import ray in the tests that use it, not while tests are collected",
+        )
     prepare(state.trust())
     import ray
 
