@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,15 +24,16 @@ from drm.nodes import Nodes
 from drm.options import run_options
 from drm.pytest_surface import PytestSurface
 from drm.quarantine import is_in_quarantine
-from drm.resuming import InterruptedRun, read_interrupted
 from drm.session import Journal, Run, new_run_id
 from drm.settings import read_settings
 from drm.sources import sources_of
 from drm.status_line import StatusLine
 from drm.summary import RunSummary
-from drm.taking_up import take_up
 from drm.worker.once_files import once_folder, sweep
 from drm.worker.suite import Suite, items_of
+
+if TYPE_CHECKING:
+    from drm.resuming import InterruptedRun
 
 _RARELY = 50_000  # new objects from one search for garbage to the next
 
@@ -79,6 +81,8 @@ class Controller:
         self._ran_here = False
         self._resumed: InterruptedRun | None = None
         if config.getoption("drm_resume"):
+            from drm.resuming import read_interrupted
+
             self._resumed = read_interrupted(config.invocation_params.dir / config.getoption("drm_resume"))
             self._resumed.check(self._options.rootdir, self._options.command, self._options.report_dir)
 
@@ -184,6 +188,8 @@ class Controller:
         gc.freeze()  # what was collected stays until the end: no search for garbage need look at it
         try:
             if self._resumed is not None:
+                from drm.taking_up import take_up
+
                 self._tasks = take_up(self._resumed, self._tasks, self._items, run.coordinator, surface)
             if self._interruptions.signal:
                 run.coordinator.hold(self._tasks)  # none will run; all are accounted for

@@ -7,15 +7,10 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from drm.engines.carrying import Carrier
-from drm.engines.ray_engine.engine import RayEngine
-from drm.engines.ray_engine.state import CoordinatorState
-from drm.engines.ray_engine.tables import WorkerTable
-from drm.joining import needed_packages
 from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task
 from drm.nodes import arguments_for_plugins
@@ -26,6 +21,9 @@ from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, fork_zygote
 from drm.worker.threads import unsafe_threads
+
+if TYPE_CHECKING:
+    from drm.engines.ray_engine.engine import RayEngine
 
 _FIRST_WORKER_S = 60.0
 _LONELY_S = 120.0
@@ -119,6 +117,14 @@ def connected_engine(
     date; none where no coordinator was asked for. DrmError where that fails."""
     if not options.coordinator:
         return None, None
+    # A run on this machine alone needs none of these, nor the TLS and HTTP that they bring.
+    from drm.bundle import LIMIT_BYTES
+    from drm.engines.carrying import Carrier
+    from drm.engines.ray_engine.engine import RayEngine
+    from drm.engines.ray_engine.state import CoordinatorState
+    from drm.engines.ray_engine.tables import WorkerTable
+    from drm.joining import needed_packages
+
     state = CoordinatorState.of(options.coordinator)
     engine = RayEngine(
         suite=suite,
@@ -132,7 +138,7 @@ def connected_engine(
             needed_packages(sys.modules, options.rootdir),
             say,
             exclude=(*options.bundle_exclude, *_own_record(options)),
-            limit_bytes=options.bundle_limit_bytes,
+            limit_bytes=options.bundle_limit_bytes or LIMIT_BYTES,
         ),
     )
     try:

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from drm.bundle import LIMIT_BYTES
 from drm.coordinator.retries import RetryPolicy, parse_retries
 from drm.dynamic_resource_manager import ScalingSettings, parse_scaling, parse_value_of_time
-from drm.engines.ray_engine.state import CoordinatorState, parse_address
 from drm.engines.silence import SILENT_S
 from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
@@ -60,6 +58,8 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     elif workers[1]:
         machines, worker_types = parse_machines(option, settings.providers, texts, capacity, where=settings.where)
     if coordinator is not None:
+        from drm.engines.ray_engine.state import CoordinatorState, parse_address
+
         parse_address(coordinator, coordinator_from)
         CoordinatorState.of(coordinator)  # before anything is collected
     start, start_from = option("start")
@@ -93,7 +93,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
         safe=reserve == "safe",
         bundle_exclude=tuple(settings.options.get("bundle_exclude", "").split()),
-        bundle_limit_bytes=some_bytes(limit, f"{settings.where}: bundle_limit") if limit is not None else LIMIT_BYTES,
+        bundle_limit_bytes=some_bytes(limit, f"{settings.where}: bundle_limit") if limit is not None else None,
         silent_s=_silence(*option("lost_after")),
         max_failures=config.getoption("maxfail") or 0,
         report_dir=config.invocation_params.dir / Path(report_dir) if report_dir else None,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drm.bundle import LIMIT_BYTES
 from drm.coordinator.retries import RetryPolicy
 from drm.dynamic_resource_manager import ScalingSettings
 from drm.engines.silence import SILENT_S
@@ -48,7 +47,7 @@ class RunOptions:
     silent_s: float = SILENT_S
     max_failures: int = 0
     bundle_exclude: tuple[str, ...] = ()
-    bundle_limit_bytes: int = LIMIT_BYTES
+    bundle_limit_bytes: int | None = None
     excused: frozenset[str] = frozenset()
     safe: bool = False
     report_dir: Path | None = None

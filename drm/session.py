@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drm import __version__
 from drm.cloud_provider_manager import CloudProviderManager
@@ -33,13 +34,15 @@ from drm.reporting.kept_reports import KEPT_REPORTS, KeptReports
 from drm.reporting.ndjson import NdjsonSink
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import SAFE, ResourcePerformancePredictor
-from drm.resuming import InterruptedRun
 from drm.run_options import RunOptions, place_of
 from drm.sinks import HistorySink, SummarySink
 from drm.summary import RunSummary
 from drm.surroundings import ignore_by_git, machine_class, revision
 from drm.worker.launchers import Launcher
 from drm.worker.suite import Suite
+
+if TYPE_CHECKING:
+    from drm.resuming import InterruptedRun
 
 LOCAL_WORKER = "local"
 _LEARN_FROM, _AT_LEAST, _ROWS = 20, 3, 10_000  # newest attempts per test; fewer where there would be more rows

@@ -7,21 +7,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
 from drm.cloud_provider_manager.creation import CHILDREN, Creator, Ownership
-from drm.cloud_provider_manager.joining import Joining
 from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.owner import is_alive, this_process
-from drm.cloud_provider_manager.warm_up import WarmUp
-from drm.cluster_trust import COORDINATOR, WORKER, default_folder, load_credentials
-from drm.cluster_trust.enrolment import Enrolment
 from drm.model.cluster import InstanceRequest, WorkerType
 from drm.model.errors import ConfigError, DrmError
 from drm.model.resources import Resources
 from drm.ports import Clock, CloudProvider
 from drm.provisioning.machines import Machines
+
+if TYPE_CHECKING:
+    from drm.cluster_trust.enrolment import Enrolment
 
 __all__ = ["Place", "check_ways", "provider_manager"]
 
@@ -80,6 +79,8 @@ def provider_manager(
     # Workers that stand in are counted by the local provider, which is there for them.
     given: dict[str, Any] = {"clock": clock, "creator": creator, "policy": machines.policy}
     if enrolment is not None:
+        from drm.cloud_provider_manager.joining import Joining
+
         joining = Joining(enrolment, host=place.host, valid_s=_JOIN_S)
         given |= {"prepare": joining, "ended": joining.ended}
     manager = CloudProviderManager(**given)
@@ -99,6 +100,9 @@ def provider_manager(
 
 def _enrolment(place: Place) -> Enrolment:
     """Return where machines get what they need to join: each once, by a token of its own."""
+    from drm.cluster_trust import COORDINATOR, WORKER, default_folder, load_credentials
+    from drm.cluster_trust.enrolment import Enrolment
+
     folder = default_folder()
     for role in (COORDINATOR, WORKER):
         load_credentials(folder / role)
@@ -255,6 +259,8 @@ def _script(table: Mapping[str, str], name: str) -> str:
     those of a warm-up with what it says."""
     path = table.get("bootstrap")
     if path is None:
+        from drm.cloud_provider_manager.warm_up import WarmUp
+
         given = {key: table[key] for key in ("git", "ref", "python") if key in table}
         requirements = tuple(table.get("requirements", "").split())
         return WarmUp(**given, requirements=requirements).script() if given or requirements else ""

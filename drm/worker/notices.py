@@ -12,9 +12,6 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from http.client import HTTPException
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
 
 __all__ = ["NoticeWatch", "ec2_notice", "gce_notice", "source_of"]
 
@@ -30,6 +27,10 @@ Fetch = Callable[[str, str, Mapping[str, str]], "str | None"]
 
 def fetch(url: str, method: str, headers: Mapping[str, str]) -> str | None:
     """Return what is there; None for 404 (no notice), and where nobody answers in time: a notice comes again."""
+    from http.client import HTTPException  # few workers ask, and all would load them
+    from urllib.error import HTTPError
+    from urllib.request import ProxyHandler, Request, build_opener
+
     request = Request(url, method=method, headers=dict(headers))  # noqa: S310 - of whoever set this machine up
     try:
         with build_opener(ProxyHandler({})).open(request, timeout=_TIMEOUT_S) as answer:

@@ -95,6 +95,18 @@ def test_the_command_imports_nothing_before_it_can_answer_ctrl_c() -> None:
     assert set(done.stdout.split()) <= {"drm", "drm.cli", "__future__"}
 
 
+def test_a_run_on_this_machine_alone_loads_nothing_for_others() -> None:
+    """No TLS, HTTP, asyncio, Ray's engine, bundles: what it does not use it does not wait for."""
+    code = "import sys, pytest; before = set(sys.modules); import drm.controller; print(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment()
+    )
+    of_others = ("asyncio", "ssl", "http", "urllib.request", "socketserver", "numpy", "jinja2")
+    ours = ("bundle", "cluster_trust", "engines.ray_engine", "resuming", "simulator", "cloud_provider_manager.joining")
+    unwanted = (*of_others, *(f"drm.{name}" for name in ours))
+    assert [name for name in unwanted if name in done.stdout.split()] == []
+
+
 def _imported_s(module: str) -> float:
     command = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment())
