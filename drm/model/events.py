@@ -6,17 +6,12 @@ Only the coordinator makes and numbers events. One event is one line of
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from drm.model.death import DeathKind
-from drm.model.errors import ConfigError
-from drm.model.plan import Refusal, ScalingAction, ScalingDecision, Trigger
+from drm.model.plan import Refusal, ScalingDecision
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Usage
 
@@ -227,113 +222,7 @@ class RunFinished(Event):
 
 EVENT_TYPES: dict[str, type[Event]] = {cls.__name__: cls for cls in Event.__subclasses__()}
 
-_names_by_class: dict[type[Any], tuple[str, ...]] = {}
-
 
 def utc_text(moment: datetime) -> str:
     """Return a UTC time as events write it: milliseconds and ``Z``."""
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-
-
-def to_dict(event: Event) -> dict[str, Any]:
-    """Return the event as plain JSON values, its type name under ``event``."""
-    return {"event": type(event).__name__, **_plain_fields(event)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, tuple | frozenset):
-        return [_plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return _plain_fields(value)
-    return value
-
-
-def _plain_fields(value: Any) -> dict[str, Any]:
-    return {name: _plain(getattr(value, name)) for name in _field_names(type(value))}
-
-
-def _field_names(cls: type[Any]) -> tuple[str, ...]:
-    """Return the names of the fields; ``__dataclass_fields__`` would add the class variables."""
-    names = _names_by_class.get(cls)
-    if names is None:
-        names = _names_by_class[cls] = tuple(field.name for field in dataclasses.fields(cls))
-    return names
-
-
-def from_dict(data: dict[str, Any]) -> Event:
-    """Return the event that ``to_dict`` wrote; ConfigError names what does not fit.
-
-    Fields this version does not know are ignored, so that a newer file can be read.
-    """
-    cls = EVENT_TYPES.get(str(data.get("event")))
-    if cls is None:
-        raise ConfigError(f"event {data.get('event')!r} is not known", remedy="use the drm version that wrote it")
-    names, rebuilt = _readers(cls)
-    known = {**data}
-    del known["event"]
-    if not known.keys() <= names:
-        known = {name: value for name, value in known.items() if name in names}
-    for name, read in rebuilt:
-        if name in known:
-            try:
-                known[name] = read(known[name])
-            except (TypeError, ValueError, KeyError) as error:
-                raise ConfigError(f"event field {name!r} is damaged ({error})") from error
-    try:
-        return cls(**known)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"event {cls.__name__} number {data.get('seq')} is damaged ({error})") from error
-
-
-_Reader = Callable[[Any], Any]
-_readers_by_class: dict[type[Event], tuple[frozenset[str], tuple[tuple[str, _Reader], ...]]] = {}
-
-
-def _readers(cls: type[Event]) -> tuple[frozenset[str], tuple[tuple[str, _Reader], ...]]:
-    """Return the names of the fields, and those that JSON does not hold as they are, each with how to rebuild it."""
-    known = _readers_by_class.get(cls)
-    if known is None:
-        kinds = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        rebuilt = tuple((name, _reader(name, kind)) for name, kind in kinds.items() if kind not in _PLAIN)
-        known = _readers_by_class[cls] = (frozenset(kinds), rebuilt)
-    return known
-
-
-def _reader(name: str, kind: str) -> _Reader:
-    return _known_amounts if name == "reserved" else _BY_TYPE.get(kind, _tuples)
-
-
-def _known_amounts(value: Any) -> Resources:
-    return _resources(**value)
-
-
-@lru_cache(maxsize=4096)  # what is reserved repeats from event to event
-def _resources(**amounts: Any) -> Resources:
-    return Resources(**amounts)
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-    return value
-
-
-def _decision(value: dict[str, Any]) -> ScalingDecision:
-    fields = {key: _tuples(inner) for key, inner in value.items() if key in _field_names(ScalingDecision)}
-    fields["action"] = ScalingAction(fields["action"])
-    fields["trigger"] = Trigger(**fields["trigger"])
-    return ScalingDecision(**fields)
-
-
-_PLAIN = frozenset(("str", "int", "float", "bool", "float | None"))
-_BY_TYPE: dict[str, _Reader] = {
-    "Resources": lambda value: Resources(**value),
-    "Usage": lambda value: Usage(**value),
-    "Outcome": Outcome,
-    "Outcome | None": lambda value: None if value is None else Outcome(value),
-    "DeathKind | None": lambda value: None if value is None else DeathKind(value),
-    "tuple[Refusal, ...]": lambda value: tuple(Refusal(**item) for item in value),
-    "ScalingDecision": _decision,
-}

@@ -7,13 +7,12 @@ import fcntl
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import fields
-from operator import attrgetter
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from drm.model.errors import ConfigError, DrmError
-from drm.model.events import FORMAT_VERSION, Event, RunStarted, from_dict
+from drm.model.events import FORMAT_VERSION, Event, RunStarted
+from drm.reporting.event_lines import event_of, line_of
 from drm.reporting.files import cannot_write
 
 __all__ = ["EventReader", "NdjsonSink", "read_events"]
@@ -21,29 +20,6 @@ __all__ = ["EventReader", "NdjsonSink", "read_events"]
 _log = logging.getLogger("drm")
 _LATEST_S = 1e9  # 30 years: what is later, or no number, is no time of a run
 _REMEDY = "delete it and run the tests again"
-
-
-_readers: dict[type, tuple[tuple[str, ...], Callable[[Any], Any]]] = {}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, frozenset):
-        return sorted(value)
-    kind = type(value)
-    if kind not in _readers:
-        names = tuple(field.name for field in fields(value))
-        _readers[kind] = names, attrgetter(*names)  # two fields or more, always: a tuple comes back
-    names, getter = _readers[kind]
-    return dict(zip(names, getter(value), strict=True))
-
-
-# Enums of the model are strings, tuples become lists and nested values go through ``_plain``:
-# the same lines as ``to_dict`` would give, at a third of the time, in the run's hot loop.
-_encode = json.JSONEncoder(separators=(",", ":"), default=_plain, check_circular=False).encode
-
-
-def _line(event: Event) -> str:
-    return _encode({"event": type(event).__name__, **_plain(event)})
 
 
 class NdjsonSink:
@@ -76,7 +52,7 @@ class NdjsonSink:
         """Write the collected events through to the system."""
         if not self._pending:
             return
-        data = memoryview(("\n".join(map(_line, self._pending)) + "\n").encode("ascii"))
+        data = memoryview(("\n".join(map(line_of, self._pending)) + "\n").encode("ascii"))
         self._pending.clear()
         try:
             while data:
@@ -157,7 +133,7 @@ def _parse(line: bytes, path: Path, number: int) -> Event:
     if not isinstance(data, dict):
         raise ConfigError(f"{where} is damaged (no JSON object)", remedy=_REMEDY)
     try:
-        event = from_dict(data)
+        event = event_of(data)
         if not -_LATEST_S < event.elapsed_s < _LATEST_S:
             raise ValueError(f"elapsed_s is {event.elapsed_s}")
         newer = isinstance(event, RunStarted) and event.format_version > FORMAT_VERSION

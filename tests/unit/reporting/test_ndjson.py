@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 
 import pytest
@@ -27,15 +26,6 @@ def test_what_is_written_is_read_back_equal(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folders" / "events.ndjson"
     write_events(path, everything())
     assert list(read_events(path)) == everything()
-
-
-def test_a_line_is_the_document_that_the_model_describes(tmp_path: Path) -> None:
-    path = tmp_path / "events.ndjson"
-    write_events(path, everything())
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for line, event in zip(lines, everything(), strict=True):
-        described = {key: value for key, value in ev.to_dict(event).items() if not key.startswith("__")}
-        assert line == json.loads(json.dumps(described))
 
 
 def test_what_was_flushed_is_there_without_a_close(tmp_path: Path) -> None:
