@@ -25,7 +25,17 @@ from drm.model.errors import (
     UnauthorisedError,
 )
 
-__all__ = ["Blocks", "Candidate", "ErrorClass", "Place", "candidates", "classify", "exhausted", "region_of"]
+__all__ = [
+    "Blocks",
+    "Candidate",
+    "ErrorClass",
+    "Place",
+    "candidates",
+    "classify",
+    "exhausted",
+    "region_of",
+    "ways_by_name",
+]
 
 _ANY = ""
 
@@ -163,6 +173,26 @@ class Candidate:
     def closed_by(self, why_not: str) -> Candidate:
         """Return the way with why it was not taken this time, where no block says it."""
         return replace(self, why_not=why_not, free_at_s=math.inf) if why_not and not self.why_not else self
+
+
+def ways_by_name(types: Sequence[WorkerType]) -> dict[str, tuple[WorkerType, ...]]:
+    """Return per name of a type every way to have a worker of it, and after them the types that can stand in.
+
+    A stand-in is as large in every amount, has all the labels, and costs at most what the dearest way of the type
+    itself does: what was found worth that price is served, and nothing dearer is bought unasked.
+    """
+    own: dict[str, list[WorkerType]] = {}
+    for each in types:
+        own.setdefault(each.name, []).append(each)
+
+    def can_stand_in(other: WorkerType, ways: Sequence[WorkerType]) -> bool:
+        return (
+            all(way.capacity.fits_in(other.capacity) and way.labels <= other.labels for way in ways)
+            and other.usd_per_hour <= max(way.usd_per_hour for way in ways)
+            and other.name != ways[0].name
+        )
+
+    return {name: (*ways, *(each for each in types if can_stand_in(each, ways))) for name, ways in own.items()}
 
 
 def candidates(offered: Sequence[WorkerType], blocks: Blocks, *, now_s: float) -> tuple[Candidate, ...]:

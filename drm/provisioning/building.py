@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
 from drm.cloud_provider_manager.creation import CHILDREN, Creator, Ownership
+from drm.cloud_provider_manager.failover import ways_by_name
 from drm.cloud_provider_manager.journal import Journal
 from drm.cloud_provider_manager.owner import is_alive, this_process
 from drm.model.cluster import InstanceRequest, WorkerType
@@ -135,10 +136,7 @@ def check_ways(machines: Machines, types: Sequence[WorkerType], *, capacity: Res
 
 
 def _offer(manager: CloudProviderManager, types: Sequence[WorkerType]) -> None:
-    by_name: dict[str, list[WorkerType]] = {}
-    for each in types:
-        by_name.setdefault(each.name, []).append(each)
-    for name, ways in by_name.items():
+    for name, ways in ways_by_name(types).items():
         if any(each.provider not in CHILDREN for each in ways):
             manager.offer(name, ways)
 

@@ -15,6 +15,7 @@ from drm.cloud_provider_manager.failover import (
     classify,
     exhausted,
     region_of,
+    ways_by_name,
 )
 from drm.model.cluster import WorkerType
 from drm.model.errors import (
@@ -62,6 +63,26 @@ def test_the_order_is_zone_type_market_region_provider() -> None:
         for name in ("small", "large")
         for zone in zones
     ]
+
+
+def sized(name: str, cores: float, price: float, market: str = "spot", *labels: str) -> WorkerType:
+    capacity = Resources(cpu_cores=cores)
+    return WorkerType(
+        name=name, capacity=capacity, usd_per_hour=price, market=market, zone="eu-west-1a", labels=frozenset(labels)
+    )
+
+
+def test_what_is_as_large_and_no_dearer_than_the_dearest_way_stands_in() -> None:
+    spot, on_demand = sized("small", 2, 0.4), sized("small", 2, 1.0, "on-demand")
+    other, dear = sized("other", 2, 0.7), sized("other", 2, 1.1, "on-demand")
+    less, fast = sized("less", 1, 0.1), sized("fast", 4, 0.9, "spot", "fast")
+    ways = ways_by_name((spot, on_demand, other, dear, less, fast))
+    assert ways["small"] == (spot, on_demand, other, fast)
+    assert ways["other"] == (other, dear, spot, on_demand, fast)
+    assert ways["less"] == (less,)  # all others are dearer
+    assert ways["fast"] == (fast,)  # no other has its label
+    tried = [each.worker_type for each in candidates(ways["small"], Blocks(), now_s=0.0)]
+    assert tried == [spot, other, fast, on_demand]  # another type, before the dearer market
 
 
 def test_a_block_holds_three_minutes_and_twice_as_long_each_time_again(clock: Any) -> None:
