@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from drm.history.database import Database
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
-from drm.ports import Sample
 from drm.resource_performance_predictor import ResourcePerformancePredictor
 
 QUICK, FULL = 50_000, 1_000_000  # attempts

@@ -6,8 +6,7 @@ import errno
 import gc
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drm.coordinator.accounts import Accounts
+from drm.garbage import no_search_for_garbage, rare_searches_for_garbage
 from drm.inline import InlineRun, is_benchmark
 from drm.interruptions import Interruptions
 from drm.launching import choose_start_method, connected_engine, launcher_of, suite_of, tasks_of
@@ -34,33 +34,6 @@ from drm.worker.suite import Suite, items_of
 
 if TYPE_CHECKING:
     from drm.resuming import InterruptedRun
-
-_RARELY = 50_000  # new objects from one search for garbage to the next
-
-
-@contextmanager
-def _rare_searches_for_garbage() -> Iterator[None]:
-    usual = gc.get_threshold()
-    if usual[0]:  # else they are switched off altogether
-        gc.set_threshold(max(usual[0], _RARELY), *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-
-
-@contextmanager
-def _no_search_for_garbage() -> Iterator[None]:
-    """For what makes many objects that all stay until the end: no later search looks at them either."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 class Controller:
@@ -95,7 +68,7 @@ class Controller:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Generator[None, object, object]:
-        with _rare_searches_for_garbage():  # what is collected stays, and each search would go through all of it
+        with rare_searches_for_garbage():  # what is collected stays, and each search would go through all of it
             result = yield
             gc.freeze()  # or the first search at the usual pace would
             return result
@@ -198,9 +171,9 @@ class Controller:
                 run.start_local_worker(launcher_of(session, self._items, suite, self._options))
             left_ids = {task.task_id for task in self._tasks}
             alone = {item: id_ for id_, item in self._items.items() if id_ in left_ids and is_benchmark(item)}
-            with _rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
+            with rare_searches_for_garbage():  # after the fork: executors search as often as the suite is used to
                 shared = [task for task in self._tasks if self._items[task.task_id] not in alone]
-                with _no_search_for_garbage():
+                with no_search_for_garbage():
                     run.submit(shared, sources_of(self._items))
                 accounts = run.coordinator.hold([task for task in self._tasks if self._items[task.task_id] in alone])
                 run.coordinator.run()

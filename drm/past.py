@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import Sample
 
 __all__ = ["OUTCOMES", "Attempts", "Row"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from drm.model.samples import Risk
 from drm.model.work import Task
-from drm.ports import Risk
 
 __all__ = ["ORDERS", "groups_of"]
 

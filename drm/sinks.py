@@ -7,8 +7,9 @@ from datetime import datetime
 
 from drm.model.events import AttemptFinished, AttemptStarted, Event, InstanceRequested, RunStarted
 from drm.model.resources import Resources
+from drm.model.samples import RunFacts, Sample
 from drm.model.trends import PastRun
-from drm.ports import HistoryStore, RunFacts, Sample
+from drm.ports import HistoryStore
 from drm.summary import RunSummary, Summarizer
 
 _NOTHING = Resources()

@@ -22,8 +22,8 @@ from drm.model.cluster import WorkerType
 from drm.model.errors import ConfigError
 from drm.model.markers import parse_worker_type
 from drm.model.resources import Resources
+from drm.model.samples import Sample
 from drm.model.units import parse_count_range
-from drm.ports import Sample
 from drm.reporting.text import one_line
 from drm.run_options import capacity_of
 from drm.worker.gpus import machine_gpus

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from drm.cicd_integration.discovery import OTHER, FoundTest
 from drm.cicd_integration.hints import Hint, hints_of
 from drm.model.resources import Requirements
+from drm.model.samples import Sample
 from drm.model.stages import STAGES
 from drm.model.work import Forecast, Task
-from drm.ports import Sample
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import ResourcePerformancePredictor
 

@@ -258,15 +258,14 @@ class CloudProviderManager:
                 self._at_end.pop()()
 
     def _end_all(self) -> None:
-        unsettled = _error_of(lambda _: self._creator.end_unknown())("")
-        workers = [held.request.worker_id for held in self._held.values() if held.until_s is None]
-        if not workers and unsettled is None:
-            return
-        with ThreadPoolExecutor(max_workers=max(1, min(_PARALLEL_ENDS, len(workers)))) as pool:
-            errors = list(pool.map(_error_of(self.terminate_worker), workers))
-        for error in (*errors, unsettled):
-            if error is not None:
-                raise error
+        try:
+            self._creator.end_unknown()
+        finally:
+            workers = [held.request.worker_id for held in self._held.values() if held.until_s is None]
+            with ThreadPoolExecutor(max_workers=_PARALLEL_ENDS) as pool:
+                ends = [pool.submit(self.terminate_worker, worker_id) for worker_id in workers]
+            for end in ends:
+                end.result()
 
     def _provider(self, name: str) -> CloudProvider:
         provider = self._providers.get(name)
@@ -287,16 +286,3 @@ class CloudProviderManager:
         self._creator.ended(held.instance.tag(OPERATION) or held.request.token, detail)
         held.instance = replace(held.instance, state=InstanceState.GONE, detail=detail)
         return held.instance
-
-
-def _error_of(act: Callable[[str], None]) -> Callable[[str], DrmError | None]:
-    """Return ``act`` with its error as a value."""
-
-    def attempt(worker_id: str) -> DrmError | None:
-        try:
-            act(worker_id)
-        except DrmError as error:
-            return error
-        return None
-
-    return attempt

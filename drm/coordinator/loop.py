@@ -16,6 +16,7 @@ from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import record_end, refusal_message
 from drm.coordinator.eta import Load, loads_of, time_left_s
+from drm.coordinator.expectations import Expectations
 from drm.coordinator.observer import Observer
 from drm.coordinator.outcomes import Outcomes
 from drm.coordinator.parts import Parts
@@ -35,7 +36,6 @@ from drm.resource_optimizer.queue import WorkQueue
 _ROUND_S = 0.25  # longest wait for an observation
 _SLICE_S = 0.004  # longest time for telling the surface before looking again
 _STATUS_S = 0.2
-_PLAN_S = 0.05  # how often is looked whether all are at work, so that there is time to plan
 
 
 class Coordinator:
@@ -86,11 +86,10 @@ class Coordinator:
             recovery=self._recovery,
             stop=self.request_stop,
         )
-        self._unplanned: list[tuple[Sequence[Task], Sequence[WorkerView]]] = []
+        self._expectations = Expectations(parts.clock, parts.optimizer, parts.recorder)
         self._held = 0
         self._reason = ""
         self._next_status_s = float("-inf") if settings.shows_status else float("inf")
-        self._next_plan_s = float("-inf")
 
     # -- the run
 
@@ -99,7 +98,7 @@ class Coordinator:
         predicted = self._predict(tasks)
         self._accounts.open(predicted)
         self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in predicted))
-        self._record_forecast(predicted)
+        self._expectations.record_forecast(predicted)
         problems: dict[int, str | None] = {}  # by identity: equal requirements are mostly one object
         for task in predicted:
             if id(task.requirements) not in problems:
@@ -111,7 +110,7 @@ class Coordinator:
             if problem is not None:
                 self._outcomes.refused(task.task_id, refusal_message(problem))
         if self._settings.records_plan:
-            self._unplanned.append((predicted, planned_on))
+            self._expectations.plan_later(predicted, planned_on)
         self._recovery.places = planned_on
 
     def restore(self, finished: Sequence[tuple[Task, Outcome]], past: Mapping[str, PastTest]) -> None:
@@ -129,34 +128,6 @@ class Coordinator:
         if tasks:
             self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in tasks))
         return self._accounts
-
-    def _record_plan(self) -> None:
-        """Lay out what was submitted on all workers there may be. Executors have work by then: it takes a moment."""
-        for tasks, workers in self._unplanned:
-            plan = self._parts.optimizer.allocate_resources(tasks, workers)
-            self._recorder.record(
-                events.PlanMade,
-                allocated=len(plan.allocations),
-                refusals=plan.refusals,
-                makespan_s=plan.makespan_s,
-                lower_bound_s=plan.lower_bound_s,
-            )
-        self._unplanned.clear()
-
-    def _record_forecast(self, tasks: Sequence[Task]) -> None:
-        longest = max(tasks, key=lambda task: task.expected_s, default=None)
-        methods: dict[str, int] = {}
-        for task in tasks:
-            method = task.forecast.method if task.forecast is not None else "none"
-            methods[method] = methods.get(method, 0) + 1
-        self._recorder.record(
-            events.ForecastMade,
-            tasks=len(tasks),
-            wall_s=round(sum(task.expected_s for task in tasks), 3),
-            longest_s=longest.expected_s if longest is not None else 0.0,
-            longest_task=longest.task_id if longest is not None else "",
-            methods=tuple(sorted(methods.items())),
-        )
 
     def run(self) -> None:
         """Return when every submitted test has its outcome, or the run was asked to stop.
@@ -193,10 +164,7 @@ class Coordinator:
                 self._observer.drain(worker_id)
             for worker_id in orders.keep:
                 self._observer.keep(worker_id)
-        if self._unplanned and self._clock.now() >= self._next_plan_s:
-            self._next_plan_s = self._clock.now() + _PLAN_S
-            if self._dispatch.crew.all_run:  # it takes a moment, and nobody shall wait for it
-                self._record_plan()
+        self._expectations.plan_if(lambda: self._dispatch.crew.all_run)
         self._delivery.drain(_SLICE_S)
         if not self._reason and (wish := self._parts.surface.stop_wanted()):
             self.request_stop(wish)
@@ -245,7 +213,7 @@ class Coordinator:
 
     def retire(self) -> None:
         """End all executors, so that nothing else runs, and tell all that they reported."""
-        self._record_plan()
+        self._expectations.record_plans()
         self._finish_executors(interrupt=False)
         self._delivery.drain()
 
@@ -255,7 +223,7 @@ class Coordinator:
         Fixtures are torn down first, for at most ``teardown_s`` seconds, or ``grace_s`` when the run was cut short.
         """
         try:
-            self._record_plan()
+            self._expectations.record_plans()
             self._finish_executors(interrupt)
             self._recovery.settle_rest()
             self._delivery.drain()

@@ -13,9 +13,9 @@ from drm.history.retention import Retention, prune, transaction
 from drm.history.samples import is_sound
 from drm.history.schema import SCHEMA_VERSION, raise_to_current, version_of
 from drm.model.errors import ConfigError
+from drm.model.samples import Risk, RunFacts, Sample
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
 from drm.past import OUTCOMES, Attempts, Row
-from drm.ports import Risk, RunFacts, Sample
 
 _NEWEST = """
 SELECT outcome, wall_s, cpu_s, peak_rss_bytes, at, machine, attempts.source, death, reserved_bytes, gpu_bytes

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from drm.model.errors import ConfigError
+from drm.model.samples import RunFacts, Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import RunFacts, Sample
 
 __all__ = ["Batch", "export_lines", "from_durations", "from_lines", "from_pytest_cache", "run_id_of"]
 

@@ -14,8 +14,9 @@ from drm.history.memory import MemoryHistory
 from drm.history.schema import SCHEMA_VERSION, version_of
 from drm.history.trends import SINCE, read_trends
 from drm.model.errors import ConfigError
+from drm.model.samples import Risk, RunFacts, Sample
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
-from drm.ports import HistoryStore, Risk, RunFacts, Sample
+from drm.ports import HistoryStore
 
 _Result = TypeVar("_Result")
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from drm.history.samples import KEPT_PER_TEST, is_sound
+from drm.model.samples import Risk, RunFacts, Sample
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
-from drm.ports import Risk, RunFacts, Sample
 
 
 class MemoryHistory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from drm.ports import Sample
+from drm.model.samples import Sample
 
 KEPT_PER_TEST = 50
 _TOO_LARGE = 2**63  # SQLite's integers end there

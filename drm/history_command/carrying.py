@@ -15,8 +15,8 @@ from drm.history.merging import merge, sort_by_time
 from drm.history.retention import Retention, transaction
 from drm.history_command.showing import open_existing
 from drm.model.errors import ConfigError
+from drm.model.samples import RunFacts, Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import RunFacts, Sample
 from drm.reporting.junit_file import Case, read_junit
 
 _SQLITE = b"SQLite format 3\x00"

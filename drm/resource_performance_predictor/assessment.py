@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from drm.ports import Sample
+from drm.model.samples import Sample
 from drm.resource_performance_predictor.distributions import Uncertainty
 
 _GIB_HOUR = 2**30 * 3600

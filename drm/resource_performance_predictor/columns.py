@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from drm.model.samples import Sample
 from drm.model.work import Outcome
 from drm.past import Attempts
-from drm.ports import Sample
 from drm.resource_performance_predictor.neighbours import Neighbours
 from drm.resource_performance_predictor.statistics import TestRecord
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from drm.model.samples import Sample
 from drm.model.units import format_bytes
 from drm.model.work import Forecast
-from drm.ports import Sample
 from drm.resource_performance_predictor.calibration import JITTER_S, Calibration, Deviation
 from drm.resource_performance_predictor.statistics import expected_of, median_of_last
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from drm.ports import Sample
+from drm.model.samples import Sample
 
 _ENOUGH_TESTS = 5  # that both machines ran, before their speeds are compared
 _FASTEST, _SLOWEST = 1 / 20, 20.0  # what is outside is no speed of a machine

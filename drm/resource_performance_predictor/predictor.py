@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from drm.model.samples import Sample
 from drm.model.work import Forecast, Outcome, Task, Usage
-from drm.ports import Sample
 from drm.resource_performance_predictor.checks import check_settings, check_usage
 from drm.resource_performance_predictor.columns import learn_columns, parted
 from drm.resource_performance_predictor.costs import CostSettings

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from drm.model import observations as seen
 from drm.model.cluster import WorkerType
 from drm.model.death import Death, DeathKind
-from drm.model.resources import Resources
 from drm.model.work import Usage
 from drm.simulator.acts import Act, Script, VirtualClock
+from drm.simulator.played import Played, PlayedWorker
 
-__all__ = ["Played", "SimulatedEngine"]
+__all__ = ["SimulatedEngine"]
 
 Happening = Callable[[], list[seen.Observation]]
 _KILL_S = 0.001  # from an order to end, to the end
 _NOTHING: list[seen.Observation] = []
-
-
-@dataclass(slots=True, eq=False)
-class Played:
-    """An executor as it is played. ``life`` changes whenever what was scheduled is void."""
-
-    worker_id: str
-    executor_id: str
-    batches: deque[tuple[Sequence[tuple[str, int]], float]] = field(default_factory=deque)
-    batch: Sequence[tuple[str, int]] | None = None
-    index: int = 0
-    since_s: float = 0.0
-    budget_s: float = 0.0
-    running: str | None = None
-    act: Act | None = None
-    gpus: int = 0
-    up: bool = False
-    stopping: bool = False
-    life: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    worker_type: WorkerType
-    executors: dict[str, Played] = field(default_factory=dict)
-    in_use_bytes: int = 0
-    up: bool = False
 
 
 class SimulatedEngine:
@@ -72,7 +43,7 @@ class SimulatedEngine:
         self.sample_s = sample_s
         self.held_bytes = held_bytes
         self.closed = False
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, PlayedWorker] = {}
         self._heap: list[tuple[float, int, Happening]] = []
         self._made = 0
         self._woken = False
@@ -101,7 +72,7 @@ class SimulatedEngine:
 
     def join(self, worker_id: str, worker_type: WorkerType, delay_s: float = 0.1) -> None:
         """Let a worker join after so many seconds."""
-        worker = self._workers[worker_id] = _Worker(worker_type)
+        worker = self._workers[worker_id] = PlayedWorker(worker_type)
 
         def joined() -> list[seen.Observation]:
             if self._workers.get(worker_id) is not worker or worker.up:
@@ -134,7 +105,7 @@ class SimulatedEngine:
     def is_busy(self, worker_id: str) -> bool:
         """Tell whether a test runs on the worker."""
         worker = self._workers.get(worker_id)
-        return worker is not None and any(played.act is not None for played in worker.executors.values())
+        return worker is not None and worker.is_busy
 
     def forget(self, worker_id: str) -> None:
         """Drop a worker that nobody waits for any more."""
@@ -154,17 +125,11 @@ class SimulatedEngine:
         self.closed = True
         self._heap.clear()
 
-    def _sampled(self, worker_id: str, worker: _Worker) -> list[seen.Observation]:
+    def _sampled(self, worker_id: str, worker: PlayedWorker) -> list[seen.Observation]:
         if self._workers.get(worker_id) is not worker or self.sample_s is None:
             return _NOTHING
         self.at(self.sample_s, lambda: self._sampled(worker_id, worker))
-        running = [played for played in worker.executors.values() if played.act is not None]
-        used = Resources(
-            cpu_cores=sum(played.act.cores for played in running if played.act is not None),
-            memory_bytes=worker.in_use_bytes,
-            gpus=float(sum(played.gpus for played in running)),
-        )
-        return [seen.WorkerSampled(worker_id=worker_id, used=used)]
+        return [seen.WorkerSampled(worker_id=worker_id, used=worker.used())]
 
     # -- executors
 
@@ -245,7 +210,7 @@ class SimulatedEngine:
             if act.signal:
                 death = Death(signal=act.signal, oom_kills=act.oom_kills, peak_rss_bytes=act.peak_bytes)
                 return self.end(played, death)
-            self._rest(worker, played)
+            worker.rest(played)
             return [self._ended(played, task_id, attempt, act), *self._go_on(played)]
 
         if not act.hangs:
@@ -254,20 +219,12 @@ class SimulatedEngine:
         if worker.in_use_bytes > whole > 0:
             self._run_out(worker)
 
-    def _run_out(self, worker: _Worker) -> None:
+    def _run_out(self, worker: PlayedWorker) -> None:
         """Kill who holds most, as the kernel does when memory runs out."""
-        running = (played for played in worker.executors.values() if played.act is not None)
-        largest = max(running, key=lambda played: played.act.peak_bytes if played.act is not None else 0)
-        peak = largest.act.peak_bytes if largest.act is not None else 0
+        largest = max(worker.executors.values(), key=lambda played: played.peak_bytes)
         life = largest.life
-        death = Death(signal="SIGKILL", oom_kills=1, peak_rss_bytes=peak)
+        death = Death(signal="SIGKILL", oom_kills=1, peak_rss_bytes=largest.peak_bytes)
         self.at(_KILL_S, lambda: self.end(largest, death) if largest.life == life else _NOTHING)
-
-    @staticmethod
-    def _rest(worker: _Worker, played: Played) -> None:
-        if played.act is not None:
-            worker.in_use_bytes -= played.act.peak_bytes
-        played.running = played.act = None
 
     def _ended(self, played: Played, task_id: str, attempt: int, act: Act) -> seen.Observation:
         return seen.AttemptEnded(
@@ -289,7 +246,7 @@ class SimulatedEngine:
         worker = self._workers.get(played.worker_id)
         if worker is None or worker.executors.pop(played.executor_id, None) is None:
             return _NOTHING
-        self._rest(worker, played)
+        worker.rest(played)
         return [seen.ExecutorExited(worker_id=played.worker_id, executor_id=played.executor_id, death=death)]
 
     def stop(self, worker_id: str, executor_id: str) -> None:

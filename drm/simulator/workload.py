@@ -16,9 +16,9 @@ from drm.model import events
 from drm.model.errors import ConfigError
 from drm.model.markers import KEYS, check_key, requirements_of
 from drm.model.resources import Requirements
+from drm.model.samples import Sample
 from drm.model.units import parse_bytes, parse_duration, shown
 from drm.model.work import Outcome, Task, Usage
-from drm.ports import Sample
 from drm.reporting.ndjson import read_events
 from drm.simulator.acts import Act
 from drm.simulator.scenario import Knowledge, Recorded, Rule, Scenario, Synthetic

@@ -20,8 +20,9 @@ from drm.history import open_history
 from drm.model.cluster import InstanceRequest, WorkerType
 from drm.model.plan import ScalingAction, ScalingDecision
 from drm.model.resources import Requirements, Resources, total
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
-from drm.ports import HistoryStore, Sample
+from drm.ports import HistoryStore
 from drm.resource_optimizer import ResourceOptimizer, placement_problem
 from drm.resource_performance_predictor import ResourcePerformancePredictor
 

@@ -13,8 +13,8 @@ from drm import doctor_command
 from drm.cli import main
 from drm.doctor_command.checks import CHECKS, Finding, State
 from drm.history import open_history
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import Sample
 
 
 @pytest.fixture(autouse=True)

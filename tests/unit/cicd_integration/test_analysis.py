@@ -21,8 +21,8 @@ from drm.cicd_integration.hints import HINTS, hints_of
 from drm.model.cluster import WorkerType
 from drm.model.markers import requirements_of
 from drm.model.resources import Resources
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import Sample
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 MIB, GIB = 2**20, 2**30

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from drm.model.samples import Risk
 from drm.model.work import Task
-from drm.ports import Risk
 from drm.priorities import groups_of
 from drm.quarantine import is_quarantined
 

@@ -9,8 +9,8 @@ import pytest
 
 from drm.cli import main
 from drm.history.database import Database
+from drm.model.samples import RunFacts, Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import RunFacts, Sample
 
 ID = "tests/test_a.py::TestA::test_x[1-2]"
 

@@ -15,8 +15,9 @@ import pytest
 import drm
 from drm.history import guarded, open_history
 from drm.history.database import Database
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import HistoryStore, Sample
+from drm.ports import HistoryStore
 
 BATCH = [
     Sample(task_id=f"m.py::t{number}", usage=Usage(wall_s=1.0, peak_rss_bytes=1000), outcome=Outcome.PASSED)
@@ -230,7 +231,7 @@ import sys
 from pathlib import Path
 from drm.history import open_history
 from drm.model.work import Outcome, Usage
-from drm.ports import Sample
+from drm.model.samples import Sample
 store = open_history(Path(sys.argv[1]), warn=print)
 number = 0
 while True:

@@ -10,8 +10,8 @@ import pytest
 from drm.history import open_history, schema
 from drm.history.database import Database
 from drm.history.retention import Retention
+from drm.model.samples import RunFacts, Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import RunFacts, Sample
 
 OLD = Sample(
     task_id="m.py::a", usage=Usage(wall_s=1.0, cpu_s=0.5, peak_rss_bytes=7), outcome=Outcome.PASSED, at=5.0, machine="m"

@@ -12,8 +12,8 @@ from drm.history.database import Database
 from drm.history.flakiness import flaky_rates, wilson
 from drm.history.merging import merge
 from drm.model.errors import ConfigError
+from drm.model.samples import RunFacts, Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import RunFacts, Sample
 
 
 def row(task_id: str, at: float, outcome: Outcome = Outcome.PASSED, attempt: int = 1) -> Sample:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from drm.history import open_history
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
-from drm.ports import Sample
 from drm.resource_performance_predictor import ResourcePerformancePredictor
 
 MIB = 2**20

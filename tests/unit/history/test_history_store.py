@@ -12,8 +12,9 @@ import pytest
 from drm.history import MemoryHistory, open_history
 from drm.history.database import Database
 from drm.history.schema import SCHEMA_VERSION
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import HistoryStore, Sample
+from drm.ports import HistoryStore
 
 Open = Callable[[], HistoryStore]
 

@@ -10,9 +10,10 @@ import pytest
 
 from drm.history import MemoryHistory, open_history, past_trends
 from drm.history.schema import STEPS
+from drm.model.samples import Sample
 from drm.model.trends import PastRun
 from drm.model.work import Outcome, Usage
-from drm.ports import HistoryStore, Sample
+from drm.ports import HistoryStore
 
 
 def no_warning(line: str) -> None:

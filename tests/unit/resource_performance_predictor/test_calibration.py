@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import Sample
 from drm.resource_performance_predictor import assess
 from drm.resource_performance_predictor.calibration import Calibration, Deviation
 

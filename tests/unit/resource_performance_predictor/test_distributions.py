@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
-from drm.ports import Sample
 from drm.resource_performance_predictor import ResourcePerformancePredictor, assess
 from drm.resource_performance_predictor.drift import since_change, speeds
 from drm.sources import sources_of

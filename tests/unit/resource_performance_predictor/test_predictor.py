@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drm.model.errors import ConfigError
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
-from drm.ports import Forecaster, Sample
+from drm.ports import Forecaster
 from drm.resource_performance_predictor import PredictorStatistics, ResourcePerformancePredictor
 
 MIB = 2**20

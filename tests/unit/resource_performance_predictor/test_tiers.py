@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drm.model.errors import ConfigError
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
-from drm.ports import Sample
 from drm.resource_performance_predictor import SAFE, CostSettings, ResourcePerformancePredictor
 from drm.resource_performance_predictor.statistics import Totals
 

@@ -17,8 +17,8 @@ from drm.cli import main
 from drm.history import open_history
 from drm.model import events
 from drm.model.resources import Resources, total
+from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
-from drm.ports import Sample
 from drm.reporting import write_reports
 from drm.reporting.ndjson import read_events
 from drm.simulator import Result, result_lines, scenario_of, simulate
