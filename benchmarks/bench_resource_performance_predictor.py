@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.workloads import suite
-from drm.model.samples import Sample
 from drm.model.work import Forecast, Outcome, Task, Usage
+from drm.ports import Sample
 from drm.resource_performance_predictor import ResourcePerformancePredictor
 from drm.resource_performance_predictor.families import Family
 

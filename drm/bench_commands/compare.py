@@ -33,6 +33,7 @@ A benchmark is slower when the median of the pairs' ratios is above +5 %, the lo
 
 
 def add_to(commands: Any) -> None:
+    """Add the command to those of ``drm bench``."""
     parser = commands.add_parser(
         "compare",
         help="is one version of a project slower than another?",

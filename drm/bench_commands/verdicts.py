@@ -24,6 +24,8 @@ _SEED = 20  # the same ratios always give the same interval
 
 
 class Verdict(str, enum.Enum):
+    """What is said of one benchmark."""
+
     SLOWER = "slower"
     FASTER = "faster"
     UNCHANGED = "unchanged"

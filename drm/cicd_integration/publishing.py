@@ -64,6 +64,8 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
+    """What came of one thing that was to be published, as a line for the log."""
+
     line: str
     is_good: bool
 

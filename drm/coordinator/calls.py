@@ -18,6 +18,8 @@ _ENDING = 4  # machines that are ended at a time
 
 
 class Calls(Protocol):
+    """How calls that may take long are made: at once, or on threads."""
+
     def start(self, call: Callable[[], _Value], answer: Answer[_Value], *, ends: bool = False) -> None:
         """Make the call and give ``answer`` what came of it, now or in a later ``collect``. Calls that end a machine
         may overlap with others; all others are made one after another."""

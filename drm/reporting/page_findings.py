@@ -29,6 +29,8 @@ class Whisker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkView:
+    """One benchmark as a row of the page. ``whisker``: its change, drawn; ``line``: its past, drawn."""
+
     name: str
     least: str
     median: str

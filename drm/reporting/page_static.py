@@ -49,6 +49,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
+    """What ran on one executor, as bars along the time of the run."""
+
     title: str
     bars: tuple[Bar, ...]
 

@@ -133,6 +133,8 @@ class ComponentReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
+    """How much of the code the stages ran: ``missing`` of so many ``statements`` did not run."""
+
     percent: float
     statements: int
     missing: int

@@ -24,6 +24,7 @@ def fields_of(
     *,
     renamed: Mapping[str, str] | None = None,
 ) -> _Value:
+    """Return a value made of a table, each key by its reader. ``renamed``: fields by key, where they differ."""
     rows = table_of(data, where, tuple(readers))
     return kind(
         **{(renamed or {}).get(key, key): readers[key](value, f"{where}: {key}") for key, value in rows.items()}
@@ -31,6 +32,7 @@ def fields_of(
 
 
 def table_of(data: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:
+    """Return a table that has no key but these."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: {shown(data)} is no table", remedy=f"its keys are {', '.join(keys)}")
     for key in data:
@@ -39,6 +41,7 @@ def table_of(data: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def list_of(rows: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    """Return the list under the key; it has one item at least."""
     value = rows.get(key)
     if not isinstance(value, list) or not value:
         raise ConfigError(f"{where}: {key} is {shown(value)}", remedy="give a list with one item at least")
@@ -46,12 +49,14 @@ def list_of(rows: Mapping[str, Any], key: str, where: str) -> list[Any]:
 
 
 def range_of(value: Any, where: str) -> tuple[int, int]:
+    """Return least and most of a count such as "2..8"."""
     if isinstance(value, bool) or "auto" in str(value):
         value = "?"
     return parse_count_range(str(value), what=where, auto=1, minimum=0, maximum=MOST_WORKERS)
 
 
 def whole(value: Any, where: str, *, least: int, most: int) -> int:
+    """Return a whole number within limits."""
     if type(value) is not int or not least <= value <= most:
         raise ConfigError(
             f"{where}: {shown(value)} is no number", remedy=f"give a whole number from {least} to {most:,}"
@@ -60,12 +65,14 @@ def whole(value: Any, where: str, *, least: int, most: int) -> int:
 
 
 def number_of(value: Any, where: str) -> float:
+    """Return a number that is 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ConfigError(f"{where}: {shown(value)} is no amount", remedy="give a number, 0 or more")
     return float(value)
 
 
 def share_of(value: Any, where: str) -> float:
+    """Return a number from 0 to 1."""
     number = number_of(value, where)
     if number > 1:
         raise ConfigError(f"{where}: {number:g} is no share", remedy="give a number from 0 to 1")

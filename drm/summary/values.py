@@ -170,6 +170,8 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceRecord:
+    """One instance, from its request to its end. Times are seconds since the run began."""
+
     worker_id: str
     worker_type: str = ""
     provider: str = ""

@@ -95,6 +95,27 @@ def test_the_command_imports_nothing_before_it_can_answer_ctrl_c() -> None:
     assert set(done.stdout.split()) <= {"drm", "drm.cli", "__future__"}
 
 
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_version_and_help_are_told_before_anything_is_loaded(option: str) -> None:
+    """No pytest, no settings, none of the commands."""
+    code = """if True:
+        import argparse, sys
+        from drm import cli
+        before = set(sys.modules)
+        try:
+            cli.main(sys.argv[1:])
+        except SystemExit:
+            print(*set(sys.modules) - before)
+    """
+    command = [sys.executable, "-c", code, option]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment())
+    *told, loaded = done.stdout.splitlines()
+    assert told[0] == (f"drm {drm.__version__}" if option == "--version" else "usage: drm [-h] [--version] COMMAND ...")
+    assert {name for name in loaded.split() if name.partition(".")[0] not in sys.stdlib_module_names} == {
+        "drm.command_line"
+    }
+
+
 def test_a_run_on_this_machine_alone_loads_nothing_for_others() -> None:
     """No TLS, HTTP, asyncio, Ray's engine, bundles: what it does not use it does not wait for."""
     code = "import sys, pytest; before = set(sys.modules); import drm.controller; print(*set(sys.modules) - before)"
