@@ -218,12 +218,13 @@ def add_stage(stage: Any) -> None:
 
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
-    """Check style (ruff), the floors of the design (import-linter) and the CI templates."""
+    """Check style (ruff), the floors of the design (import-linter), unused code (vulture) and the CI templates."""
     arguments(session)
     install(session, "lint", "test")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("vulture")
     workflow = "ci_templates/drm_github_workflow.yml"
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", workflow)
     tests = (f"tests/integration/test_ci_{name}.py" for name in ("templates", "gitlab", "jenkins"))

@@ -29,7 +29,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from drm.cluster_trust.credentials import CA, CERTIFICATE, FILES, KEY, WORKER
@@ -97,9 +96,7 @@ class Enrolment:
     def __enter__(self) -> Enrolment:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _visited(self, sock: socket.socket) -> None:
@@ -202,7 +199,7 @@ def _server(host: str, port: int, visited: Callable[[socket.socket], None]) -> s
         allow_reuse_address = True
         daemon_threads = True
 
-        def handle_error(self, request: object, client_address: object) -> None:
+        def handle_error(self, *_: object) -> None:
             """Say nothing: what a stranger sends is in it."""
 
     try:

@@ -15,7 +15,6 @@ Claims = tuple[tuple[str, int], ...]  # names and amounts, by name
 NO_CLAIMS: Claims = ()
 ALL = 2**30  # of a lock, or of the run; more than there can be tests at once
 RUN = "the run"
-SERIAL: Claims = ((RUN, ALL),)
 _LOCK = "lock "
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from drm.model.resources import ZERO, Resources
 
@@ -145,4 +145,3 @@ class QueueView:
     per_worker: float = 0.0
     running_s: float = 0.0
     longest_running_s: float = 0.0
-    by_type: tuple[tuple[str, int], ...] = field(default=())

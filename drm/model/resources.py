@@ -63,21 +63,6 @@ class Resources:
             phrases.append(f"{self.gpus:g} gpu of {free.gpus:g}")
         return phrases
 
-    def dominant_share(self, capacity: Resources) -> float:
-        """Return the largest fraction of ``capacity`` that any amount takes (inf where there is none).
-
-        The dominant share of Ghodsi et al., "Dominant Resource Fairness" (NSDI '11).
-        """
-        share = 0.0
-        for mine, whole in (
-            (self.cpu_cores, capacity.cpu_cores),
-            (self.memory_bytes, capacity.memory_bytes),
-            (self.gpus, capacity.gpus),
-        ):
-            if mine > 0:
-                share = max(share, mine / whole if whole > 0 else math.inf)
-        return share
-
     def at_least(self, other: Resources) -> Resources:
         """Return the larger amount in each dimension."""
         return Resources(

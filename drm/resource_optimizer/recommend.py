@@ -128,7 +128,6 @@ def queue_views(
         running[worker.worker_type] = running.get(worker.worker_type, 0) + worker.reservations
         lefts.setdefault(worker.worker_type, []).extend(left_s.get(worker.worker_id, ()))
     demands = _demands(tasks, types, counted)
-    counts = tuple((worker_type.name, demand.waiting) for worker_type, demand in zip(types, demands, strict=True))
     return tuple(
         (
             worker_type,
@@ -141,7 +140,6 @@ def queue_views(
                 per_worker=demand.per_worker,
                 running_s=sum(lefts.get(worker_type.name, ())),
                 longest_running_s=max(lefts.get(worker_type.name, ()), default=0.0),
-                by_type=counts,
             ),
         )
         for worker_type, demand in zip(types, demands, strict=True)

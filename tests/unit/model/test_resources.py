@@ -49,13 +49,6 @@ def test_phrases() -> None:
     assert asked.lacking(Resources(cpu_cores=2)) == ["4 cpu of 2", "1 GiB memory of 0 B", "1 gpu of 0"]
 
 
-def test_dominant_share() -> None:
-    whole = Resources(cpu_cores=4, memory_bytes=100)
-    assert Resources(cpu_cores=1, memory_bytes=50).dominant_share(whole) == 0.5
-    assert Resources(gpus=1).dominant_share(whole) == math.inf
-    assert ZERO.dominant_share(ZERO) == 0
-
-
 def test_where_an_amount_came_from() -> None:
     requirements = Requirements(sources=(("memory", "marker"),))
     assert (requirements.source_of("memory"), requirements.source_of("cpu")) == ("marker", "default")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drm.model.claims import SERIAL, Claims, claims_of, is_serial, there_is
+from drm.model.claims import Claims, claims_of, is_serial, there_is
 from drm.model.resources import Requirements, Resources
 from drm.model.work import Forecast, Task
 from drm.resource_optimizer.kinds import QueueSettings, Room
@@ -25,6 +25,7 @@ ALL_LABELS = frozenset({"gpu", "ssd"})
 COUNTED = {"license": 2}
 DB, READ_DB = claims_of(locks=["db"]), claims_of(shared_locks=["db"])
 BOTH = claims_of(locks=["net"], shared_locks=["db"])
+SERIAL = claims_of(serial=True)
 LICENSE, LICENSES = claims_of(counted={"license": 1}), claims_of(counted={"license": 2})
 MARKED = (("memory", "marker"),)
 
