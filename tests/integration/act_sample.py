@@ -144,6 +144,7 @@ def run_workflow(
     stubs = {
         "STUB_REMOTE": str(remote_of(project)),
         "STUB_ARTIFACTS": str(artifacts),
+        "STUB_CACHE": str(here / "caches"),
         "STUB_UV": str(uv or uv_folder()),
     }
     cached = subprocess.run(
@@ -159,9 +160,9 @@ def run_workflow(
         command += ["--input", f"{name}={json.dumps(value) if isinstance(value, bool) else value}"]
     for variable in variables:
         command += ["--var", variable]
-    for action in sorted(set(re.findall(r"uses: (\S+@\w+)", (project / WORKFLOW).read_text()))):
-        folder = ACTIONS / action.partition("@")[0].partition("/")[2]
-        command += ["--local-repository", f"{action}={folder}"]
+    used = re.findall(r"uses: ([^/\s]+)/([^/@\s]+)\S*@(\w+)", (project / WORKFLOW).read_text())
+    for owner, repository, commit in sorted(set(used)):
+        command += ["--local-repository", f"{owner}/{repository}@{commit}={ACTIONS / repository}"]
     for name, value in {**stubs, **{name: base[name] for name in base if name.startswith(("UV_", "SSL_"))}}.items():
         command += ["--env", f"{name}={value}"]
     code, log = ci_sample.run(command, project, base, here / "act.log")

@@ -104,11 +104,24 @@ def test_github_hands_on_hidden_files_under_names_of_their_own() -> None:
     steps = [step for job in github()["jobs"].values() for step in job["steps"]]
     uploads = [step["with"] for step in steps if "upload-artifact" in step.get("uses", "")]
     names = [upload["name"] for upload in uploads]
-    assert len(set(names)) == len(names) == 2 * len(STAGES) + 1
+    assert len(set(names)) == len(names) == len(STAGES) + 1
     assert all(("matrix.component" in name) == (name.split("-")[1] in BY_COMPONENT) for name in names)
     assert all(upload["include-hidden-files"] for upload in uploads), "coverage data is hidden"
     merged = [step["with"] for step in steps if step.get("with", {}).get("merge-multiple")]
     assert [with_["pattern"] for with_ in merged] == ["stage-*"]
+
+
+def test_github_gives_each_stage_its_own_past_and_keeps_what_it_adds() -> None:
+    for name in (stage.name for stage in STAGES):
+        steps = github()["jobs"][name]["steps"]
+        (restore,) = (step["with"] for step in steps if "cache/restore" in step.get("uses", ""))
+        (save,) = (step for step in steps if "cache/save" in step.get("uses", ""))
+        assert save["if"] == "always()", "what a failed run has seen counts too"
+        assert save["with"]["key"] == restore["key"], name
+        assert restore["key"].startswith(restore["restore-keys"]), "or the newest of this stage"
+        assert "github.run_id" in restore["key"], "a cache is never written over"
+        assert ("matrix.component" in restore["restore-keys"]) == (name in BY_COMPONENT)
+        assert restore["restore-keys"].startswith(f"drm-history-{name}-")
 
 
 def test_github_publishes_badges_only_of_a_push_to_the_default_branch() -> None:
