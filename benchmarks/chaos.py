@@ -26,13 +26,13 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 
-from benchmarks.chaos_clusters import Cluster, SocketCluster, Victim, clusters
+from benchmarks import run_checks
+from benchmarks.chaos_clusters import Cluster, SocketCluster, Victim, clusters, send
 from drm.model import events
 from drm.model.errors import DrmError
 from drm.model.work import Outcome
@@ -40,10 +40,9 @@ from drm.reporting.ndjson import read_events
 from drm.summary import summarise
 
 MARK = "DRM_CHAOS_RUN"
-_PATIENCE_S = 180.0  # for one run; a run that takes longer hangs
+PATIENCE_S = 180.0  # for one run; a run that takes longer hangs
 _LEFT_S = 15.0  # for processes to end after the run
 _TICK_S = 0.02
-_SAME_MOMENT_S = 0.05
 
 SUITE = """
 import os, random, time
@@ -90,14 +89,18 @@ class Result:
     wrong: list[str] = field(default_factory=list)
 
 
-class Striker:
-    """Strikes at random: ``shares`` of ended tests at which, and with what."""
+Faults = Mapping[str, Callable[[Victim], Callable[[], None] | None]]
 
-    def __init__(self, rng: random.Random, cluster: Cluster) -> None:
+
+class Striker:
+    """Strikes with ``faults``: at which shares of ended tests and with what says ``strikes``, or else chance."""
+
+    def __init__(self, rng: random.Random, faults: Faults, strikes: Sequence[tuple[float, str]] | None = None) -> None:
         self._rng = rng
-        self._cluster = cluster
-        count = rng.choice((1, 1, 2, 2, 3))
-        self.shares = sorted(rng.random() * 0.9 for _ in range(count))
+        self._faults = faults
+        if strikes is None:
+            strikes = [(rng.random() * 0.9, "") for _ in range(rng.choice((1, 1, 2, 2, 3)))]
+        self._left = sorted(strikes)
         self._healing: list[tuple[float, Callable[[], None]]] = []
         self.struck: list[str] = []
 
@@ -105,11 +108,10 @@ class Striker:
         for due in [entry for entry in self._healing if entry[0] <= now_s]:
             self._healing.remove(due)
             due[1]()
-        if self.shares and share >= self.shares[0] and victims:
-            self.shares.pop(0)
-            name, act = self._rng.choice(sorted(self._cluster.faults.items()))
+        if self._left and share >= self._left[0][0] and victims:
+            name = self._left.pop(0)[1] or self._rng.choice(sorted(self._faults))
             victim = self._rng.choice(victims)
-            heal = act(victim)
+            heal = self._faults[name](victim)
             if heal is not None:
                 self._healing.append((now_s + self._rng.uniform(0.2, 2.5), heal))
             self.struck.append(f"{name} {victim.worker_id} at {share:.0%}")
@@ -128,36 +130,57 @@ def run_once(number: int, seed: int, tests: int, cluster: Cluster, folder: Path)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -q\n", encoding="utf-8")
     temp, mark, record = folder / "t", uuid.uuid4().hex, folder / "record"
     temp.mkdir()
-    environment = {
+    command = [sys.executable, "-m", "pytest", "-p", "drm.pytest_plugin", "--drm", f"--drm-report-dir={record}"]
+    striker = Striker(rng, cluster.faults)
+    began = time.monotonic()
+    with (folder / "log").open("wb") as log:
+        process = cluster.start([*command, *cluster.options(rng)], folder, environment(mark, temp), log)
+        if not drive(process, striker, Watched(record / "events.ndjson", tests), cluster):
+            result.wrong.append(f"it did not end within {PATIENCE_S:g} s")
+    result.wall_s = round(time.monotonic() - began, 2)
+    result.exit_code = process.wait()
+    result.faults = striker.struck
+    result.wrong += left(mark, temp, cluster)
+    _check_record(result, record / "events.ndjson", folder / "begun")
+    return result
+
+
+def environment(mark: str, temp: Path) -> dict[str, str]:
+    """Return the environment of a run: what it starts carries the mark, and what it leaves lies in ``temp``."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DRM_"))},
         MARK: mark,
         "TMPDIR": str(temp),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
     }
-    command = [sys.executable, "-m", "pytest", "-p", "drm.pytest_plugin", "--drm", f"--drm-report-dir={record}"]
-    striker = Striker(rng, cluster)
-    began = time.monotonic()
-    with (folder / "log").open("wb") as log:
-        process = cluster.start([*command, *cluster.options(rng)], folder, environment, log)
-        watched = _Watched(record / "events.ndjson", tests)
-        while process.poll() is None and time.monotonic() - began < _PATIENCE_S:
-            watched.look()
-            striker.look(watched.share, cluster.victims(watched.workers), time.monotonic())
-            time.sleep(_TICK_S)
+
+
+def drive(
+    process: subprocess.Popen[bytes],
+    striker: Striker,
+    watched: Watched,
+    cluster: Cluster,
+    *,
+    patience_s: float = PATIENCE_S,
+    look: Callable[[], None] = lambda: None,
+) -> bool:
+    """Let the striker strike until the run has ended; False where it does not, and was killed."""
+    deadline = time.monotonic() + patience_s
+    while process.poll() is None and time.monotonic() < deadline:
+        watched.look()
+        striker.look(watched.share, cluster.victims(watched.workers), time.monotonic())
+        look()
+        time.sleep(_TICK_S)
     striker.heal()
-    result.wall_s = round(time.monotonic() - began, 2)
-    if process.poll() is None:
-        result.wrong.append(f"it did not end within {_PATIENCE_S:g} s")
-        process.kill()
-    result.exit_code = process.wait()
-    result.faults = striker.struck
-    _check_left(result, mark, temp, cluster)
-    _check_record(result, record / "events.ndjson", folder / "begun")
-    return result
+    if process.poll() is not None:
+        return True
+    process.kill()
+    process.wait()
+    return False
 
 
-class _Watched:
+class Watched:
     """How far a run is, read from its record."""
 
     def __init__(self, path: Path, tests: int) -> None:
@@ -166,34 +189,34 @@ class _Watched:
         self._path = path
         self._reader = EventReader(path)
         self._tests = tests
-        self._ended = 0
+        self.ended = 0
         self.workers: dict[str, events.WorkerReady] = {}
 
     @property
     def share(self) -> float:
-        return self._ended / self._tests
+        return self.ended / self._tests
 
     def look(self) -> None:
         if not self._path.exists():
             return
         with suppress(DrmError):
             for event in self._reader.read(on_note=lambda _: None):
-                self._ended += isinstance(event, events.TestFinished)
+                self.ended += isinstance(event, events.TestFinished)
                 if isinstance(event, events.WorkerReady):
                     self.workers[event.worker_id] = event
                 elif isinstance(event, events.WorkerLost | events.InstanceReleased):
                     self.workers.pop(event.worker_id, None)
 
 
-def _check_left(result: Result, mark: str, temp: Path, cluster: Cluster) -> None:
+def left(mark: str, temp: Path, cluster: Cluster) -> list[str]:
+    """Return what a run that has ended has left, a sentence each; processes are given a while, then killed."""
     deadline = time.monotonic() + _LEFT_S
-    while (left := {**marked(mark), **cluster.leftovers()}) and time.monotonic() < deadline:
+    while (found := {**marked(mark), **cluster.leftovers()}) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for pid, command in left.items():
-        result.wrong.append(f"process {pid} is left: {command[:100]}")
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    result.wrong += [f"folder {path.name} is left" for path in temp.glob("drm-*")]
+    for pid in found:
+        send(pid, signal.SIGKILL)
+    wrong = [f"process {pid} is left: {command[:100]}" for pid, command in found.items()]
+    return wrong + [f"folder {path.name} is left" for path in temp.glob("drm-*")]
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -227,28 +250,18 @@ def _check_record(result: Result, record: Path, begun: Path) -> None:
         result.wrong.append(f"the run did not finish: {summary.reason or 'no last event'}")
     if result.exit_code not in (0, 1):
         result.wrong.append(f"exit code {result.exit_code}")
-    counts = Counter(event.task_id for event in ended)
-    wanted = [f"test_chaos.py::test_n[{n}]" for n in range(result.tests)]
-    result.wrong += [f"{name} has {counts[name]} final outcomes" for name in wanted if counts[name] != 1]
-    finals = {event.task_id: event for event in ended}
-    for number, name in enumerate(wanted):
-        final = finals.get(name)
-        if final is not None and final.outcome is not expected(number):
-            if final.outcome is Outcome.FAILED and ("was lost" in final.message or "killed" in final.message):
-                result.given_up += 1
-            else:
-                result.wrong.append(f"{name} is {final.outcome.value}: {final.message}")
-    result.wrong += [
-        f"{event.task_id} was started after its final outcome"
-        for event in started
-        if event.task_id in finals and event.seq > finals[event.task_id].seq
-    ]
+    wanted = {f"test_chaos.py::test_n[{n}]": {expected(n)} for n in range(result.tests)}
+    excused = frozenset(
+        event.task_id
+        for event in ended
+        if event.outcome is Outcome.FAILED and ("was lost" in event.message or "killed" in event.message)
+    )
+    finals = {event.task_id: event.outcome for event in ended}
+    result.given_up = sum(finals[name] not in wanted.get(name, ()) for name in excused)
+    result.wrong += run_checks.ended_once(seen, wanted, excused)
     if begun.exists():
-        for line in begun.read_text(encoding="utf-8").splitlines():
-            at, _, name = line.partition(" ")
-            final = finals.get(f"test_chaos.py::{name}")
-            if final is not None and float(at) > datetime.fromisoformat(final.at).timestamp() + _SAME_MOMENT_S:
-                result.wrong.append(f"{name} ran after its final outcome was recorded")
+        lines = (line.partition(" ") for line in begun.read_text(encoding="utf-8").splitlines())
+        result.wrong += run_checks.ran_too_late(seen, ((float(at), f"test_chaos.py::{name}") for at, _, name in lines))
 
 
 def summary_of(results: Sequence[Result], engine: str) -> dict[str, object]:

@@ -18,6 +18,8 @@ from drm.worker.linux import children_of, descendants_of
 
 Heal = Callable[[], None]
 _LOST_AFTER_S = 2  # of silence
+_MOST_EXECUTORS = 6
+_SPAWNED = "drm.worker.spawned"
 
 
 @dataclass(frozen=True)
@@ -92,29 +94,38 @@ def executors(victim: Victim) -> None:
         send(pid, signal.SIGKILL)
 
 
-class SocketCluster:
-    """Local worker processes that ``drm run`` starts by itself, joined over a Unix socket. They cannot be cut off."""
+def executors_of(controller: int) -> list[int]:
+    """Return the processes that run tests for a controller on its own machine: forks of its zygote, or spawned."""
+    found = []
+    mine = command_of(controller)
+    for child in children_of(controller):
+        command = command_of(child)
+        if _SPAWNED in command:
+            found.append(child)
+        elif command == mine:  # the zygote, a fork
+            found += children_of(child)
+    return found
 
-    name = "sockets"
-    faults: Mapping[str, Callable[[Victim], Heal | None]] = {
-        "kill": kill,
-        "stop": stop,
-        "pause": pause,
-        "freeze": freeze,
-        "zygote": executors,
-    }
+
+def command_of(pid: int) -> str:
+    """Return a process's command line; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class LocalExecutors:
+    """The processes in which ``drm run`` itself runs tests. Each is a victim: one dies, or stands still for good."""
+
+    name = "executors"
+    faults: Mapping[str, Callable[[Victim], Heal | None]] = {"kill": kill, "stop": stop, "pause": pause}
 
     def why_not(self) -> str:
         return ""
 
     def options(self, rng: random.Random) -> list[str]:
-        most = rng.choice((2, 3, 4))
-        return [
-            f"--drm-workers=2..{most}",
-            "--drm-worker-type=cpu=1",
-            "--drm-cpus=4",
-            f"--drm-lost-after={_LOST_AFTER_S}",
-        ]
+        return [f"--drm-executors={rng.randint(1, _MOST_EXECUTORS)}"]
 
     def start(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: IO[bytes]
@@ -130,7 +141,9 @@ class SocketCluster:
         )
 
     def victims(self, ready: Mapping[str, WorkerReady]) -> list[Victim]:
-        return [Victim(event.worker_id, event.pid) for event in ready.values() if event.pid]
+        """Return the executors; they are in no event, so they are found below the process that runs them."""
+        found = [pid for event in ready.values() for pid in executors_of(event.pid)]
+        return [Victim(f"executor{number}", pid) for number, pid in enumerate(found)]
 
     def leftovers(self) -> dict[int, str]:
         return {}
@@ -141,7 +154,32 @@ class SocketCluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is left: each run ends its workers."""
+        """Nothing is left: each run ends its executors."""
+
+
+class SocketCluster(LocalExecutors):
+    """Local worker processes that ``drm run`` starts by itself, joined over a Unix socket. They cannot be cut off."""
+
+    name = "sockets"
+    faults: Mapping[str, Callable[[Victim], Heal | None]] = {
+        "kill": kill,
+        "stop": stop,
+        "pause": pause,
+        "freeze": freeze,
+        "zygote": executors,
+    }
+
+    def options(self, rng: random.Random) -> list[str]:
+        most = rng.choice((2, 3, 4))
+        return [
+            f"--drm-workers=2..{most}",
+            "--drm-worker-type=cpu=1",
+            "--drm-cpus=4",
+            f"--drm-lost-after={_LOST_AFTER_S}",
+        ]
+
+    def victims(self, ready: Mapping[str, WorkerReady]) -> list[Victim]:
+        return [Victim(event.worker_id, event.pid) for event in ready.values() if event.pid]
 
 
 def clusters() -> dict[str, type[Cluster]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from benchmarks.chaos_clusters import Heal, Victim, send
+from benchmarks.chaos_clusters import Heal, Victim, command_of, send
 from benchmarks.hosts import Host, Hosts, why_not
 from benchmarks.ray_cluster import RayCluster
 from drm.model.events import WorkerReady
@@ -125,7 +125,7 @@ class RayHosts:
         found = {}
         for name in self._cluster.machines:
             for pid in self._host(name).pids():
-                command = _command_of(pid)
+                command = command_of(pid)
                 if f"-m {_OF_A_RUN} " in command:
                     found[pid] = f"{name}: {command}"
         return found
@@ -161,15 +161,8 @@ class RayHosts:
     def _agent(self, victim: Victim) -> None:
         """The processes that run tests die, all of them."""
         for pid in self._host(victim.worker_id).pids():
-            if f"-m {_OF_A_RUN} " in _command_of(pid):
+            if f"-m {_OF_A_RUN} " in command_of(pid):
                 send(pid, signal.SIGKILL)
-
-
-def _command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 __all__ = ["RayHosts"]
