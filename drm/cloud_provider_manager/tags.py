@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from drm.model.cluster import InstanceRequest
 
-__all__ = ["EXPIRES", "MANAGED", "OPERATION", "OWNER", "RUN", "TYPE", "WORKER", "own_tags"]
+__all__ = ["EXPIRES", "MANAGED", "OPERATION", "OWNER", "RUN", "TYPE", "WORKER", "tags_of"]
 
 MANAGED = "drm-managed"  # "1" on everything that DRM made: without it an instance is none of ours
 WORKER = "drm-worker"
@@ -18,9 +18,7 @@ OWNER = "drm-owner"  # the controller's process, see ``owner``
 EXPIRES = "drm-expires"  # whole seconds since the epoch after which nobody should need it
 
 
-def own_tags(request: InstanceRequest) -> tuple[tuple[str, str], ...]:
-    """Return the tags that every provider adds to those of the request."""
-    tags = [(MANAGED, "1"), (WORKER, request.worker_id), (TYPE, request.worker_type.name)]
-    if request.token:
-        tags.append((OPERATION, request.token))
-    return tuple(tags)
+def tags_of(request: InstanceRequest) -> dict[str, str]:
+    """Return the tags of the request, and those that every provider adds to them."""
+    tags = {**dict(request.tags), MANAGED: "1", WORKER: request.worker_id, TYPE: request.worker_type.name}
+    return {**tags, OPERATION: request.token} if request.token else tags

@@ -19,13 +19,14 @@ from drm.cloud_provider_manager.providers.aws_fleet import (
     template_name,
     template_of,
 )
-from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
+from drm.cloud_provider_manager.providers.instances import left_of, never_seen, oldest_first, wait_until_gone
+from drm.cloud_provider_manager.providers.requests import check_limit, check_offered, what_of
 from drm.cloud_provider_manager.providers.user_data import user_data
 from drm.cloud_provider_manager.providers.young import Young
-from drm.cloud_provider_manager.tags import MANAGED, OPERATION, TYPE, WORKER, own_tags
+from drm.cloud_provider_manager.tags import MANAGED, OPERATION, TYPE, WORKER, tags_of
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import DrmError, LostError, QuotaError, UnknownFateError
-from drm.model.resources import Resources, total
+from drm.model.errors import DrmError, LostError, UnknownFateError
+from drm.model.resources import Resources
 
 __all__ = ["AwsProvider", "AwsSettings"]
 
@@ -108,12 +109,7 @@ class AwsProvider:
         for instance in live:
             if request.token and instance.tag(OPERATION) == request.token:
                 return instance
-        lacking = request.worker_type.capacity.lacking(self._left(live))
-        if lacking:
-            raise QuotaError(
-                f"the limit of provider {self.name} leaves too little for {what_of(request)}: {', '.join(lacking)}",
-                remedy=WAIT,
-            )
+        check_limit(request, left_of(self._settings.limit, self._types, live), self.name)
         arguments = self._arguments(request, script)
         made = self._by_fleet(request, arguments) if self._settings.fleet else self._by_run(request, arguments)
         instance = self._seen(made)
@@ -183,20 +179,23 @@ class AwsProvider:
         if instance.state is InstanceState.GONE:
             return
         self._ec2.terminate(f"terminate {instance_id}", instance_id)
-        deadline = self._now() + self._settings.gone_s
-        while True:
+
+        def is_gone() -> bool:
             self._young.seen([instance_id])
             try:
-                if self.describe(instance_id).state is InstanceState.GONE:
-                    return
+                return self.describe(instance_id).state is InstanceState.GONE
             except LostError:  # EC2 forgets what is terminated
-                return
-            if self._now() >= deadline:
-                raise DrmError(
-                    f"{instance_id} has not ended {self._settings.gone_s:g} s after it was told to",
-                    remedy="look at it in the console of AWS",
-                )
-            self._wait(_LOOK_S)
+                return True
+
+        wait_until_gone(
+            is_gone,
+            instance_id,
+            self._settings.gone_s,
+            look_s=_LOOK_S,
+            now=self._now,
+            wait=self._wait,
+            remedy="look at it in the console of AWS",
+        )
 
     def describe(self, instance_id: str) -> Instance:
         """Return the instance as it is now; LostError for an id never seen."""
@@ -212,7 +211,7 @@ class AwsProvider:
         for instance in self._young.unseen():
             if instance.instance_id == instance_id:
                 return instance
-        raise LostError(f"provider {self.name} has no instance {instance_id!r}")
+        raise never_seen(self.name, instance_id)
 
     def list_instances(self) -> tuple[Instance, ...]:
         """Return the instances of DRM in this region, oldest first."""
@@ -224,25 +223,18 @@ class AwsProvider:
         self._young.seen(seen)
         for instance in self._young.unseen():
             seen[instance.instance_id] = instance
-        there = [each for each in seen.values() if each.state is not InstanceState.GONE]
-        return tuple(sorted(there, key=lambda each: (each.created_at or 0.0, each.instance_id)))
+        return oldest_first(each for each in seen.values() if each.state is not InstanceState.GONE)
 
     def offerings(self) -> tuple[WorkerType, ...]:
         return self._types
 
     def available(self) -> Resources:
         """Return what the limit set for this provider leaves; what EC2 has free it does not say."""
-        return self._left(self.list_instances())
-
-    def _left(self, live: Sequence[Instance]) -> Resources:
-        capacity = {each.name: each.capacity for each in self._types}
-        return self._settings.limit - total(capacity.get(each.worker_type, Resources()) for each in live)
+        return left_of(self._settings.limit, self._types, self.list_instances())
 
     def _arguments(self, request: InstanceRequest, script: str) -> dict[str, Any]:
         settings, asked = self._settings, request.worker_type
-        tags = [
-            {"Key": key, "Value": value} for key, value in {**dict(request.tags), **dict(own_tags(request))}.items()
-        ]
+        tags = [{"Key": key, "Value": value} for key, value in tags_of(request).items()]
         arguments: dict[str, Any] = {
             "ImageId": settings.image,
             "InstanceType": asked.name,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from drm.cloud_provider_manager.extras import load
 from drm.cloud_provider_manager.providers.docker_errors import Asking
+from drm.cloud_provider_manager.providers.instances import Mine, never_seen, seconds_of
 from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
-from drm.cloud_provider_manager.tags import MANAGED, TYPE, WORKER, own_tags
+from drm.cloud_provider_manager.tags import MANAGED, TYPE, WORKER, tags_of
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import CapacityError, ConfigError, DrmError, LostError, UnknownFateError
+from drm.model.errors import CapacityError, ConfigError, DrmError, UnknownFateError
 from drm.model.gpus import WHOLE, assign, devices_of, most_left
 from drm.model.resources import Resources, total
 
@@ -60,7 +60,7 @@ class DockerProvider:
         self._volumes = dict(volumes or {})
         self._environment = dict(environment or {})
         self._grace_s = grace_s
-        self._mine: dict[str, Instance] = {}
+        self._mine = Mine()
         with self._asking("reach the daemon"):
             settings = {"timeout": timeout_s, "version": "auto"}
             client = self._docker.DockerClient
@@ -116,7 +116,7 @@ class DockerProvider:
         detail = self._seen(container).detail
         with self._asking(f"remove {instance_id}", missing_is_fine=True):
             container.remove(force=True, v=True)
-        self._close(instance_id, detail)
+        self._mine.close(instance_id, detail)
 
     def describe(self, instance_id: str) -> Instance:
         """Return the container as it is now; LostError for an id never seen, or none of DRM's."""
@@ -125,12 +125,7 @@ class DockerProvider:
 
     def list_instances(self) -> tuple[Instance, ...]:
         """Return DRM's containers that are there, oldest first."""
-        seen = sorted(map(self._tidied, self._all()), key=lambda each: (each.created_at or 0.0, each.instance_id))
-        return tuple(
-            dataclasses.replace(each, state=InstanceState.TERMINATING) if each.state is InstanceState.GONE else each
-            for each in seen
-            if each.state is not InstanceState.GONE or each.instance_id not in self._mine
-        )
+        return self._mine.there(map(self._tidied, self._all()))
 
     def offerings(self) -> tuple[WorkerType, ...]:
         return self._types
@@ -150,11 +145,7 @@ class DockerProvider:
         arguments: dict[str, Any] = {
             "command": list(request.command),
             "environment": {**self._environment, **dict(request.environment)},
-            "labels": {
-                **dict(request.tags),
-                **dict(own_tags(request)),
-                **dict(zip(_HELD, map(str, held), strict=True)),
-            },
+            "labels": {**tags_of(request), **dict(zip(_HELD, map(str, held), strict=True))},
             "volumes": {path: {"bind": there, "mode": "ro"} for path, there in self._volumes.items()},
             "stdin_open": False,
             "detach": True,
@@ -207,9 +198,9 @@ class DockerProvider:
         if container is not None and container.labels.get(MANAGED) == "1":
             return container
         if container is None and instance_id in self._mine:
-            self._close(instance_id, self._mine[instance_id].detail)
+            self._mine.close(instance_id, self._mine[instance_id].detail)
             return None
-        raise LostError(f"provider {self.name} has no instance {instance_id!r}")
+        raise never_seen(self.name, instance_id)
 
     def _tidied(self, container: Any) -> Instance:
         """Return what a container is; one of ours that has ended is removed."""
@@ -217,13 +208,8 @@ class DockerProvider:
         if instance.state is InstanceState.GONE and instance.instance_id in self._mine:
             with self._asking(f"remove {instance.instance_id}", missing_is_fine=True):
                 container.remove(force=True, v=True)
-            self._close(instance.instance_id, instance.detail)
+            self._mine.close(instance.instance_id, instance.detail)
         return instance
-
-    def _close(self, instance_id: str, detail: str) -> None:
-        if instance_id in self._mine:
-            known = self._mine[instance_id]
-            self._mine[instance_id] = dataclasses.replace(known, state=InstanceState.GONE, detail=detail)
 
     def _seen(self, container: Any) -> Instance:
         labels, status = container.labels, container.status
@@ -236,7 +222,7 @@ class DockerProvider:
             state=state,
             detail=_detail(container),
             tags=tuple(sorted(labels.items())),
-            created_at=_seconds(str(container.attrs.get("Created", ""))),
+            created_at=seconds_of(container.attrs.get("Created")),
         )
 
 
@@ -256,11 +242,3 @@ def _detail(container: Any) -> str:
         return f"container {container.short_id}"
     cause = "it passed its memory limit" if state.get("OOMKilled") else f"exit code {state.get('ExitCode')}"
     return f"container {container.short_id} ended: {cause}"
-
-
-def _seconds(text: str) -> float | None:
-    """Return a time of the daemon as seconds since the epoch: RFC 3339 with nine digits of a second."""
-    try:
-        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text).replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -14,18 +12,18 @@ from drm.cloud_provider_manager.providers.gcp_instances import (
     METADATA_LIMIT_BYTES,
     GcpSettings,
     instance_body,
-    instance_name,
     request_id,
     seen,
     split_id,
 )
-from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
+from drm.cloud_provider_manager.providers.instances import Mine, left_of, never_seen, oldest_first, wait_until_gone
+from drm.cloud_provider_manager.providers.requests import check_limit, check_offered, unique_name, what_of
 from drm.cloud_provider_manager.providers.user_data import user_data
 from drm.cloud_provider_manager.providers.young import Young
 from drm.cloud_provider_manager.tags import MANAGED
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import ConfigError, DrmError, DuplicateError, LostError, QuotaError, UnknownFateError
-from drm.model.resources import Resources, total
+from drm.model.errors import ConfigError, DrmError, DuplicateError, UnknownFateError
+from drm.model.resources import Resources
 
 __all__ = ["GcpProvider", "GcpSettings"]
 
@@ -60,7 +58,7 @@ class GcpProvider:
             provider=name, project=settings.project, endpoint=settings.endpoint, timeout_s=settings.timeout_s
         )
         self._young = Young(now)
-        self._mine: dict[str, Instance] = {}
+        self._mine = Mine()
         self._operations: dict[str, str] = {}  # of creates that have not been seen to end, by instance
         self._refusals: dict[str, int] = {}  # by token
 
@@ -80,16 +78,11 @@ class GcpProvider:
             bootstrap=settings.bootstrap,
             limit_bytes=METADATA_LIMIT_BYTES,
         )
-        name = instance_name(request.token) if request.token else f"drm-{uuid.uuid4().hex}"
+        name = unique_name(request.token)
         known = self._known(zone, name) if request.token else None
         if known is not None:
             return known
-        lacking = request.worker_type.capacity.lacking(self.available())
-        if lacking:
-            raise QuotaError(
-                f"the limit of provider {self.name} leaves too little for {what_of(request)}: {', '.join(lacking)}",
-                remedy=WAIT,
-            )
+        check_limit(request, self.available(), self.name)
         body = instance_body(request, settings, name, script)
         again = request_id(request.token or name, self._refusals.get(request.token, 0))
         try:
@@ -113,14 +106,15 @@ class GcpProvider:
         with suppress(MissingError):
             self._compute.delete(f"terminate {instance_id}", zone, name)
         self._mine[instance_id] = instance
-        deadline = self._now() + self._settings.gone_s
-        while self._there(zone, name) is not None:
-            if self._now() >= deadline:
-                raise DrmError(
-                    f"{instance_id} has not ended {self._settings.gone_s:g} s after it was told to",
-                    remedy="look at it in the console of Google Cloud",
-                )
-            self._wait(_LOOK_S)
+        wait_until_gone(
+            lambda: self._there(zone, name) is None,
+            instance_id,
+            self._settings.gone_s,
+            look_s=_LOOK_S,
+            now=self._now,
+            wait=self._wait,
+            remedy="look at it in the console of Google Cloud",
+        )
         self._close(instance_id, f"{instance_id} deleted")
 
     def describe(self, instance_id: str) -> Instance:
@@ -134,25 +128,24 @@ class GcpProvider:
 
     def list_instances(self) -> tuple[Instance, ...]:
         """Return the instances of DRM in this project, oldest first."""
+        listed = self._compute.instances("list instances", MANAGED)
         there = {
             each.instance_id: each
-            for each in (self._tidied(seen(found, self.name)) for found in self._listed())
+            for each in (self._tidied(seen(found, self.name)) for found in listed)
             if each.state is not InstanceState.GONE
         }
         self._young.seen(there)
         for instance in self._young.unseen():
             if self._absent(instance.instance_id).state is not InstanceState.GONE:
                 there[instance.instance_id] = instance
-        return tuple(sorted(there.values(), key=lambda each: (each.created_at or 0.0, each.instance_id)))
+        return oldest_first(there.values())
 
     def offerings(self) -> tuple[WorkerType, ...]:
         return self._types
 
     def available(self) -> Resources:
         """Return what the limit set for this provider leaves; what Compute Engine has free it does not say."""
-        capacity = {each.name: each.capacity for each in self._types}
-        live = self.list_instances()
-        return self._settings.limit - total(capacity.get(each.worker_type, Resources()) for each in live)
+        return left_of(self._settings.limit, self._types, self.list_instances())
 
     # -- one create
 
@@ -213,14 +206,11 @@ class GcpProvider:
             return None
         return found if any_owner or found.tag(MANAGED) == "1" else None
 
-    def _listed(self) -> list[dict[str, object]]:
-        return self._compute.instances("list instances", MANAGED)
-
     def _absent(self, instance_id: str) -> Instance:
         """Return one that Compute Engine does not show: not yet, or no more, or it could not be made."""
         instance = self._mine.get(instance_id)
         if instance is None:
-            raise LostError(f"provider {self.name} has no instance {instance_id!r}")
+            raise never_seen(self.name, instance_id)
         if instance.state is InstanceState.GONE:
             return instance
         name = self._operations.get(instance_id)
@@ -237,14 +227,8 @@ class GcpProvider:
 
     def _tidied(self, instance: Instance) -> Instance:
         """Return what an instance is; one of ours that has stopped is deleted, because its disk is paid for."""
-        if (
-            isinstance(instance, Instance)
-            and instance.instance_id in self._mine
-            and (
-                instance.detail.endswith(" terminated")
-                and self._mine[instance.instance_id].state is not InstanceState.GONE
-            )
-        ):
+        mine = self._mine.get(instance.instance_id)
+        if mine is not None and mine.state is not InstanceState.GONE and instance.detail.endswith(" terminated"):
             zone, name = self._place(instance.instance_id)
             with suppress(DrmError):  # the next look tries again
                 self._compute.delete(f"delete {instance.instance_id}, which has stopped", zone, name)
@@ -253,11 +237,11 @@ class GcpProvider:
     def _close(self, instance_id: str, detail: str) -> Instance:
         self._young.seen([instance_id])
         self._operations.pop(instance_id, None)
-        self._mine[instance_id] = dataclasses.replace(self._mine[instance_id], state=InstanceState.GONE, detail=detail)
+        self._mine.close(instance_id, detail)
         return self._mine[instance_id]
 
     def _place(self, instance_id: str) -> tuple[str, str]:
         place = split_id(instance_id)
         if place is None:
-            raise LostError(f"provider {self.name} has no instance {instance_id!r}")
+            raise never_seen(self.name, instance_id)
         return place

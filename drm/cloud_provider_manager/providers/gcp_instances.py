@@ -12,15 +12,15 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from drm.cloud_provider_manager.failover import region_of
-from drm.cloud_provider_manager.tags import TYPE, WORKER, own_tags
+from drm.cloud_provider_manager.providers.instances import seconds_of
+from drm.cloud_provider_manager.tags import TYPE, WORKER, tags_of
 from drm.model.cluster import Instance, InstanceRequest, InstanceState
 from drm.model.resources import Resources
 
-__all__ = ["METADATA_LIMIT_BYTES", "GcpSettings", "instance_body", "instance_name", "request_id", "seen", "split_id"]
+__all__ = ["METADATA_LIMIT_BYTES", "GcpSettings", "instance_body", "request_id", "seen", "split_id"]
 
 METADATA_LIMIT_BYTES = 256 * 1024  # of one value: docs.cloud.google.com/compute/docs/metadata/setting-custom-metadata
 _TAGS = "drm-tags"  # the tags as they are: a label cannot hold all text
@@ -68,13 +68,6 @@ class GcpSettings:
     endpoint: str = ""
 
 
-def instance_name(token: str) -> str:
-    """Return the name that makes the token unique in a zone: letters, digits and dashes, at most 63."""
-    words = re.sub(r"[^a-z0-9]+", "-", token.lower()).strip("-")[-30:].strip("-")
-    digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return "-".join(filter(None, ("drm", words, digest)))
-
-
 def request_id(token: str, attempt: int) -> str:
     """Return the UUID by which Compute Engine knows a request made twice. ``attempt``: one that was refused is over."""
     digest = hashlib.sha256(f"{token}\0{attempt}".encode("utf-8", "surrogateescape")).digest()
@@ -90,7 +83,7 @@ def split_id(instance_id: str) -> tuple[str, str] | None:
 def instance_body(request: InstanceRequest, settings: GcpSettings, name: str, script: str) -> dict[str, Any]:
     """Return the instance of a worker. Tags are in its metadata; those that a label can hold are labels as well."""
     asked = request.worker_type
-    tags = {**dict(request.tags), **dict(own_tags(request))}
+    tags = tags_of(request)
     items = {"startup-script": script, _TAGS: json.dumps(tags, sort_keys=True), "serial-port-logging-enable": "false"}
     interface: dict[str, Any] = {"network": settings.network}
     if settings.subnets.get(region_of(asked.zone)):
@@ -152,7 +145,7 @@ def seen(described: Mapping[str, Any], provider: str) -> Instance:
         state=state,
         detail=" ".join(filter(None, (f"{zone}/{described['name']}", status.lower(), described.get("status_message")))),
         tags=tuple(sorted((str(key), str(value)) for key, value in tags.items())),
-        created_at=_seconds(described.get("creation_timestamp")),
+        created_at=seconds_of(described.get("creation_timestamp")),
         notice="spot preemption: it is being stopped" if is_taken else "",
     )
 
@@ -164,10 +157,3 @@ def _tags_of(described: Mapping[str, Any]) -> dict[str, str]:
     except (ValueError, KeyError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _seconds(text: object) -> float | None:
-    try:
-        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None

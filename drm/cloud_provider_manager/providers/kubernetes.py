@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from drm.cloud_provider_manager.extras import load
 from drm.cloud_provider_manager.messages import one_line
+from drm.cloud_provider_manager.providers.instances import Mine, left_of, never_seen, wait_until_gone
 from drm.cloud_provider_manager.providers.kubernetes_config import configured
 from drm.cloud_provider_manager.providers.kubernetes_errors import Asking, MissingError
 from drm.cloud_provider_manager.providers.kubernetes_pods import (
     KubernetesSettings,
     instance_of,
-    pod_name,
     pod_of,
     secret_of,
     unschedulable,
     why_not_started,
 )
-from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
+from drm.cloud_provider_manager.providers.requests import check_limit, check_offered, unique_name, what_of
 from drm.cloud_provider_manager.tags import MANAGED
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import (
-    CapacityError,
-    ConfigError,
-    DrmError,
-    DuplicateError,
-    LostError,
-    QuotaError,
-    UnknownFateError,
-)
-from drm.model.resources import Resources, total
+from drm.model.errors import CapacityError, ConfigError, DrmError, DuplicateError, UnknownFateError
+from drm.model.resources import Resources
 
 __all__ = ["KubernetesProvider", "KubernetesSettings"]
 
@@ -64,7 +54,7 @@ class KubernetesProvider:
         self._types = tuple(types)
         self._now = now
         self._wait = wait
-        self._mine: dict[str, Instance] = {}
+        self._mine = Mine()
         self._client = load("kubernetes.client", extra="kubernetes")
         self._watch = load("kubernetes.watch", extra="kubernetes")
         configuration = configured(name, settings)
@@ -81,18 +71,13 @@ class KubernetesProvider:
         set here, or a ResourceQuota of the namespace, is reached.
         """
         check_offered(request, self._types, self.name)
-        name = pod_name(request.token) if request.token else f"drm-{uuid.uuid4().hex}"
+        name = unique_name(request.token)
         known = self._read(name) if request.token else None
         if known is not None:
             return self._begun(known, request)
         if request.token and name in self._mine:
             return self._mine[name]  # it is gone: the token was for that one
-        lacking = request.worker_type.capacity.lacking(self.available())
-        if lacking:
-            raise QuotaError(
-                f"the limit of provider {self.name} leaves too little for {what_of(request)}: {', '.join(lacking)}",
-                remedy=WAIT,
-            )
+        check_limit(request, self.available(), self.name)
         namespace, what = self._settings.namespace, f"create {what_of(request)}"
         try:
             with self._asking(what, creates=True):
@@ -123,21 +108,14 @@ class KubernetesProvider:
 
     def list_instances(self) -> tuple[Instance, ...]:
         """Return DRM's pods in the namespace, oldest first."""
-        seen = sorted(map(self._tidied, self._all()), key=lambda each: (each.created_at or 0.0, each.instance_id))
-        return tuple(
-            dataclasses.replace(each, state=InstanceState.TERMINATING) if each.state is InstanceState.GONE else each
-            for each in seen
-            if each.state is not InstanceState.GONE or each.instance_id not in self._mine
-        )
+        return self._mine.there(map(self._tidied, self._all()))
 
     def offerings(self) -> tuple[WorkerType, ...]:
         return self._types
 
     def available(self) -> Resources:
         """Return what the limit set for this provider leaves; whether a node has it free is seen when it is asked."""
-        capacity = {each.name: each.capacity for each in self._types}
-        live = [each for each in self.list_instances() if each.state is not InstanceState.GONE]
-        return self._settings.limit - total(capacity.get(each.worker_type, Resources()) for each in live)
+        return left_of(self._settings.limit, self._types, self.list_instances())
 
     def close(self) -> None:
         """Close the connections; pods live on."""
@@ -226,7 +204,6 @@ class KubernetesProvider:
         """Delete this very pod, not one that has taken its name since; return when it is gone."""
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         detail = instance_of(pod, self.name).detail
-        deadline = self._now() + self._settings.gone_s
         with suppress(MissingError), self._asking(f"terminate {name}"):
             self._api.delete_namespaced_pod(
                 name,
@@ -234,17 +211,16 @@ class KubernetesProvider:
                 body={"gracePeriodSeconds": self._settings.grace_s, "preconditions": {"uid": uid}},
                 **self._timeout(),
             )
-        while True:
-            left = self._read(name)
-            if left is None or left["metadata"]["uid"] != uid:
-                self._close(name, detail)
-                return
-            if self._now() >= deadline:
-                raise DrmError(
-                    f"pod {name} has not ended {self._settings.gone_s:g} s after it was told to",
-                    remedy="look at its node; `kubectl delete pod --force` forgets it without an end",
-                )
-            self._wait(_LOOK_S)
+        wait_until_gone(
+            lambda: (self._read(name) or {"metadata": {}})["metadata"].get("uid") != uid,
+            f"pod {name}",
+            self._settings.gone_s,
+            look_s=_LOOK_S,
+            now=self._now,
+            wait=self._wait,
+            remedy="look at its node; `kubectl delete pod --force` forgets it without an end",
+        )
+        self._mine.close(name, detail)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         found: list[dict[str, Any]] = []
@@ -265,9 +241,9 @@ class KubernetesProvider:
         if pod is not None and (pod["metadata"].get("labels") or {}).get(MANAGED) == "1":
             return pod
         if pod is None and instance_id in self._mine:
-            self._close(instance_id, self._mine[instance_id].detail)
+            self._mine.close(instance_id, self._mine[instance_id].detail)
             return None
-        raise LostError(f"provider {self.name} has no instance {instance_id!r}")
+        raise never_seen(self.name, instance_id)
 
     def _tidied(self, pod: Mapping[str, Any]) -> Instance:
         """Return what a pod is; one of ours that has ended is deleted."""
@@ -275,13 +251,8 @@ class KubernetesProvider:
         if instance.state is InstanceState.GONE and instance.instance_id in self._mine:
             with suppress(DrmError):  # the next look tries again
                 self._delete(pod)
-            self._close(instance.instance_id, instance.detail)
+            self._mine.close(instance.instance_id, instance.detail)
         return instance
-
-    def _close(self, instance_id: str, detail: str) -> None:
-        if instance_id in self._mine:
-            known = self._mine[instance_id]
-            self._mine[instance_id] = dataclasses.replace(known, state=InstanceState.GONE, detail=detail)
 
     def _json(self, found: Any) -> dict[str, Any]:
         """Return an object of the client as the API's JSON."""

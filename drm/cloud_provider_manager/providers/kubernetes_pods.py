@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
+from drm.cloud_provider_manager.providers.instances import seconds_of
 from drm.cloud_provider_manager.providers.user_data import is_secret_name
-from drm.cloud_provider_manager.tags import MANAGED, TYPE, WORKER, own_tags
+from drm.cloud_provider_manager.tags import MANAGED, TYPE, WORKER, tags_of
 from drm.model.cluster import Instance, InstanceRequest, InstanceState
 from drm.model.resources import Resources
 
-__all__ = ["KubernetesSettings", "instance_of", "pod_name", "pod_of", "secret_of", "unschedulable", "why_not_started"]
+__all__ = ["KubernetesSettings", "instance_of", "pod_of", "secret_of", "unschedulable", "why_not_started"]
 
 Json = dict[str, Any]
 
@@ -54,20 +53,13 @@ class KubernetesSettings:
     timeout_s: float = 30.0
 
 
-def pod_name(token: str) -> str:
-    """Return the name that makes the token unique in a namespace: a DNS label, the same for the same token."""
-    words = re.sub(r"[^a-z0-9]+", "-", token.lower()).strip("-")[-30:].strip("-")
-    digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return "-".join(filter(None, ("drm", words, digest)))
-
-
 def pod_of(request: InstanceRequest, settings: KubernetesSettings, name: str) -> Json:
     """Return the pod of a worker. Requests equal limits: its node has what the worker was promised.
 
     Tags are annotations, which hold any text; those that a label can hold are labels as well, to be selected by.
     """
     asked = request.worker_type
-    tags = {**dict(request.tags), **dict(own_tags(request))}
+    tags = tags_of(request)
     selector = {**settings.node_selector, **(settings.spot_selector if asked.market == "spot" else {})}
     if asked.zone:
         selector[_ZONE] = asked.zone
@@ -155,7 +147,7 @@ def instance_of(pod: Mapping[str, Any], provider: str) -> Instance:
         state=state,
         detail=f"pod {metadata['name']} {_words(status, reason)}".rstrip(),
         tags=tuple(sorted((str(key), str(value)) for key, value in tags.items())),
-        created_at=_seconds(metadata.get("creationTimestamp")),
+        created_at=seconds_of(metadata.get("creationTimestamp")),
         notice=_notice(status) if state in (InstanceState.RUNNING, InstanceState.TERMINATING) else "",
     )
 
@@ -202,10 +194,3 @@ def _notice(status: Mapping[str, Any]) -> str:
         if each.get("type") == "DisruptionTarget" and each.get("status") == "True":
             return f"eviction: {each.get('reason') or 'DisruptionTarget'}"
     return ""
-
-
-def _seconds(text: object) -> float | None:
-    try:
-        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None

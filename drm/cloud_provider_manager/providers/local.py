@@ -13,10 +13,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from drm.cloud_provider_manager.providers.instances import never_seen
 from drm.cloud_provider_manager.providers.requests import WAIT, check_offered, what_of
-from drm.cloud_provider_manager.tags import own_tags
+from drm.cloud_provider_manager.tags import tags_of
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
-from drm.model.errors import CapacityError, ConfigError, LostError
+from drm.model.errors import CapacityError, ConfigError
 from drm.model.gpus import WHOLE, Share, assign, devices_of, most_left
 from drm.model.resources import Resources, total
 from drm.worker.gpus import shown
@@ -79,7 +80,7 @@ class LocalProvider:
             provider=self.name,
             state=InstanceState.RUNNING,
             detail=f"process {process.pid}",
-            tags=(*request.tags, *own_tags(request)),
+            tags=tuple(tags_of(request).items()),
             created_at=time.time(),
         )
         self._agents[instance.instance_id] = _Agent(process=process, request=request, instance=instance, gpus=gpus)
@@ -158,7 +159,7 @@ class LocalProvider:
     def _agent(self, instance_id: str) -> _Agent:
         agent = self._agents.get(instance_id)
         if agent is None:
-            raise LostError(f"provider {self.name} has no instance {instance_id!r}")
+            raise never_seen(self.name, instance_id)
         return agent
 
     def _seen(self, agent: _Agent) -> Instance:

@@ -26,7 +26,7 @@ from drm.cloud_provider_manager.providers.docker import DockerProvider
 from drm.cloud_provider_manager.providers.gcp import GcpProvider, GcpSettings
 from drm.cloud_provider_manager.providers.gcp_calls import Compute
 from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider, KubernetesSettings
-from drm.cloud_provider_manager.tags import own_tags
+from drm.cloud_provider_manager.tags import tags_of
 from drm.model.cluster import Instance, InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import CapacityError, ConfigError, LostError
 from drm.model.resources import Resources, total
@@ -68,7 +68,7 @@ class ScriptedProvider:
             worker_type=request.worker_type.name,
             provider=self.name,
             state=InstanceState.RUNNING,
-            tags=(*request.tags, *own_tags(request)),
+            tags=tuple(tags_of(request).items()),
         )
         self._instances[instance.instance_id] = (instance, request)
         return instance

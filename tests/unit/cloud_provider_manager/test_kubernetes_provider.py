@@ -12,7 +12,8 @@ from fake_kubernetes import TOKEN, FakeKubernetes, Node
 
 from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider, KubernetesSettings
 from drm.cloud_provider_manager.providers.kubernetes_errors import MissingError, error_of_status
-from drm.cloud_provider_manager.providers.kubernetes_pods import pod_name, pod_of
+from drm.cloud_provider_manager.providers.kubernetes_pods import pod_of
+from drm.cloud_provider_manager.providers.requests import unique_name
 from drm.model.cluster import InstanceRequest, InstanceState, WorkerType
 from drm.model.errors import (
     CapacityError,
@@ -75,11 +76,11 @@ def test_spot_zone_and_gpus_are_asked_for(request_for: Request) -> None:
 
 @pytest.mark.parametrize("token", ["r/w1", "R/W1", "x" * 300, "20260101T000000Z-ab12cd34/w1", "-", "ü"])
 def test_names_are_dns_labels_and_differ(token: str) -> None:
-    name = pod_name(token)
+    name = unique_name(token)
     assert len(name) <= 63
     assert name == name.lower().strip("-")
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    assert name == pod_name(token) != pod_name(token + "x")
+    assert name == unique_name(token) != unique_name(token + "x")
 
 
 def test_what_is_secret_by_its_name_is_in_a_secret_that_goes_with_the_pod(
@@ -101,7 +102,7 @@ def test_without_a_node_it_is_a_capacity_error_and_no_pod_is_left(
 ) -> None:
     cluster.set(nodes=(Node(cpu_milli=500), Node(taints=("gpu",))))
     provider = kubernetes_with(now=clock.now, wait=clock.advance, schedule_s=1.0)
-    name = pod_name("r/w1")
+    name = unique_name("r/w1")
     provider._changed = lambda *_: [clock.advance(0.6), provider._read(name)][1]  # type: ignore[method-assign]
     with pytest.raises(
         CapacityError, match=r"0/2 nodes are available: 1 Insufficient cpu, 1 node\(s\) had untolerated"
