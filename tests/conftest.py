@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-
-class FakeClock:
-    """A clock that moves only when told: ``clock.advance(2.5)``."""
-
-    def __init__(self) -> None:
-        self._now_s = 0.0
-
-    def now(self) -> float:
-        return self._now_s
-
-    def utc(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._now_s)
-
-    def advance(self, seconds: float) -> float:
-        """Move on; return the new time."""
-        self._now_s += seconds
-        return self._now_s
-
-    def move_to(self, now_s: float) -> None:
-        """Move on to a time; one that is past changes nothing."""
-        self._now_s = max(self._now_s, now_s)
+if TYPE_CHECKING:
+    from drm.simulator.acts import VirtualClock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> VirtualClock:
+    """A clock that moves only when told: ``clock.advance(2.5)``."""
+    from drm.simulator.acts import VirtualClock
+
+    return VirtualClock()
 
 
 @pytest.fixture

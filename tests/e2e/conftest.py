@@ -13,7 +13,7 @@ from browsing import CHROMIUM, FLAGS, Opened
 from e2e_cluster import Cluster
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "reporting"))  # hostile.py, names a test can give itself
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "summary"))  # recorded.py, the runs made up for tests
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # recorded.py, the runs made up for tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

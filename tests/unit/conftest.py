@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No test may depend on how fast the machine is today: no deadline, and no complaint about slow generation
 # (the first text that is drawn builds a table of all characters, under a tracer in the stages).
 settings.register_profile("drm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("drm")
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare a text with the file of that name; ``UPDATE_GOLDEN=1`` writes it instead, for a person to read."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parents[1] / "golden" / name
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare

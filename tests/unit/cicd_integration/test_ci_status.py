@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "summary"))  # recorded.py, the runs made up for tests
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_api import SHA, TOKEN, Api, serving

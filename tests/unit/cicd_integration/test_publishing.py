@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "summary"))  # recorded.py, the runs made up for tests
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_api import NOT_OURS, SHA, TOKEN, Api, Reply, serving

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from drm.model.errors import (
     UnknownFateError,
 )
 from drm.model.resources import Resources
+from drm.simulator.acts import VirtualClock
 
 LEASE_S, USD, WORKERS = 3600.0, 5.0, 4
 TYPES = tuple(
@@ -43,22 +43,6 @@ FAULTS = [
 ]
 
 
-class Clock:
-    """Time that moves when told; a fixture would be shared by all examples."""
-
-    def __init__(self) -> None:
-        self._now_s = 0.0
-
-    def now(self) -> float:
-        return self._now_s
-
-    def utc(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._now_s)
-
-    def advance(self, seconds: float) -> None:
-        self._now_s += seconds
-
-
 class Killed(BaseException):
     """SIGKILL of the controller: nothing that it would still do is done."""
 
@@ -68,7 +52,7 @@ class FaultyCloud:
 
     name = "cloud"
 
-    def __init__(self, faults: list[str], clock: Clock) -> None:
+    def __init__(self, faults: list[str], clock: VirtualClock) -> None:
         self.faults = faults
         self.made: dict[str, Instance] = {}
         self._clock = clock
@@ -140,7 +124,7 @@ class World:
     """A cloud, and one controller after another."""
 
     def __init__(self, faults: list[str]) -> None:
-        self.clock = Clock()
+        self.clock = VirtualClock()
         self.cloud = FaultyCloud([], self.clock)
         self.faults = faults
         self.journal = KilledJournal(Path(":memory:"))

@@ -284,6 +284,15 @@ class Rig:
         if not types:
             self.engine.join("local", local)
 
+    def stop_at(self, now_s: float) -> None:
+        """Let somebody ask for the end of the run after so many seconds."""
+
+        def stop() -> list[seen.Observation]:
+            self.coordinator.request_stop("interrupted")
+            return []
+
+        self.engine.at(now_s, stop)
+
     def run(self, tasks: Sequence[Task], *, interrupt: bool = False) -> dict[str, Outcome]:
         self.coordinator.submit(tasks, self.planned)
         try:

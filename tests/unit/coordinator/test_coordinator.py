@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import GIB, MACHINE, SMALL, Act, Rig, make_task, make_tasks
 
@@ -18,6 +18,7 @@ from drm.model.cluster import WorkerType
 from drm.model.errors import LostError
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Task
+from drm.simulator.acts import VirtualClock
 
 PASSED, FAILED, ERROR, NOT_RUN = Outcome.PASSED, Outcome.FAILED, Outcome.ERROR, Outcome.NOT_RUN
 
@@ -331,11 +332,11 @@ def suite_of(rows: list[Any]) -> tuple[list[Task], dict[str, Act]]:
     return tasks, acts
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(SUITES, st.integers(1, 4))
-def test_whatever_tests_do_the_account_is_right(fake_clock: Any, rows: list[Any], executors: int) -> None:
+def test_whatever_tests_do_the_account_is_right(rows: list[Any], executors: int) -> None:
     tasks, acts = suite_of(rows)
-    rig = Rig(fake_clock(), acts, executors=(1, executors), capacity=MACHINE)
+    rig = Rig(VirtualClock(), acts, executors=(1, executors), capacity=MACHINE)
     outcomes = rig.run(tasks)
     rig.check(tasks)
     for task in tasks:
@@ -349,20 +350,13 @@ def test_whatever_tests_do_the_account_is_right(fake_clock: Any, rows: list[Any]
         assert outcomes[task.task_id] is expected, task.task_id
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(SUITES, st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.5, 2.0, 1000.0]), st.booleans())
-def test_whatever_workers_do_and_whenever_it_stops(
-    fake_clock: Any, rows: list[Any], seed: int, stop_at: float, interrupt: bool
-) -> None:
+def test_whatever_workers_do_and_whenever_it_stops(rows: list[Any], seed: int, stop_at: float, interrupt: bool) -> None:
     tasks, acts = suite_of(rows)
     two = WorkerType(name="two", capacity=MACHINE, provider="scripted")
-    rig = Rig(fake_clock(), acts, types=(SMALL, two), workers=(1, 3), chance=Random(seed))
-
-    def stop() -> list[seen.Observation]:
-        rig.coordinator.request_stop("interrupted")
-        return []
-
-    rig.engine.at(stop_at, stop)
+    rig = Rig(VirtualClock(), acts, types=(SMALL, two), workers=(1, 3), chance=Random(seed))
+    rig.stop_at(stop_at)
     outcomes = rig.run(tasks, interrupt=interrupt)
     rig.check(tasks)
     if not rig.coordinator.stop_reason:

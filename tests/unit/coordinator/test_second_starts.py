@@ -6,18 +6,18 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scripted import MACHINE, SMALL, Act, Rig, make_task, make_tasks
 
 from drm.coordinator.retries import RetryPolicy
 from drm.model import events
-from drm.model import observations as seen
 from drm.model.claims import claims_of
 from drm.model.cluster import WorkerType
 from drm.model.death import DeathKind
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Task, Usage
+from drm.simulator.acts import VirtualClock
 
 PASSED, FAILED, NOT_RUN = Outcome.PASSED, Outcome.FAILED, Outcome.NOT_RUN
 ONE = "m.py::t0"
@@ -128,10 +128,9 @@ ROWS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.integers(0, 2**32), st.sampled_from([0.3, 0.6, 2.0, 1000.0]), st.booleans(), st.integers(0, 1))
 def test_whatever_happens_to_attempts_and_copies_the_account_is_right(
-    fake_clock: Any, rows: list[Any], seed: int, stop_at: float, interrupt: bool, retries: int
+    rows: list[Any], seed: int, stop_at: float, interrupt: bool, retries: int
 ) -> None:
     acts, tasks = {}, []
     for number, (how, seconds, times, idempotent) in enumerate(rows):
@@ -140,7 +139,7 @@ def test_whatever_happens_to_attempts_and_copies_the_account_is_right(
         tasks.append(task)
     two = WorkerType(name="two", capacity=MACHINE, provider="scripted")
     rig = rig_of(
-        fake_clock(),
+        VirtualClock(),
         tasks,
         acts,
         types=(SMALL, two),
@@ -148,12 +147,7 @@ def test_whatever_happens_to_attempts_and_copies_the_account_is_right(
         chance=Random(seed),
         retries=RetryPolicy(crash=retries, failure=retries),
     )
-
-    def stop() -> list[seen.Observation]:
-        rig.coordinator.request_stop("interrupted")
-        return []
-
-    rig.engine.at(stop_at, stop)
+    rig.stop_at(stop_at)
     outcomes = rig.run(tasks, interrupt=interrupt)
     rig.check(tasks)
     if not rig.coordinator.stop_reason:

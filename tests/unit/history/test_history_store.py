@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from unwarned import no_warning
 
 from drm.history import MemoryHistory, open_history
 from drm.history.database import Database
@@ -17,20 +18,6 @@ from drm.model.work import Outcome, Usage
 from drm.ports import HistoryStore
 
 Open = Callable[[], HistoryStore]
-
-
-def no_warning(line: str) -> None:
-    raise AssertionError(f"unexpected warning: {line}")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / ".drm" / "history.db"
-
-
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, path: Path) -> HistoryStore:
-    return open_history(path, warn=no_warning) if request.param == "file" else MemoryHistory()
 
 
 def sample(task_id: str, wall_s: float = 1.0, outcome: Outcome | None = Outcome.PASSED) -> Sample:

@@ -7,27 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from unwarned import no_warning
 
-from drm.history import MemoryHistory, open_history, past_trends
+from drm.history import open_history, past_trends
 from drm.history.schema import STEPS
 from drm.model.samples import Sample
 from drm.model.trends import PastRun
 from drm.model.work import Outcome, Usage
 from drm.ports import HistoryStore
-
-
-def no_warning(line: str) -> None:
-    raise AssertionError(f"unexpected warning: {line}")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / ".drm" / "history.db"
-
-
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, path: Path) -> HistoryStore:
-    return open_history(path, warn=no_warning) if request.param == "file" else MemoryHistory()
 
 
 def run(number: int, suite: str = "unit") -> PastRun:

@@ -22,6 +22,7 @@ from drm.reporting.collect import build_report
 from drm.reporting.following import Follower
 from drm.reporting.ndjson import read_events
 from drm.reporting.report import State
+from drm.simulator.acts import VirtualClock
 from drm.summary import summarise
 
 NAMES = [f"tests/unit/test_a.py::test_{n}" for n in range(3)]
@@ -76,31 +77,22 @@ def test_damage_is_told_and_read_over_when_it_is_mended(tmp_path: Path) -> None:
     assert follower.replay(path, unheard).finished
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def watched(folder: Path, clock: Callable[[], float]) -> Watched:
     return Watched(folder / "reports", history=folder / "history.db", now=clock)
 
 
-def test_a_page_is_made_again_when_something_was_written_and_not_at_once(tmp_path: Path) -> None:
-    clock = Clock()
+def test_a_page_is_made_again_when_something_was_written_and_not_at_once(tmp_path: Path, clock: VirtualClock) -> None:
     record = tmp_path / "reports" / "run" / "events.ndjson"
-    live = watched(tmp_path, clock)
+    live = watched(tmp_path, clock.now)
     first = live.page()
     write_events(record, Tape(NAMES).events)
     assert live.page() == first
     assert not live.is_shown(live.state())
-    clock.now_s += 2.0
+    clock.advance(2.0)
     second = live.page()
     assert second != first
     assert live.is_shown(live.state())
-    clock.now_s += 2.0
+    clock.advance(2.0)
     assert live.page() is second, "nothing was written since"
 
 
