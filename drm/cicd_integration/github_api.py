@@ -7,13 +7,12 @@ from typing import Any
 
 from drm.cicd_integration.answers import Answer, refusal
 from drm.cicd_integration.http_client import Client
-from drm.cicd_integration.one_comment import make_or_update
+from drm.cicd_integration.one_comment import find_ours, make_or_update
 from drm.cicd_integration.publishing import Notice, Target, check_repository
 
 __all__ = ["GitHub", "headers_of"]
 
 _DESCRIPTION = 140  # characters; more is a 422
-_MOST_PAGES = 100
 _OURS = ("OWNER", "MEMBER", "COLLABORATOR")
 
 
@@ -49,8 +48,13 @@ class GitHub:
         what = "the comment was not written"
         comments = f"{self._at}/issues/{request_number}/comments"
 
+        def page(number: int) -> Answer:
+            answer = self._client.send("GET", comments, params={"per_page": 100, "page": number})
+            self._check(answer, "the comments of the request were not read", "pull-requests")
+            return answer
+
         def find() -> str | None:
-            return self._find(comments, notice.marker)
+            return find_ours(page, notice.marker, _may_push)
 
         def update(number: str) -> Answer:
             return self._client.send("PATCH", f"{self._at}/issues/comments/{number}", json={"body": notice.comment})
@@ -61,23 +65,6 @@ class GitHub:
         answer, done = make_or_update(find, update, create)
         self._check(answer, what, "pull-requests")
         return done
-
-    def _find(self, comments: str, marker: str) -> str | None:
-        """Return the id of our comment: it begins with the marker, and a bot or one who may push wrote it.
-
-        Anybody may write the marker into a comment; those who may not push are no authors of ours.
-        """
-        for page in range(1, _MOST_PAGES + 1):
-            answer = self._client.send("GET", comments, params={"per_page": 100, "page": page})
-            self._check(answer, "the comments of the request were not read", "pull-requests")
-            for item in answer.body if isinstance(answer.body, list) else []:
-                user = item.get("user") or {}
-                ours = user.get("type") == "Bot" or item.get("author_association") in _OURS
-                if ours and str(item.get("body", "")).startswith(marker) and isinstance(item.get("id"), int):
-                    return str(item["id"])
-            if not answer.has_next:
-                break
-        return None
 
     def _check(self, answer: Answer, what: str, permission: str) -> None:
         if answer.is_good:
@@ -91,6 +78,12 @@ class GitHub:
             422: "see whether the commit is pushed and still there",
         }
         raise refusal(answer, what=what, service="GitHub", remedies=remedies)
+
+
+def _may_push(comment: Mapping[str, Any]) -> bool:
+    """Tell whether a bot, or one who may push, wrote it; no other is an author of ours."""
+    user = comment.get("user") or {}
+    return user.get("type") == "Bot" or comment.get("author_association") in _OURS
 
 
 def _cut(text: str, limit: int) -> str:

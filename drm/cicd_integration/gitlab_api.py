@@ -8,14 +8,13 @@ from urllib.parse import quote
 
 from drm.cicd_integration.answers import Answer, refusal
 from drm.cicd_integration.http_client import Client
-from drm.cicd_integration.one_comment import make_or_update
+from drm.cicd_integration.one_comment import find_ours, make_or_update
 from drm.cicd_integration.publishing import Notice, Target, check_repository
 
 __all__ = ["GitLab", "headers_of"]
 
 _STATES = {"success": "success", "failure": "failed", "error": "failed"}
 _DESCRIPTION = 255
-_MOST_PAGES = 100
 
 
 def headers_of(token: str) -> Mapping[str, str]:
@@ -55,8 +54,19 @@ class GitLab:
         """Needs a token with the scope ``api`` and the role Reporter."""
         notes = f"{self._at}/merge_requests/{request_number}/notes"
 
+        def page(number: int) -> Answer:
+            query = {"per_page": 100, "page": number, "sort": "asc", "order_by": "created_at"}
+            answer = self._client.send("GET", notes, params=query)
+            self._check(answer, "the comments of the request were not read")
+            return answer
+
         def find() -> str | None:
-            return self._find(notes, notice.marker)
+            owner = self._owner()
+
+            def is_ours(note: Mapping[str, Any]) -> bool:
+                return owner is not None and (note.get("author") or {}).get("id") == owner
+
+            return find_ours(page, notice.marker, is_ours)
 
         def update(number: str) -> Answer:
             return self._client.send("PUT", f"{notes}/{number}", json={"body": notice.comment})
@@ -68,23 +78,12 @@ class GitLab:
         self._check(answer, "the comment was not written")
         return done
 
-    def _find(self, notes: str, marker: str) -> str | None:
-        """Return the id of our comment: it begins with the marker, and the owner of the token wrote it."""
+    def _owner(self) -> int | None:
+        """Return the id of the user whose token it is."""
         me = self._client.send("GET", "/user")
         self._check(me, "the owner of the token was not told")
-        owner = me.body.get("id") if isinstance(me.body, dict) else None
-        for page in range(1, _MOST_PAGES + 1):
-            query = {"per_page": 100, "page": page, "sort": "asc", "order_by": "created_at"}
-            answer = self._client.send("GET", notes, params=query)
-            self._check(answer, "the comments of the request were not read")
-            for item in answer.body if isinstance(answer.body, list) else []:
-                author = item.get("author") or {}
-                ours = owner is not None and author.get("id") == owner
-                if ours and str(item.get("body", "")).startswith(marker) and isinstance(item.get("id"), int):
-                    return str(item["id"])
-            if not answer.has_next:
-                break
-        return None
+        found = me.body.get("id") if isinstance(me.body, dict) else None
+        return found if isinstance(found, int) else None
 
     def _check(self, answer: Answer, what: str) -> None:
         if answer.is_good:
