@@ -20,6 +20,7 @@ from benchmarks.ray_cluster import RayCluster
 from drm.model.events import WorkerReady
 
 _MACHINES = 3
+_LABELS = {"m1": ("--label", "gpu")}
 _JOIN_S = 120.0
 _OF_A_RUN = "drm.worker"  # agents, zygotes and executors have it in their command line
 
@@ -83,7 +84,8 @@ class RayHosts:
         process = self._cluster.machines.get(name)
         if process is None or process.poll() is not None:
             self._joined[name] = self._cluster.said(name).count("has joined")
-            self._cluster.add(name, "--cpus", "1", "--memory", "2GiB", host=int(name[1:]))
+            words = ("--cpus", "1", "--memory", "2GiB", *_LABELS.get(name, ()))
+            self._cluster.add(name, *words, host=int(name[1:]))
 
     def _gather(self) -> None:
         """Wait until every machine is there."""

@@ -226,6 +226,14 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         ("benchmarks.chaos", "--runs", "200"),
         (Figure("200 runs under faults: gone wrong", lambda rows: rows[-1]["runs_gone_wrong"], most=0, unit="runs"),),
     ),
+    Measurement(
+        ("benchmarks.soak", "--json"),
+        (
+            Figure(
+                "30 minutes of every fault: violations", lambda told: float(len(told["violations"])), most=0, unit=""
+            ),
+        ),
+    ),
 )
 
 

@@ -62,17 +62,7 @@ def sweep() -> None:
 @cache
 def faketime() -> Path | None:
     """Return the library that shifts the clocks of a process; None where it is not installed (libfaketime)."""
-    roots = ("/usr/lib", "/usr/local/lib", *filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
-    return next((path for root in roots for path in Path(root).rglob(_FAKETIME)), None)
-
-
-def clock_environment(shift: str) -> dict[str, str]:
-    """Return what shifts the time of day of a process, such as ``+60``; RuntimeError where it cannot be shifted."""
-    library = faketime()
-    if library is None:
-        raise RuntimeError("clocks cannot be shifted without libfaketime (apt-get install libfaketime)")
-    shifted = {"FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
-    return {"LD_PRELOAD": str(library), **shifted}
+    return next((path for root in ("/usr/lib", "/usr/local/lib") for path in Path(root).rglob(_FAKETIME)), None)
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,11 @@ class Host:
         """Return the environment of a process on this host: its time of day is off by ``skew_s``."""
         environment = {**os.environ, **(changes or {})}
         if self.skew_s:
-            environment |= clock_environment(f"{self.skew_s:+g}")
+            library = faketime()
+            if library is None:
+                raise RuntimeError("clocks cannot be shifted without libfaketime (apt-get install libfaketime)")
+            shift = {"FAKETIME": f"{self.skew_s:+g}", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+            environment |= {"LD_PRELOAD": str(library), **shift}
         return environment
 
     def popen(

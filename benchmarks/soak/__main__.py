@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ from benchmarks.soak import checks
 from benchmarks.soak.running import Result, run_once
 from benchmarks.soak.schedule import FAULTS, MODES, Plan, plan
 
+_TOLD = 8  # violations of one run
 _OF_RAY = ("drm-*-ports-*.lock", "ray*")  # in the temp folder of the machines: agreed, and told in the docs
 
 
@@ -80,9 +82,10 @@ def soak(plans: Iterator[Plan], until_s: float, output: Path, base: Path) -> lis
             folder.mkdir()
             try:
                 result = run_once(each, cluster, folder)
-                _keep(result, folder / "project", output)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # the next may be well
+                result = Result(number=each.number, told=each.told, wrong=[f"the soak itself failed: {error!r}"])
+            _keep(result, folder / "project", output)
+            shutil.rmtree(folder, ignore_errors=True)
             results.append(result)
             print(_line(result), file=sys.stderr, flush=True)
     return results
@@ -93,7 +96,7 @@ def _line(result: Result) -> str:
         return f"run {result.number}: {result.told}: skipped: {result.skipped}"
     happened = ", ".join(result.struck) or "nothing struck"
     resumed = f", resumed {result.resumed} times" if result.resumed else ""
-    told = "; ".join(result.wrong) or "well"
+    told = f"{len(result.wrong)} violations: {'; '.join(result.wrong[:2])}" if result.wrong else "well"
     return f"run {result.number}: {result.told}: {happened}{resumed}: {result.wall_s:.1f} s: {told}"
 
 
@@ -140,7 +143,7 @@ def violations(results: Sequence[Result], seed: int) -> list[str]:
         f"run {result.number}, seed {seed} ({result.told}; {', '.join(result.struck)}): {line}; "
         f"again: python -m benchmarks.soak --seed {seed} --only {result.number}"
         for result in results
-        for line in result.wrong
+        for line in [*result.wrong[:_TOLD], *([f"and {len(result.wrong) - _TOLD} more"] * (len(result.wrong) > _TOLD))]
     ]
 
 

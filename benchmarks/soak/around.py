@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.chaos_clusters import Heal, Victim
-from benchmarks.hosts import clock_environment, faketime, small_disk
+from benchmarks.hosts import small_disk
 from benchmarks.memory_limit import MB, memory_cgroup
-from benchmarks.soak.inside import PLUGIN
+from benchmarks.soak.inside import PLUGIN, SECONDS
 from benchmarks.soak.schedule import Plan
 
 __all__ = ["Around", "Impossible", "damage", "surround"]
@@ -25,6 +27,7 @@ _LIMIT_BYTES = 600 * MB
 _LITTLE = "500MB"
 _DISKS = {"full disk under the reports": "1m", "full disk under temp": "8m", "full disk under the history": "512k"}
 _STEP_S = 7200
+_CLOCK = Path(__file__).with_name("clock_step.c")
 
 
 class Impossible(Exception):
@@ -93,22 +96,23 @@ def _fill(folder: Path, *, heals: bool) -> Heal | None:
 
 
 def _clock(name: str, plan: Plan, around: Around, stack: ExitStack) -> None:
-    """The time of day of all processes of the run on this machine, as a file says; without libfaketime that of DRM."""
-    stamp = around.project / "clock"
-    stamp.write_text("+0", encoding="ascii")
-    if faketime() is not None:
-        around.environment |= clock_environment("") | {"FAKETIME_TIMESTAMP_FILE": str(stamp)}
-        del around.environment["FAKETIME"]
+    """The time of day of all processes of the run, as a file says; where nothing can be compiled, that of DRM."""
+    file, library = around.project / "clock", around.project / "clock.so"
+    file.write_bytes(SECONDS.pack(0))
+    around.environment["SOAK_CLOCK"] = str(file)
+    compiler = shutil.which("cc")
+    if compiler is not None:
+        made = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(_CLOCK), "-ldl"]
+        subprocess.run(made, check=True, capture_output=True)
+        around.environment["LD_PRELOAD"] = str(library)
     else:
-        around.notes.append("libfaketime is not installed: only DRM's own clock and time.time step")
-        around.environment["SOAK_CLOCK"] = str(stamp)
+        around.notes.append("there is no cc: only DRM's own clock and time.time step")
         around.words += ["-p", PLUGIN]
-    sign = "-" if name == "clock back" else "+"
+    step_s = -_STEP_S if name == "clock back" else _STEP_S
 
     def step(_: Victim) -> None:
-        aside = stamp.with_name("clock.new")
-        aside.write_text(f"{sign}{_STEP_S}", encoding="ascii")
-        os.replace(aside, stamp)
+        with file.open("r+b") as opened:
+            opened.write(SECONDS.pack(step_s))
 
     around.faults[name] = step
 

@@ -1,14 +1,15 @@
 """A plugin of pytest in a run of the soak: the provider of its workers fails, or its clock is wrong, as it is told.
 
 ``SOAK_PROVIDER``: a seed; creates of workers are refused, lost on the way, or carried out with a lost answer, and
-ends of workers fail. ``SOAK_CLOCK``: a file with the seconds by which the time of day is off; only where libfaketime
-is not installed, and then only what asks ``time.time`` or DRM's own clock is told the wrong time.
+ends of workers fail. ``SOAK_CLOCK``: a file with the seconds by which the time of day is off; only where no
+``clock_step.c`` can be compiled, and then only who asks ``time.time`` or DRM's own clock is told the wrong time.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import struct
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,9 +20,10 @@ from drm.cloud_provider_manager.providers.local import LocalProvider
 from drm.model.cluster import Instance, InstanceRequest
 from drm.model.errors import LostError, UnknownFateError
 
-__all__ = ["PLUGIN"]
+__all__ = ["PLUGIN", "SECONDS"]
 
 PLUGIN = __name__
+SECONDS = struct.Struct("=q")
 _RATE = 0.4  # of creates that go wrong
 _END_RATE = 0.3
 _MOST = 12  # then all goes well: a run must come to its end
@@ -65,11 +67,11 @@ def _spoil(seed: str) -> None:
     LocalProvider.terminate = terminate  # type: ignore[method-assign]
 
 
-def _shift(stamp: Path) -> None:
+def _shift(file: Path) -> None:
     true_time, true_utc = time.time, session.SystemClock.utc
 
     def off_s() -> float:
-        return float(stamp.read_text(encoding="ascii") or 0)
+        return float(SECONDS.unpack(file.read_bytes())[0])
 
     def utc(self: session.SystemClock) -> datetime:
         return true_utc(self) + timedelta(seconds=off_s())
@@ -80,5 +82,5 @@ def _shift(stamp: Path) -> None:
 
 if "SOAK_PROVIDER" in os.environ:
     _spoil(os.environ["SOAK_PROVIDER"])
-if "SOAK_CLOCK" in os.environ:
+if "SOAK_CLOCK" in os.environ and "LD_PRELOAD" not in os.environ:
     _shift(Path(os.environ["SOAK_CLOCK"]))

@@ -122,7 +122,11 @@ def run_once(plan: Plan, cluster: Cluster, folder: Path) -> Result:
         if around.needs_history:
             _run_before(run)
         before = checks.listing(project)
-        _strike(run)
+        try:
+            _strike(run)
+        except BaseException:
+            left(mark, temp, cluster)  # ends it
+            raise
         result.wrong += left(mark, temp, cluster)
         result.wrong += checks.files(project, before, checks.IN_PROJECT)
         result.wrong += checks.files(temp, (), checks.IN_TEMP)
