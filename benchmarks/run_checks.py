@@ -51,14 +51,19 @@ def ended_once(seen: Events, wanted: Mapping[str, Set[Outcome]], excused: Set[st
     return wrong
 
 
-def given_up(seen: Events) -> frozenset[str]:
-    """Return the tests that failed because what ran them was killed, stopped or lost, again and again."""
-    last = {event.task_id: event for event in seen if isinstance(event, events.AttemptFinished)}
-    return frozenset(
-        name
+def given_up(seen: Events) -> dict[str, int]:
+    """Return the tests that failed because what ran them was killed, stopped or lost, and how often that was so."""
+    deaths: Counter[str] = Counter()
+    last: dict[str, DeathKind | None] = {}
+    for event in seen:
+        if isinstance(event, events.AttemptFinished):
+            last[event.task_id] = event.death
+            deaths[event.task_id] += event.death in _FROM_OUTSIDE
+    return {
+        name: deaths[name]
         for name, ended in _final(seen).items()
-        if ended.outcome is Outcome.FAILED and name in last and last[name].death in _FROM_OUTSIDE
-    )
+        if ended.outcome is Outcome.FAILED and last.get(name) in _FROM_OUTSIDE
+    }
 
 
 def ran_too_late(seen: Events, begun: Iterable[tuple[float, str]]) -> list[str]:

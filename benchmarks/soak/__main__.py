@@ -35,8 +35,9 @@ from typing import Any
 
 from benchmarks.chaos_clusters import Cluster, LocalExecutors, SocketCluster
 from benchmarks.soak import checks
-from benchmarks.soak.running import Result, run_once
+from benchmarks.soak.running import run_once
 from benchmarks.soak.schedule import FAULTS, MODES, Plan, plan
+from benchmarks.soak.under_way import Result
 
 _TOLD = 8  # violations of one run
 _OF_RAY = ("drm-*-ports-*.lock", "ray*")  # in the temp folder of the machines: agreed, and told in the docs

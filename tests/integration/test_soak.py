@@ -15,8 +15,9 @@ import pytest
 
 from benchmarks.chaos_clusters import LocalExecutors
 from benchmarks.soak import __main__ as soak
-from benchmarks.soak.running import Result, run_once
+from benchmarks.soak.running import run_once
 from benchmarks.soak.schedule import Plan, plan
+from benchmarks.soak.under_way import Result
 
 ROOT = Path(__file__).parents[2]
 SEED = 1

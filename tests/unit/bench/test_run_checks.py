@@ -13,6 +13,7 @@ import pytest
 from benchmarks import run_checks
 from benchmarks.soak import checks, schedule
 from drm.model import events
+from drm.model.death import DeathKind
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Usage
 from drm.reporting.results import Results
@@ -67,7 +68,7 @@ def clean() -> Record:
 def found(seen: Record) -> list[str]:
     told = Results(summary=summarise(clean()), collected=2)
     return [
-        *run_checks.ended_once(seen, WANTED, run_checks.given_up(seen)),
+        *run_checks.ended_once(seen, WANTED, run_checks.given_up(seen).keys()),
         *run_checks.attempts(seen),
         *run_checks.reservations(seen),
         *run_checks.instances(seen),
@@ -125,6 +126,17 @@ def test_a_clean_record_has_nothing_wrong() -> None:
 )
 def test_what_is_planted_is_found(plant: Callable[[Record], Record], told: str) -> None:
     assert any(line.startswith(told) for line in found(plant(clean()))), found(plant(clean()))
+
+
+def test_a_test_that_was_given_up_is_known_by_its_last_death_and_how_often_it_died() -> None:
+    seen = clean()
+    assert run_checks.given_up(seen) == {}
+    assert run_checks.given_up(changed(events.AttemptFinished, outcome=None, death=DeathKind.LOST)(seen)) == {}, (
+        "passed"
+    )
+    last = max(number for number, event in enumerate(seen) if isinstance(event, events.AttemptFinished))
+    died = replace(seen[last], outcome=None, death=DeathKind.CRASH)
+    assert run_checks.given_up([*seen[:last], died, died, *seen[last + 1 :]]) == {"t::b": 2}
 
 
 def test_a_test_that_ran_too_late() -> None:
