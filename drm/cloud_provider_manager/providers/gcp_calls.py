@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from drm.cloud_provider_manager.extras import load
+from drm.cloud_provider_manager.extras import load, load_parts
 from drm.cloud_provider_manager.messages import one_line
 from drm.cloud_provider_manager.providers.gcp_errors import error_of_reason
 from drm.model.errors import ConfigError, DrmError, LostError, UnauthorisedError, UnknownFateError
@@ -42,7 +42,10 @@ class Compute:
         timeout_s: float = 30.0,
         credentials: Any = None,
     ) -> None:
-        self._api = load("google.cloud.compute_v1", extra="gcp")
+        services = ("instances", "zone_operations", "machine_types")
+        instances, operations, types, self._messages = load_parts(
+            "google.cloud.compute_v1", *(f"services.{name}" for name in services), "types.compute", extra="gcp"
+        )
         self._http_errors = load("google.api_core.exceptions", extra="gcp")
         self._auth_errors = load("google.auth.exceptions", extra="gcp")
         self._text = f"provider {provider} could not"
@@ -57,9 +60,9 @@ class Compute:
             if credentials is None:
                 self._credentials, _ = load("google.auth", extra="gcp").default()
             given = {"transport": "rest", "client_options": options, "credentials": self._credentials}
-            self._instances = self._api.InstancesClient(**given)
-            self._operations = self._api.ZoneOperationsClient(**given)
-            self._types = self._api.MachineTypesClient(**given)
+            self._instances = instances.InstancesClient(**given)
+            self._operations = operations.ZoneOperationsClient(**given)
+            self._types = types.MachineTypesClient(**given)
         except self._auth_errors.DefaultCredentialsError as error:
             said = one_line(error)
             raise UnauthorisedError(f"{self._text} find credentials ({said})", remedy=_CREDENTIALS) from None
@@ -70,7 +73,7 @@ class Compute:
         """Ask for an instance, once; the operation tells what came of it."""
         asked = {"project": self._project, "zone": zone, "instance_resource": body, "request_id": request_id}
         with self._asking(what, creates=True):
-            made = self._api.InsertInstanceRequest(asked)
+            made = self._messages.InsertInstanceRequest(asked)
             return _operation(self._instances.insert_unary(made, **self._once))
 
     def delete(self, what: str, zone: str, name: str) -> None:
@@ -87,7 +90,7 @@ class Compute:
         asked = {"project": self._project, "filter": f"labels.{label}=1"}
         found: list[dict[str, Any]] = []
         with self._asking(what):
-            request = self._api.AggregatedListInstancesRequest(asked)
+            request = self._messages.AggregatedListInstancesRequest(asked)
             for zone, scope in self._instances.aggregated_list(request, **self._once):
                 if scope.warning.code == "UNREACHABLE":
                     raise DrmError(f"{self._text} {what} ({zone} does not answer)", remedy="ask later")

@@ -20,6 +20,7 @@ from fake_kubernetes import NAMESPACE, FakeKubernetes
 from faulty_ec2_client import FaultyEc2
 
 from drm.cloud_provider_manager import LocalProvider
+from drm.cloud_provider_manager.extras import load_parts
 from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
 from drm.cloud_provider_manager.providers.aws_calls import Ec2
 from drm.cloud_provider_manager.providers.docker import DockerProvider
@@ -298,7 +299,10 @@ GCP_TYPES = tuple(
 
 @pytest.fixture(scope="session")
 def compute_server() -> Iterator[FakeCompute]:
-    pytest.importorskip("google.cloud.compute_v1", reason="google-cloud-compute (of the extra) is not installed")
+    try:
+        load_parts("google.cloud.compute_v1", "services", extra="gcp")
+    except ConfigError as error:
+        pytest.skip(str(error))
     with FakeCompute().serving() as server:
         yield server
 

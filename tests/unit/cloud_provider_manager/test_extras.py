@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from drm.cloud_provider_manager.extras import load
+from drm.cloud_provider_manager.extras import load, load_parts
 from drm.cloud_provider_manager.messages import one_line
 from drm.cloud_provider_manager.providers.aws import AwsProvider, AwsSettings
 from drm.cloud_provider_manager.providers.docker import DockerProvider
@@ -41,6 +43,37 @@ def test_nothing_heavy_is_imported_for_what_needs_it_not() -> None:
 
 def test_load_returns_the_module() -> None:
     assert load("json.decoder", extra="x").__name__ == "json.decoder"
+
+
+def test_parts_are_loaded_alone_and_the_package_is_whole_for_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "__init__.py": "from large_of_test import other\nfrom large_of_test.deep import part\nANSWER = 42\n",
+        "version.py": "",
+        "other.py": "",
+        "deep/__init__.py": "",
+        "deep/part.py": "from large_of_test import version\n",
+    }
+    (tmp_path / "large_of_test" / "deep").mkdir(parents=True)
+    for name, text in files.items():
+        (tmp_path / "large_of_test" / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    (part,) = load_parts("large_of_test", "deep.part", extra="x")
+    assert part is sys.modules["large_of_test.deep.part"]
+    assert "large_of_test.other" not in sys.modules
+    code: dict[str, Any] = {}
+    exec("import large_of_test, large_of_test.deep; from large_of_test import ANSWER", code)
+    assert code["ANSWER"] == 42
+    assert code["large_of_test"].deep.part is part
+    assert "large_of_test.other" in sys.modules
+    assert load_parts("large_of_test", "deep.part", extra="x") == (part,)
+
+
+def test_a_package_that_is_not_there_has_no_parts() -> None:
+    for package in ("no_such_package", "no_such_package.inside"):
+        with pytest.raises(ConfigError, match=r"python -m pip install 'drm-testing\[x\]'$"):
+            load_parts(package, "part", extra="x")
 
 
 def test_what_is_said_is_one_short_line_without_secrets() -> None:
