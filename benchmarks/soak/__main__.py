@@ -129,6 +129,8 @@ def figures(results: Sequence[Result], seed: int) -> dict[str, Any]:
         "attempts_lost": sum(result.attempts_lost for result in ran),
         "workers_lost": sum(result.workers_lost for result in ran),
         "tests_ended_by_a_fault": sum(result.given_up for result in ran),
+        "provider_faults": sum(result.provider_faults for result in ran),
+        "histories_set_aside": sum(result.histories_set_aside for result in ran),
         "controllers_killed": sum(result.resumed for result in ran),
         "faults": dict(sorted(kinds.items())),
         "controller_bytes_per_test": slopes,
@@ -174,9 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.mkdir()
             os.environ[name] = str(path)
         tempfile.tempdir = None  # to be asked for again
+        before = list(Path("/tmp").glob("drm-*"))
         try:
             results = soak(plans, until_s, output, base)
-            others = [*checks.files(temp, (), _OF_RAY), *checks.files(home, (), ())]
+            others = [*checks.folders_of_ray(before), *checks.files(temp, (), _OF_RAY), *checks.files(home, (), ())]
         finally:
             for name, value in saved.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -17,13 +17,36 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+from benchmarks.chaos_clusters import command_of
 from benchmarks.reporting.opening import CHROMIUM, FLAGS
 
-__all__ = ["KIB_PER_TEST", "account", "files", "history", "junit", "listing", "memory_slope", "opened", "page"]
+__all__ = [
+    "KIB_PER_TEST",
+    "account",
+    "files",
+    "folders_of_ray",
+    "history",
+    "junit",
+    "listing",
+    "memory_slope",
+    "opened",
+    "page",
+]
 
 KIB_PER_TEST = 1.0  # what the controller may grow by for each test that ends: it keeps an outcome, its times, its words
 IN_PROJECT = (
-    *("begun", "held-*", "crashed-*", "clock*", "junit.xml", "log*", ".hypothesis*", "*__pycache__*", "reports*"),
+    *(
+        "begun",
+        "held-*",
+        "crashed-*",
+        "clock*",
+        "provider",
+        "junit.xml",
+        "log*",
+        ".hypothesis*",
+        "*__pycache__*",
+        "reports*",
+    ),
     *(
         ".drm",
         ".drm/.gitignore",
@@ -49,6 +72,13 @@ def files(folder: Path, before: Collection[str], may: Sequence[str]) -> list[str
     strange = sorted(name for name in now - set(before) if not any(fnmatch(name, each) for each in may))
     wrong = [f"{name} is left in {folder.name}/" for name in strange[:5]]
     return wrong + [f"{name} has gone from {folder.name}/" for name in sorted(set(before) - now)[:5]]
+
+
+def folders_of_ray(before: Collection[Path]) -> list[str]:
+    """Return what Ray's nodes have left in /tmp, where their sockets have to be: what is new, and no process's."""
+    commands = [command_of(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    new = {path for path in Path("/tmp").glob("drm-*") if path.is_dir()} - set(before)
+    return [f"{path} is left" for path in sorted(new) if not any(str(path) in command for command in commands)]
 
 
 def account(out: str, tests: int) -> list[str]:

@@ -1,8 +1,9 @@
 """A plugin of pytest in a run of the soak: the provider of its workers fails, or its clock is wrong, as it is told.
 
 ``SOAK_PROVIDER``: a seed; creates of workers are refused, lost on the way, or carried out with a lost answer, and
-ends of workers fail. ``SOAK_CLOCK``: a file with the seconds by which the time of day is off; only where no
-``clock_step.c`` can be compiled, and then only who asks ``time.time`` or DRM's own clock is told the wrong time.
+ends of workers fail; each is a line of the file ``provider``. ``SOAK_CLOCK``: a file with the seconds by which the
+time of day is off; only where no ``clock_step.c`` can be compiled, and then only who asks ``time.time`` or DRM's own
+clock is told the wrong time.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ __all__ = ["PLUGIN", "SECONDS"]
 
 PLUGIN = __name__
 SECONDS = struct.Struct("=q")
-_RATE = 0.4  # of creates that go wrong
-_END_RATE = 0.3
+_RATE = 0.6  # of creates that go wrong
+_END_RATE = 0.5
 _MOST = 12  # then all goes well: a run must come to its end
 
 
@@ -40,6 +41,9 @@ class _Scripted:
     def draw(self, names: list[str], rate: float) -> str:
         fault = self._chance.choice(names) if self._left and self._chance.random() < rate else ""
         self._left -= bool(fault)
+        if fault:
+            with open("provider", "a", encoding="utf-8") as file:
+                file.write(f"{fault}\n")
         return fault
 
 

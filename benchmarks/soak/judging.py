@@ -23,6 +23,9 @@ _NO_SPACE = ("No space left", "Errno 28")
 def judge(run: Run) -> None:
     result, tests = run.result, len(run.suite.wanted)
     out = (run.project / "log").read_text(encoding="utf-8", errors="replace")
+    result.histories_set_aside = out.count("; set aside as ")
+    if (run.project / "provider").exists():
+        result.provider_faults = len((run.project / "provider").read_text(encoding="utf-8").splitlines())
     result.wrong += checks.account(out, tests)
     if result.exit_code not in (0, 1):
         result.wrong.append(f"exit code {result.exit_code}: {out.strip().splitlines()[-1:]}")

@@ -34,6 +34,8 @@ class Result:
     attempts_lost: int = 0
     workers_lost: int = 0
     given_up: int = 0
+    provider_faults: int = 0
+    histories_set_aside: int = 0
     slope: float | None = None
     rss: list[tuple[int, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
