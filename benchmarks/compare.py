@@ -1,8 +1,12 @@
 """Measurements of this run against those stored for the same kind of machine.
 
-A baseline file holds, per benchmark, the least seconds of each of the last 30 runs: the
+A baseline file holds the last 30 runs, of each the least seconds per benchmark: the
 noise of a machine only adds. Runs on other machines say nothing, so the file's name is
 the machine's fingerprint, and there is no verdict where there is no file.
+
+Two machines of one kind, or one on two days, may still differ in speed by a third, in all
+benchmarks alike. So each run is first divided by how much slower or faster than usual half
+of its benchmarks were: what is left is the noise of a benchmark, and a change of its code.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import os
 import platform
 import re
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +28,7 @@ from typing import Any
 
 from drm.worker.limits import machine_capacity
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT_RUNS = 30
 FEW_RUNS = 5
 FLOOR_FEW, FLOOR_MANY = 0.30, 0.08
@@ -31,6 +36,8 @@ SPREADS = 4.0
 ENOUGH = 20  # benchmarks: half of so many are not made slower by one change; of one component's they may be
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 NORMAL_95 = 1.96
+
+Runs = Sequence[Mapping[str, float]]  # oldest first: the least seconds per benchmark
 
 REGRESSED, IMPROVED, UNCHANGED, NO_BASELINE = "regressed", "improved", "unchanged", "no baseline for this machine"
 
@@ -53,7 +60,8 @@ class Measurement:
 class Comparison:
     """The least seconds against the stored ones; ``change`` 0.1 is 10 % slower, ``z`` the change in robust standard
     deviations of the stored runs (None where these are all the same). None where nothing is stored. ``low`` and
-    ``high``: what the change may be with the noise of the stored runs, 95 of 100 times. ``past_s``: those runs."""
+    ``high``: what the change may be with the noise of the stored runs, 95 of 100 times. ``past_s``: those runs, as
+    long as they would have taken on the machine as it usually is."""
 
     name: str
     verdict: str
@@ -131,54 +139,68 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def load_baseline(path: Path) -> dict[str, list[float]]:
-    """Return the least seconds of past runs per benchmark, oldest first; nothing where there is no file.
+def load_baseline(path: Path) -> list[dict[str, float]]:
+    """Return the past runs, oldest first: the least seconds per benchmark. Nothing where there is no file.
 
     ValueError for another format.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        return []
     if data.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(f"{path}: format {data.get('schema_version')} is not {SCHEMA_VERSION}; store it anew")
-    return {name: [float(value) for value in row["min_s"]] for name, row in data["benchmarks"].items()}
+    return [{name: float(value) for name, value in run["min_s"].items()} for run in data["runs"]]
 
 
-def store_baseline(
-    path: Path, facts: Mapping[str, str | int], past: Mapping[str, Sequence[float]], measured: Sequence[Measurement]
-) -> None:
-    """Write the past runs and this one; benchmarks that did not run keep their past."""
-    runs = {name: list(values) for name, values in past.items()}
-    for each in measured:
-        runs[each.name] = [*runs.get(each.name, []), float(f"{each.min_s:.6g}")][-KEPT_RUNS:]
-    data = {
-        "schema_version": SCHEMA_VERSION,
-        "machine": dict(facts),
-        "benchmarks": {name: {"min_s": values} for name, values in sorted(runs.items())},
-    }
-    write_json(path, data)
+def store_baseline(path: Path, facts: Mapping[str, str | int], past: Runs, measured: Sequence[Measurement]) -> None:
+    """Write the past runs and this one: of each benchmark the last 30 at least."""
+    runs = [*past, {each.name: float(f"{each.min_s:.6g}") for each in measured}]
+    kept: list[Mapping[str, float]] = []
+    times: Counter[str] = Counter()
+    for run in reversed(runs):
+        if any(times[name] < KEPT_RUNS for name in run):
+            kept.insert(0, run)
+            times.update(run.keys())
+    rows = [{"min_s": dict(sorted(run.items()))} for run in kept]
+    write_json(path, {"schema_version": SCHEMA_VERSION, "machine": dict(facts), "runs": rows})
 
 
-def compare(
-    measured: Sequence[Measurement], past: Mapping[str, Sequence[float]], *, quick: bool = False
-) -> list[Comparison]:
+def compare(measured: Sequence[Measurement], past: Runs, *, quick: bool = False) -> list[Comparison]:
     """Return one verdict per measurement.
 
     Regressed: slower than the median of the past runs by more than four robust
     standard deviations of theirs (median absolute deviation, Rousseeuw and Croux 1993)
     and by more than a floor: 30 % while fewer than five runs are stored and for a
     quick run, else 8 %. A limit on the mean alone would call a third of unchanged runs slower.
-    By how much half of many benchmarks are slower, the machine is: that much is allowed on top.
+    By how much half of many benchmarks are slower, the machine is: that much is allowed on top,
+    and taken off the past runs. A run of a few benchmarks is compared with the past as it was.
     """
+    before = _before(measured, past)
     slowed = slowed_together(measured, past)
-    return [_verdict(each, past.get(each.name, ()), quick=quick, slowed=slowed) for each in measured]
+    return [_verdict(each, before.get(each.name, ()), quick=quick, slowed=slowed) for each in measured]
 
 
-def slowed_together(measured: Sequence[Measurement], past: Mapping[str, Sequence[float]]) -> float:
+def slowed_together(measured: Sequence[Measurement], past: Runs) -> float:
     """Return the median change of all benchmarks where there are enough of them and it is upwards, else 0."""
-    changes = [each.min_s / statistics.median(past[each.name]) - 1 for each in measured if past.get(each.name)]
+    before = _before(measured, past)
+    changes = [each.min_s / statistics.median(before[each.name]) - 1 for each in measured if each.name in before]
     return max(0.0, statistics.median(changes)) if len(changes) >= ENOUGH else 0.0
+
+
+def _before(measured: Sequence[Measurement], past: Runs) -> dict[str, tuple[float, ...]]:
+    """Return the past of each benchmark: as it was for a few benchmarks, else with all runs at one speed."""
+    names = {name for run in past for name in run}
+    as_it_was = {name: tuple(run[name] for run in past if name in run) for name in names}
+    if len(measured) < ENOUGH:
+        return as_it_was
+    usual = {name: statistics.median(values) for name, values in as_it_was.items()}
+
+    def factor(run: Mapping[str, float]) -> float:
+        return statistics.median(value / usual[name] for name, value in run.items()) if len(run) >= ENOUGH else 1.0
+
+    factors = [factor(run) for run in past]
+    return {name: tuple(run[name] / by for run, by in zip(past, factors, strict=True) if name in run) for name in names}
 
 
 def _verdict(each: Measurement, past: Sequence[float], *, quick: bool, slowed: float) -> Comparison:
@@ -202,7 +224,7 @@ def _verdict(each: Measurement, past: Sequence[float], *, quick: bool, slowed: f
         low=change - noise if len(past) >= FEW_RUNS else None,
         high=change + noise if len(past) >= FEW_RUNS else None,
         past_s=tuple(past),
-        z=(each.min_s - centre) / spread if spread > 0 else None,
+        z=(each.min_s / (1 + slowed) - centre) / spread if spread > 0 else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -37,16 +38,22 @@ def measurement(compare: ModuleType, min_s: float, name: str = "test_x"):  # typ
     )
 
 
+def runs(**past: Sequence[float]) -> list[dict[str, float]]:
+    """Return past runs from the times per benchmark."""
+    longest = max(map(len, past.values()), default=0)
+    return [{name: times[at] for name, times in past.items() if at < len(times)} for at in range(longest)]
+
+
 def test_a_change_comes_with_its_noise_once_enough_runs_are_stored(compare: ModuleType) -> None:
     past = [1.0, 1.1, 0.9, 1.05, 0.95]
-    (few,) = compare.compare([measurement(compare, 1.2)], {"test_x": past[:4]})
+    (few,) = compare.compare([measurement(compare, 1.2)], runs(test_x=past[:4]))
     assert (few.low, few.high, few.past_s) == (None, None, tuple(past[:4]))
-    (compared,) = compare.compare([measurement(compare, 1.2)], {"test_x": past})
+    (compared,) = compare.compare([measurement(compare, 1.2)], runs(test_x=past))
     assert compared.past_s == tuple(past)
     assert compared.low < compared.change < compared.high
     spread = 1.4826 * 0.05
     assert compared.high - compared.low == pytest.approx(2 * 1.96 * spread * (1 + 3.14159 / 10) ** 0.5, rel=1e-4)
-    (steady,) = compare.compare([measurement(compare, 1.2)], {"test_x": [1.0] * 9})
+    (steady,) = compare.compare([measurement(compare, 1.2)], runs(test_x=[1.0] * 9))
     assert (steady.low, steady.high) == (steady.change, steady.change)
 
 
@@ -66,20 +73,21 @@ def test_a_change_comes_with_its_noise_once_enough_runs_are_stored(compare: Modu
 def test_the_verdict_knows_the_noise_of_the_machine(
     compare: ModuleType, past: list[float], now: float, verdict: str
 ) -> None:
-    (compared,) = compare.compare([measurement(compare, now)], {"test_x": past})
+    (compared,) = compare.compare([measurement(compare, now)], runs(test_x=past))
     assert compared.verdict == verdict
     assert verdict in compared.describe()
     assert "test_x" in compared.describe()
 
 
 def test_a_quick_run_is_judged_less_strictly(compare: ModuleType) -> None:
-    (compared,) = compare.compare([measurement(compare, 1.25)], {"test_x": [1.0] * 9}, quick=True)
+    (compared,) = compare.compare([measurement(compare, 1.25)], runs(test_x=[1.0] * 9), quick=True)
     assert compared.verdict == "unchanged"
 
 
 def test_what_all_are_slower_by_is_the_machine_s(compare: ModuleType) -> None:
-    past = {f"test_{number}": [1.0, 1.01, 0.99, 1.0, 1.0] for number in range(24)}
-    measured = [measurement(compare, 1.2, name) for name in past]
+    names = [f"test_{number}" for number in range(24)]
+    past = [dict.fromkeys(names, value) for value in (1.0, 1.01, 0.99, 1.0, 1.0)]
+    measured = [measurement(compare, 1.2, name) for name in names]
     measured[3] = measurement(compare, 1.4, "test_3")
     compared = compare.compare(measured, past)
     assert [each.name for each in compared if each.verdict == "regressed"] == ["test_3"]
@@ -88,19 +96,33 @@ def test_what_all_are_slower_by_is_the_machine_s(compare: ModuleType) -> None:
     )
     few = compare.compare(measured[:11], past)
     assert {each.verdict for each in few} == {"regressed"}, "of a few it may well be the code"
-    faster = compare.compare([measurement(compare, 0.7, name) for name in past], past)
+    faster = compare.compare([measurement(compare, 0.7, name) for name in names], past)
     assert {each.verdict for each in faster} == {"improved"}
+
+
+def test_runs_on_a_faster_or_slower_day_add_no_noise(compare: ModuleType) -> None:
+    names = [f"test_{number}" for number in range(24)]
+    days = [1.0, 1.4, 0.8, 1.3, 1.1]
+    past = [dict.fromkeys(names, day) for day in days]
+    measured = [measurement(compare, 1.4, name) for name in names]
+    measured[3] = measurement(compare, 1.4 * 1.15, "test_3")
+    compared = compare.compare(measured, past)
+    assert [each.name for each in compared if each.verdict == "regressed"] == ["test_3"]
+    assert set(compared[0].past_s) == {1.1}, "as long as on a usual day"
+    (alone,) = compare.compare([measured[3]], past)
+    assert alone.verdict == "unchanged", "one benchmark does not tell the day"
+    assert alone.past_s == tuple(days)
 
 
 def test_what_is_stored_is_what_is_loaded_and_thirty_runs_are_kept(compare: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "baselines" / "m.json"
     facts = {"cpu": "A CPU @ 2GHz", "cores": 2, "python": "CPython 3.11"}
-    assert compare.load_baseline(path) == {}
+    assert compare.load_baseline(path) == []
     for number in range(1, 36):
         compare.store_baseline(path, facts, compare.load_baseline(path), [measurement(compare, float(number))])
     compare.store_baseline(path, facts, compare.load_baseline(path), [measurement(compare, 1.0, "test_other")])
     loaded = compare.load_baseline(path)
-    assert loaded == {"test_x": [float(number) for number in range(6, 36)], "test_other": [1.0]}
+    assert loaded == [*({"test_x": float(number)} for number in range(6, 36)), {"test_other": 1.0}]
     assert [file.name for file in path.parent.iterdir()] == ["m.json"]
 
 
@@ -122,7 +144,7 @@ def test_the_machine_is_a_file_name(compare: ModuleType) -> None:
 
 
 def test_the_change_is_told_in_deviations_too(compare: ModuleType) -> None:
-    past = {"test_x": [1.0, 1.1, 0.9, 1.05, 0.95], "test_y": [1.0] * 5}
+    past = runs(test_x=[1.0, 1.1, 0.9, 1.05, 0.95], test_y=[1.0] * 5)
     noisy, steady = compare.compare([measurement(compare, 1.2), measurement(compare, 1.2, "test_y")], past)
     assert noisy.z == pytest.approx(0.2 / (1.4826 * 0.05))
     assert steady.z is None
@@ -131,7 +153,7 @@ def test_the_change_is_told_in_deviations_too(compare: ModuleType) -> None:
 def test_the_report_holds_one_flat_row_per_benchmark(compare: ModuleType) -> None:
     measured = [measurement(compare, 2.0)]
     facts = {"cpu": "x", "cores": 1, "python": "CPython 3.11"}
-    data = compare.report(measured, compare.compare(measured, {"test_x": [1.0]}), facts, quick=True)
+    data = compare.report(measured, compare.compare(measured, runs(test_x=[1.0])), facts, quick=True)
     (row,) = json.loads(json.dumps(data))["benchmarks"]
     assert (row["name"], row["min_s"], row["median_s"], row["rounds"]) == ("test_x", 2.0, 2.2, 15)
     assert (row["baseline_s"], row["change"], row["verdict"]) == (1.0, 1.0, "regressed")
@@ -151,7 +173,7 @@ def test_figures_go_to_the_folder_of_the_stage(
     config = SimpleNamespace(rootpath=tmp_path, getoption=lambda _: False)
     measured = [measurement(compare, 1.0)]
     facts = {"cpu": "x", "cores": 1, "python": "CPython 3.11"}
-    lines = write(config, tmp_path / "baseline.json", facts, {}, measured, compare.compare(measured, {}))
+    lines = write(config, tmp_path / "baseline.json", facts, [], measured, compare.compare(measured, []))
     assert lines == [f"figures: {kept_in}/benchmark.json"]
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")] == [f"{kept_in}/benchmark.json"]
 
@@ -180,6 +202,18 @@ def test_a_slower_benchmark_fails_where_that_is_asked_for(
     assert lines[1].startswith("test_new: 1 s, no baseline for this machine")
 
 
+@pytest.mark.parametrize(("second", "status"), [(1.02, 0), (1.4, 1)])
+def test_what_seems_slower_is_measured_again_before_it_is_said(
+    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: float, status: int
+) -> None:
+    again = {"test_x": lambda: second, "test_new": lambda: 1 / 0}
+    facts = compare.machine()
+    lines, exit_status = finished(compare, tmp_path, monkeypatch, 1.3, asked=True, stored_for=facts, again=again)
+    assert exit_status == status
+    assert lines[0] == "measured again at the end: test_x"
+    assert lines[1].startswith(f"test_x: {min(1.3, second):.3g} s against 1 s")
+
+
 def test_nothing_is_compared_with_another_machine(
     compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +225,14 @@ def test_nothing_is_compared_with_another_machine(
 
 
 def finished(  # type: ignore[no-untyped-def]
-    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: float, *, asked: bool, stored_for
+    compare: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    now: float,
+    *,
+    asked: bool,
+    stored_for,
+    again=None,
 ) -> tuple[list[str], int]:
     """End a run of two benchmarks of which one has five stored runs; return the lines and the exit status."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
@@ -201,12 +242,16 @@ def finished(  # type: ignore[no-untyped-def]
     path = tmp_path / f"{compare.fingerprint(stored_for)}.json"
     compare.write_json(
         path,
-        {"schema_version": 1, "machine": stored_for, "benchmarks": {"test_x": {"min_s": [1.0, 1.01, 0.99, 1.0, 1.0]}}},
+        {
+            "schema_version": 2,
+            "machine": stored_for,
+            "runs": [{"min_s": run} for run in runs(test_x=[1.0, 1.01, 0.99, 1.0, 1.0])],
+        },
     )
     measured = [measurement(compare, now), measurement(compare, 1.0, "test_new")]
     config = SimpleNamespace(
         rootpath=tmp_path,
-        stash={stage.measured_key: measured},
+        stash={stage.measured_key: measured, stage.again_key: again or {}},
         getoption=lambda name: asked and name == "--fail-on-regression",
     )
     session = SimpleNamespace(config=config, exitstatus=0)
