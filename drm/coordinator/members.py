@@ -24,6 +24,9 @@ _FAILED_STARTS = 3  # in a row while no worker serves, before the run is given u
 _LEAST_LEFT = 0.1  # of a boot that is late
 
 
+_NOTHING = Load()
+
+
 @dataclass(slots=True)
 class Member:
     """One worker. ``worker_type``: as which it was made, once that is known."""
@@ -110,8 +113,10 @@ class Members:
         member = self._members.get(worker_id)
         if member is None:
             return False
+        return self._take(worker_id, member, LifeEvent(kind=kind, now_s=self._clock.now(), reason=reason, busy=busy))
+
+    def _take(self, worker_id: str, member: Member, happened: LifeEvent) -> bool:
         before = member.life
-        happened = LifeEvent(kind=kind, now_s=self._clock.now(), reason=reason, busy=busy)
         member.life, instructions = advance(before, happened, self._limits)
         if member.life.phase is not before.phase:
             self._moved(worker_id, member, before)
@@ -121,11 +126,13 @@ class Members:
 
     def tick(self, loads: Mapping[str, Load]) -> None:
         """Let time pass for all."""
+        now = self._clock.now()
+        ticks = {busy: LifeEvent(kind=Happened.TICK, now_s=now, busy=busy) for busy in (False, True)}
         for worker_id, member in self:
-            load = loads.get(worker_id, Load())
+            load = loads.get(worker_id, _NOTHING)
             if load.executors and member.life.hired_s is None:
                 self.tell(worker_id, Happened.HIRED)
-            self.tell(worker_id, Happened.TICK, busy=load.running > 0)
+            self._take(worker_id, member, ticks[load.running > 0])
 
     def is_welcome(self, worker_id: str) -> bool:
         """Tell whether a worker that joins is one that is waited for, or none of the pool's."""

@@ -96,11 +96,12 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="distributed",
-        summary="DRM runs its own unit tests on separate workers; outcomes equal a serial run's",
+        summary="DRM runs its own unit and integration tests on a Ray cluster; outcomes equal a serial run's",
         paths=("tests/distributed",),
         options=("--drm-executors", "0"),
         extras=("test", "ray"),
         after=("integration",),
+        can_be_quick=True,
     ),
 )
 

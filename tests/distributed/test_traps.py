@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.hosts import Hosts, why_not
+from benchmarks.hosts import Hosts, faketime, why_not
 from benchmarks.ray_cluster import RayCluster
 from drm.model.events import AttemptStarted, Event, TestFinished, WorkerLost
 from drm.reporting.ndjson import read_events
@@ -40,9 +40,9 @@ def test_waits(n):
 class World:
     """A coordinator, two machines, and a run on them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, skews_s: Mapping[int, float] | None = None) -> None:
         self.folder = folder
-        self.hosts = Hosts(3) if not why_not() else None
+        self.hosts = Hosts(3, skews_s=skews_s) if not why_not() else None
         (folder / "cluster").mkdir()
         self.project = folder / "project"
         self.project.mkdir()
@@ -158,6 +158,50 @@ def test_without_its_coordinator_the_run_ends_and_machines_leave(world: World) -
     for name in ("w1", "w2"):
         assert world.cluster.machines[name].wait(90) == 1
         assert "the coordinator has not answered" in world.cluster.said(name)
+
+
+def test_a_machine_that_is_told_to_end_while_it_runs_a_test_is_gone_within_seconds(world: World) -> None:
+    """Ray itself takes half a minute to end beside a live actor."""
+    world.begin()
+    world.wait(world.both_run)
+    started = time.monotonic()
+    world.cluster.machines["w1"].terminate()
+    assert world.cluster.machines["w1"].wait(60) == 0
+    assert time.monotonic() - started < 15
+    assert world.end() == 0
+    world.check_outcomes()
+
+
+def test_what_is_taken_already_is_said_in_a_line(world: World) -> None:
+    """A second coordinator at the same port, a second machine of the same name."""
+    done = world.cluster.command(
+        "coordinator", "--bind", world.cluster.host, "--port", world.cluster.address.rpartition(":")[2]
+    )
+    assert done.returncode == 4
+    assert "in use" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    again = world.cluster.command(
+        "worker", "--coordinator", world.cluster.address, "--name", "w1", "--host", world.cluster.host
+    )
+    assert again.returncode == 4
+    assert "w1" in again.stderr
+    assert len(again.stderr.strip().splitlines()) == 1, again.stderr
+
+
+@pytest.mark.skipif(faketime() is None, reason="libfaketime is not installed: apt-get install libfaketime")
+def test_a_machine_whose_clock_is_an_hour_off_runs_tests_like_any_other(tmp_path: Path) -> None:
+    if why_not():
+        pytest.skip(why_not())
+    world = World(tmp_path, skews_s={1: -3600.0})
+    try:
+        world.begin()
+        world.wait(world.both_run)
+        assert world.end() == 0
+        world.check_outcomes()
+        times = [event.at for event in world.events()]
+        assert times == sorted(times), "all times are the controller's"
+    finally:
+        world.close()
 
 
 def test_the_run_belongs_on_the_coordinators_host(world: World) -> None:

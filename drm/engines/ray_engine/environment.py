@@ -23,6 +23,11 @@ _ALWAYS = {
     "RAY_AUTH_MODE": "disabled",  # unless told below: or a token that lies about would be used, by some processes only
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or an actor without gpus would have CUDA_VISIBLE_DEVICES emptied
+    # What is recorded of each call is for Ray's dashboard, which there is none of.
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_event_stats": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_debug_dump_period_milliseconds": "0",
     "RAY_ENABLE_AUTO_CONNECT": "0",  # or a call after the end of a connection would start a cluster
 }
 
