@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from drm.bundle import LIMIT_BYTES, Bundle
 from drm.model.errors import DrmError, LostError
@@ -40,9 +41,14 @@ class Carrier:
         self._bundle: Bundle | None = None
         self._nonce = secrets.token_hex(16)
         self._marker = root / ".drm" / f"here-{self._nonce[:8]}"
+        self._held: IO[str] | None = None
         with suppress(OSError):  # then nobody sees it, and all are sent the project
             self._marker.parent.mkdir(exist_ok=True)
-            self._marker.write_text(self._nonce, encoding="ascii")
+            _sweep(self._marker.parent)
+            self._held = self._marker.open("w", encoding="ascii")
+            self._held.write(self._nonce)
+            self._held.flush()
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as we live
 
     def offer(self) -> list[Any]:
         """Return the first message to a worker that has come."""
@@ -82,6 +88,16 @@ class Carrier:
     def close(self) -> None:
         with suppress(OSError):
             self._marker.unlink()
+        if self._held is not None:
+            self._held.close()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the markers that nobody holds: their coordinators were killed."""
+    for marker in folder.glob("here-*"):
+        with suppress(OSError), marker.open(encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            marker.unlink()
 
 
 def checked(carrier: Carrier | None, worker_id: str, said: Sequence[Any]) -> Iterator[list[Any]] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -91,6 +93,27 @@ def test_a_worker_that_sees_the_folder_is_sent_nothing(project: Path) -> None:
     suite = suite_in(project)
     assert arrival.moved(suite) is suite
     assert not list((project / ".drm").iterdir()), "the marker is left"
+
+
+def test_the_marker_of_a_killed_coordinator_is_removed_by_the_next_and_that_of_a_living_one_is_not(
+    project: Path,
+) -> None:
+    code = (
+        "import os, pathlib, signal, sys; from drm.engines.carrying import Carrier; "
+        "carrier = Carrier(pathlib.Path(sys.argv[1]), {}, print); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(project)], check=False)
+    (left,) = (project / ".drm").iterdir()
+    first = Carrier(project, PACKAGES, print)
+    assert not left.exists()
+    second = Carrier(project, PACKAGES, print)
+    assert len(list((project / ".drm").iterdir())) == 2
+    both = Both(first)
+    assert arrive(both)[1] == ["suite"]
+    assert both.sent == ["project", "suite"], "the folder is not seen"
+    both.end()
+    second.close()
+    assert not list((project / ".drm").iterdir())
 
 
 def suite_in(root: Path) -> Suite:
