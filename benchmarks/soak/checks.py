@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 from benchmarks.chaos_clusters import command_of
 from benchmarks.reporting.opening import CHROMIUM, FLAGS
+from drm.engines.ray_engine.guard import sweep
 
 __all__ = [
     "KIB_PER_TEST",
@@ -75,7 +76,11 @@ def files(folder: Path, before: Collection[str], may: Sequence[str]) -> list[str
 
 
 def folders_of_ray(before: Collection[Path]) -> list[str]:
-    """Return what Ray's nodes have left in /tmp, where their sockets have to be: what is new, and no process's."""
+    """Return what Ray's nodes have left in /tmp, where their sockets have to be: what is new, and no process's.
+
+    What those have left whose hosts went without power is removed by the next node to start, and first here.
+    """
+    sweep(Path("/tmp"))
     commands = [command_of(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()]
     new = {path for path in Path("/tmp").glob("drm-*") if path.is_dir()} - set(before)
     return [f"{path} is left" for path in sorted(new) if not any(str(path) in command for command in commands)]

@@ -2,11 +2,13 @@
 
 It ends them when it is told to (SIGTERM), when its parent is gone, and when the command ends. ``ray stop`` is never
 called, for it ends every cluster on the host. Processes are ended by their group, which is ours, and what has left
-that becomes a child of the guard, which adopts orphans. Nothing is left then, and no file.
+that becomes a child of the guard, which adopts orphans. Nothing is left then, and no file. What the guard of a machine
+without power has left, the next machine to start here removes (``sweep``).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -39,11 +41,15 @@ def guard(temp_dir: Path, command: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_signal)
     code = 0
+    held = os.open(temp_dir, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as long as we live, or the command
     try:
         adopt_orphans()
         die_with_parent(number=signal.SIGTERM)
         # A session of its own: what we end is a group without us.
-        with subprocess.Popen(command, cwd=temp_dir, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+        with subprocess.Popen(
+            command, cwd=temp_dir, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(held,)
+        ) as process:
             try:
                 code = process.wait()
             except _Told:
@@ -56,6 +62,27 @@ def guard(temp_dir: Path, command: Sequence[str]) -> int:
     finally:
         shutil.rmtree(temp_dir, ignore_errors=True)
     return code
+
+
+def sweep(folder: Path) -> None:
+    """Remove what machines have left whose every process was killed: a folder of Ray that nobody holds or names."""
+    left = [path for path in folder.glob("drm-*") if (path / "session_latest").is_symlink()]
+    named = b"".join(_command(int(path.name)) for path in Path("/proc").glob("[0-9]*")) if left else b""
+    for path in left:
+        with suppress(OSError):
+            file = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if bytes(path) not in named:
+                    shutil.rmtree(path)
+            finally:
+                os.close(file)
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -91,7 +118,7 @@ def _end_workers() -> None:
 def _is_worker(pid: int) -> bool:
     """Tell whether a process is ``python -m drm.worker``, and not a fork of it."""
     with suppress(OSError):
-        return os.getsid(pid) == pid and b"\0drm.worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return os.getsid(pid) == pid and b"\0drm.worker\0" in _command(pid)
     return False
 
 

@@ -17,12 +17,14 @@ from pathlib import Path
 from drm.engines.common import own_code
 from drm.engines.ray_engine.agent import NODE_VARIABLE
 from drm.engines.ray_engine.environment import HEALTH, ray_environment
+from drm.engines.ray_engine.guard import sweep
 from drm.engines.ray_engine.membership import HEAD_ROLE, NAME_LABEL, ROLE_LABEL
 from drm.model.errors import LostError
 
 __all__ = ["NodeProcess", "NodeSettings", "Ports"]
 
 _STORE_BYTES = 80 * 2**20  # near the least that Ray takes: what is sent is small and goes along with the calls
+_SHORT = Path("/tmp")  # noqa: S108 - the path of a socket below it has 107 bytes
 _START_S = 200.0
 _POLL_S = 0.05
 _MOST_SAID = 256 * 1024
@@ -118,8 +120,8 @@ class NodeProcess:
 
     def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
-        # The path of a socket below it has 107 bytes; same-host nodes share nothing.
-        self.temp_dir = Path(tempfile.mkdtemp(prefix="drm-", dir="/tmp"))
+        sweep(_SHORT)
+        self.temp_dir = Path(tempfile.mkdtemp(prefix="drm-", dir=_SHORT))  # nodes of one host share nothing
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - what Ray said is read also when the folder is gone
         names = [name for name in {**os.environ, **own_code()} if not name.startswith("RAY_")]
         told = {**(settings.told or {}), "pid": os.getpid(), "environment": sorted(names)}

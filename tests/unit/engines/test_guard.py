@@ -1,0 +1,79 @@
+"""What keeps Ray's processes of one machine together leaves nothing; what it could not remove, the next start does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drm.engines.ray_engine.guard import sweep
+
+GUARD = [sys.executable, "-m", "drm.engines.ray_engine.guard"]
+SLEEPS = ["sh", "-c", "echo $$ > pid; exec sleep 600"]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def folder_of_ray(parent: Path, name: str) -> Path:
+    folder = parent / f"drm-{name}"
+    (folder / "session_1").mkdir(parents=True)
+    (folder / "session_latest").symlink_to(folder / "session_1")
+    return folder
+
+
+def guarded(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Return a guard and the process that it guards."""
+    started = subprocess.Popen([*GUARD, str(folder), *SLEEPS])
+    until(lambda: (folder / "pid").exists() and (folder / "pid").read_text())
+    return started, int((folder / "pid").read_text())
+
+
+def test_a_folder_goes_with_its_guard(tmp_path: Path) -> None:
+    folder = folder_of_ray(tmp_path, "a")
+    guard, pid = guarded(folder)
+    guard.terminate()
+    guard.wait(30)
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_a_machine_without_power_has_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    alive, dead, other = folder_of_ray(tmp_path, "alive"), folder_of_ray(tmp_path, "dead"), tmp_path / "drm-other"
+    other.mkdir()
+    guard, _ = guarded(alive)
+    lost, pid = guarded(dead)
+    lost.kill()
+    lost.wait()
+    sweep(tmp_path)
+    assert dead.exists(), "what it guarded lives, and holds it"
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())
+    sweep(tmp_path)
+    assert not dead.exists()
+    assert alive.exists()
+    assert other.exists(), "it is none of Ray's"
+    guard.terminate()
+    guard.wait(30)
+
+
+def test_a_folder_that_a_process_names_is_kept(tmp_path: Path) -> None:
+    folder = folder_of_ray(tmp_path, "named")
+    with subprocess.Popen(["sh", "-c", "sleep 600; true", str(folder)], start_new_session=True) as process:
+        sweep(tmp_path)
+        kept = folder.exists()
+        os.killpg(process.pid, signal.SIGKILL)
+    assert kept
+    sweep(tmp_path)
+    assert not folder.exists()
