@@ -31,7 +31,9 @@ def load_parts(package: str, *parts: str, extra: str) -> tuple[ModuleType, ...]:
 
     Whoever imports the package itself, such as a test in this process, finds everything in it as always.
     """
-    if package not in sys.modules and (spec := _spec_of(package)) is not None:
+    if package in sys.modules:
+        load(package, extra=extra)  # which fails where it is barred, though its parts may be there
+    elif (spec := _spec_of(package)) is not None:
         sys.modules[package] = _executed_when_used(spec)
     return tuple(load(f"{package}.{part}", extra=extra) for part in parts)
 

@@ -68,6 +68,9 @@ def test_parts_are_loaded_alone_and_the_package_is_whole_for_who_asks(
     assert code["large_of_test"].deep.part is part
     assert "large_of_test.other" in sys.modules
     assert load_parts("large_of_test", "deep.part", extra="x") == (part,)
+    monkeypatch.setitem(sys.modules, "large_of_test", None)
+    with pytest.raises(ConfigError):
+        load_parts("large_of_test", "deep.part", extra="x")
 
 
 def test_a_package_that_is_not_there_has_no_parts() -> None:
