@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from drm.model.errors import LostError
 from drm.nodes import Nodes
 from drm.passed_tests import PassedTests
 from drm.ports import Status
@@ -33,13 +34,18 @@ class PytestSurface:
         self._config = session.config
         self._items = items
         self._nodes = nodes
-        self._decoder = ReportDecoder(session.config)
+        self._decoder = ReportDecoder(session.config, items)
         self._status = status
         self._hooks: dict[Any, Any] = {}
         self._reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
 
     def deliver(self, task_id: str, executor_id: str, reports: list[Any], flaky: str) -> None:
-        item = self._items[task_id]
+        try:
+            self._deliver(self._items[task_id], executor_id, reports, flaky)
+        except LostError as error:
+            self.deliver_failure(task_id, executor_id, str(error), 0.0)
+
+    def _deliver(self, item: pytest.Item, executor_id: str, reports: list[Any], flaky: str) -> None:
         if not flaky and is_plain_pass(reports) and self._nobody_keeps:
             call = self._decoder.decode_call(item, reports, executor_id)
             if self._passed is not None:
@@ -62,10 +68,13 @@ class PytestSurface:
         self._log(item, [failed, ended], (False, False))
 
     def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
-        for decoded in self._decoder.decode(self._items[task_id], [report], executor_id):
-            self.settle()
-            self._status.clear()
-            self._config.hook.pytest_runtest_logreport(report=decoded)
+        try:
+            (decoded,) = self._decoder.decode(self._items[task_id], [report], executor_id)
+        except LostError as error:
+            decoded = self._report(self._items[task_id], "teardown", "failed", str(error), 0.0, executor_id)
+        self.settle()
+        self._status.clear()
+        self._config.hook.pytest_runtest_logreport(report=decoded)
 
     def deliver_warning(self, data: dict[str, Any]) -> None:
         self._config.hook.pytest_warning_recorded.call_historic(kwargs=decode_warning(data))

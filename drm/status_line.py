@@ -9,8 +9,10 @@ import pytest
 
 from drm.ports import Status
 from drm.reporting.live import Activity, can_draw, draw
+from drm.reporting.text import one_line
 
 _LINE_EVERY_S = 10.0
+_LONGEST_LINE = 4000
 _LEAST_HEIGHT = 16  # of a terminal that has room for more than one line of ours
 
 
@@ -92,7 +94,8 @@ class StatusLine:
         self._lines = []
 
     def say(self, line: str) -> None:
-        self.write(line if line.startswith("drm:") else f"drm: {line}")
+        tame = one_line(line, _LONGEST_LINE)  # there may be words in it of a worker, or of what it printed
+        self.write(tame if tame.startswith("drm:") else f"drm: {tame}")
 
     def write(self, line: str) -> None:
         """Write a line of its own."""

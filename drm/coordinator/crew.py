@@ -12,7 +12,8 @@ from drm.model.resources import Resources
 
 @dataclass(slots=True)
 class Executor:
-    """``held``: tests sent and not ended, oldest first; ``current``: the one it runs (or died in).
+    """``held``: tests sent and not ended, oldest first; ``current``: the one it runs (or died in); ``last``: the one
+    that it ended last.
 
     ``base_bytes``: what it held when it was ready to run its first test (0: not known yet). ``doomed``: its end
     was ordered. What it says from then on counts no more, so that the test which that was for is blamed, and
@@ -25,6 +26,7 @@ class Executor:
     ready: bool = False
     held: deque[str] = field(default_factory=deque)
     current: str | None = None
+    last: str | None = None
     attempt: int = 0
     began_s: float = 0.0
     timeout: Timeout | None = None

@@ -202,7 +202,7 @@ class Dispatcher:
                 self._send(executor, batch)
 
     def ended(self, executor: Executor, task_id: str) -> None:
-        executor.current, executor.timeout = None, None
+        executor.current, executor.timeout, executor.last = None, None, task_id
         self._timed.pop(executor.executor_id, None)
         executor.finished += 1
         if task_id in executor.held:

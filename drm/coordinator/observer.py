@@ -10,6 +10,7 @@ from drm.coordinator.crew import Executor
 from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import death_message
+from drm.coordinator.hearing import Hearing
 from drm.coordinator.parts import Parts
 from drm.coordinator.recovery import Recovery
 from drm.coordinator.settings import RunSettings
@@ -54,6 +55,7 @@ class Observer:
         self._failed_starts = 0
         self._unfit: set[tuple[str, str]] = set()
         self._noticed: dict[str, str] = {}  # workers that their provider takes away, and why
+        self._hearing = Hearing(parts, dispatch)
         self._readers: dict[type[seen.Observation], Callable[[Any], None]] = {
             seen.AttemptBegan: self._on_began,
             seen.AttemptEnded: self._on_ended,
@@ -79,31 +81,29 @@ class Observer:
         self._readers[type(observation)](observation)
 
     def _on_ready(self, ready: seen.ExecutorReady) -> None:
-        executor = self._dispatch.crew.get(ready.executor_id)
+        executor = self._hearing.of(ready)
         if executor is not None:
             executor.ready = True
             self._parts.pool.serves(executor.worker_id)
             self._dispatch.stir(executor.worker_id)
 
     def _on_began(self, began: seen.AttemptBegan) -> None:
-        executor = self._heeded(began.executor_id)
-        if executor is not None:
+        executor = self._hearing.heeded(began)
+        if executor is not None and self._hearing.is_given(executor, began.task_id):
             self._dispatch.began(executor, began.task_id)
 
     def _on_ended(self, ended: seen.AttemptEnded) -> None:
-        executor = self._heeded(ended.executor_id)
-        if executor is not None:
+        executor = self._hearing.heeded(ended)
+        if executor is not None and self._hearing.is_given(executor, ended.task_id):
             self._failed_starts = 0
             self._dispatch.ended(executor, ended.task_id)
             self._recovery.ended(executor, ended)
 
-    def _heeded(self, executor_id: str) -> Executor | None:
-        """Return the executor, unless it is gone or what it says counts no more."""
-        executor = self._dispatch.crew.get(executor_id)
-        return executor if executor is not None and not executor.doomed else None
-
     def _on_teardown(self, late: seen.TeardownReported) -> None:
-        if late.task_id in self._dispatch.copied and self._heeded(late.executor_id) is None:
+        executor = self._hearing.of(late)
+        if executor is None or late.task_id != executor.last:
+            return
+        if late.task_id in self._dispatch.copied and executor.doomed:
             return  # of the attempt that does not count
         if self._accounts.spoil(late.task_id):
             self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
@@ -112,17 +112,17 @@ class Observer:
         self._delivery.put_late(late.task_id, late.executor_id, late.report)
 
     def _on_batch_ended(self, ended: seen.BatchEnded) -> None:
-        executor = self._heeded(ended.executor_id)
+        executor = self._hearing.heeded(ended)
         if executor is not None:
             self._dispatch.batch_ended(executor, ended.returned)
 
     def _on_output(self, given: seen.OutputGiven) -> None:
-        executor = self._dispatch.crew.get(given.executor_id)
+        executor = self._hearing.of(given)
         if executor is not None:
             executor.output = given.output
 
     def _on_exited(self, exited: seen.ExecutorExited) -> None:
-        executor = self._dispatch.crew.get(exited.executor_id)
+        executor = self._hearing.of(exited)
         if executor is None:
             return
         reserved = executor.amounts
@@ -152,7 +152,7 @@ class Observer:
             raise LostError(f"{self._failed_starts} executors in a row ended before their first test: {message}")
 
     def _on_stop_asked(self, asked: seen.StopAsked) -> None:
-        executor = self._dispatch.crew.get(asked.executor_id)
+        executor = self._hearing.of(asked)
         if executor is not None and asked.kind in ("exit", "interrupt"):
             executor.broken_off = True
         if not self.cut_short:
@@ -160,7 +160,11 @@ class Observer:
             self._stop(asked.message or f"a test asked for it ({asked.kind})")
 
     def _on_joined(self, joined: seen.WorkerJoined) -> None:
-        if not self._parts.pool.joined(joined.worker_id):
+        if self._view_of(joined.worker_id) is not None or not self._parts.pool.joined(joined.worker_id):
+            return
+        if joined.capacity == Resources():
+            self._parts.surface.say(f"worker {joined.worker_id} says that it has nothing, and is let go")
+            self._parts.engine.release(joined.worker_id)
             return
         self._parts.manager.register_worker(
             joined.worker_id,
@@ -250,7 +254,7 @@ class Observer:
             self._dispatch.stir(sampled.worker_id)
 
     def _on_settled(self, settled: seen.ExecutorSettled) -> None:
-        executor = self._dispatch.crew.get(settled.executor_id)
+        executor = self._hearing.of(settled)
         if executor is not None:
             executor.base_bytes = settled.base_bytes
 

@@ -15,7 +15,7 @@ from drm.model.cluster import WorkerType
 from drm.model.death import DeathKind
 from drm.model.errors import LostError
 from drm.model.observations import Observation, WorkerLeft
-from drm.worker.protocol import observation
+from drm.worker.protocol import BY_EXECUTORS, observation
 from drm.worker.suite import Suite
 
 _BUSY = 4  # messages in one round
@@ -87,6 +87,9 @@ class MessagingEngine:
         try:
             self._observations.append(observation(worker_id, message))
         except LostError as error:
+            if message[0] in BY_EXECUTORS and len(message) > 1 and isinstance(message[1], str):
+                self.kill(worker_id, message[1], DeathKind.CRASH, str(error))  # a test may have written it
+                return
             self._forget(worker_id)
             self._observations.append(WorkerLeft(worker_id=worker_id, reason=str(error)))
 

@@ -14,6 +14,8 @@ from typing import Any
 from drm.model.errors import LostError
 
 MAX_FRAME_BYTES = 256 * 2**20
+_MOST_VALUES = 8_000_000  # in one frame; an empty list is 3 bytes of JSON, and 64 here
+_FEW_BYTES = 2**20  # hold too few values to count them
 _LENGTH = struct.Struct("!I")
 
 
@@ -77,6 +79,8 @@ class FrameReader:
 
     @staticmethod
     def _decode(body: bytes) -> list[Any]:
+        if len(body) > _FEW_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+            raise LostError(f"a frame of {len(body)} bytes holds more than {_MOST_VALUES} values")
         try:
             message = _parse(body.decode("ascii"))[0]
         except (ValueError, RecursionError) as error:

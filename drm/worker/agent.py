@@ -1,7 +1,6 @@
 """The agent: supervises the executors of one worker and tells what it sees.
 
-The same code serves the embedded engine, inside the controller, and a worker
-process, whose main loop passes messages on (``drm.worker.__main__``).
+The same code serves the embedded engine, inside the controller, and a worker process (``drm.worker.__main__``).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from drm.worker.launchers import Launcher, SpawnLauncher, signal_name
 from drm.worker.linux import descendants_of
 from drm.worker.memory import MemoryWatch, with_children
 from drm.worker.notices import NoticeWatch, source_of
-from drm.worker.protocol import GPUS_OF_JOINED, sample_message
+from drm.worker.protocol import BY_EXECUTORS, GPUS_OF_JOINED, sample_message
 from drm.worker.pulse import Pulse
 
 _SAMPLE_S = 1.0
@@ -138,7 +137,9 @@ class Agent:
         try:
             for _, *messages in executor.channel.receive():
                 for name, *rest in messages:
-                    if name == "end" and executor.has_gpus:
+                    if name not in BY_EXECUTORS:
+                        raise ValueError(f"{name!r:.40} is no message")
+                    if name == "end" and executor.has_gpus and rest:
                         self._watch_gpus()  # a quick test has not been looked at
                         rest[-1] = [*rest[-1], executor.gpu_bytes]
                     self._emit([name, executor_id, *rest])
@@ -205,9 +206,8 @@ class Agent:
     def _peak_of(self, executor: _Executor, measured_bytes: int) -> int:
         """Return the most that it held since its last test began: as the kernel measured it, or as it was seen with
         its children. What the kernel says of a spawned process begins with the peak of its parent."""
-        if isinstance(self._launcher, SpawnLauncher) and executor.peak_bytes:
-            return executor.peak_bytes
-        return max(measured_bytes, executor.peak_bytes)
+        is_spawned = isinstance(self._launcher, SpawnLauncher)
+        return executor.peak_bytes if is_spawned and executor.peak_bytes else max(measured_bytes, executor.peak_bytes)
 
     def _forget(self, executor_id: str) -> None:
         executor = self._executors.pop(executor_id)

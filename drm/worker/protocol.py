@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+from types import NoneType
 from typing import Any
 
 from drm.model import observations as seen
 from drm.model.death import Death, DeathKind
-from drm.model.errors import LostError
+from drm.model.errors import DrmError, LostError
 from drm.model.memory import MemoryLevel, MemorySample
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Usage
 
+_MOST = 2**62  # of any number: what is larger was never measured, and no database takes it
+
 
 def observation(worker_id: str, message: list[Any]) -> seen.Observation:
-    """Return what a message says. LostError when it is none of ours: that worker cannot be trusted further."""
+    """Return what a message says. LostError when it is none of ours: whoever sent it cannot be trusted further.
+
+    It may come from a test that writes on its process's connection: after this each word is of its type, and each
+    number one that can be counted with.
+    """
+    name, words = message[0], message[1:]
     try:
-        found: seen.Observation = _READERS[message[0]](worker_id, *message[1:])
+        if tuple(map(type, words)) not in _SHAPES[name]:
+            raise TypeError("it has words of other types")
+        for word in words:
+            if type(word) is int or type(word) is float:
+                _amount(word, least=-_MOST if name == "ask" else 0)
+        found: seen.Observation = _READERS[name](worker_id, *words)
         return found
-    except (KeyError, TypeError, ValueError) as error:
-        raise LostError(f"worker {worker_id} sent a message that is not understood ({error!r})") from error
+    except (KeyError, TypeError, ValueError, OverflowError, DrmError) as error:
+        why = repr(error)[:200]
+        raise LostError(f"worker {worker_id} sent a message that is not understood ({why})") from error
+
+
+def _amount(value: float, *, least: int = 0) -> float:
+    if not (isinstance(value, (int, float)) and least <= value < _MOST):  # nor one that is not a number
+        raise ValueError("a number that is impossible")
+    return value
 
 
 def _joined(
@@ -36,7 +58,7 @@ def _joined(
     return seen.WorkerJoined(
         worker_id=worker_id,
         capacity=capacity,
-        labels=frozenset(labels),
+        labels=frozenset(map(str, labels)),
         worker_type=kind,
         pid=pid,
         held_bytes=held,
@@ -63,7 +85,7 @@ def _end(
     reports: list[Any],
     usage: list[float],
 ) -> Any:
-    wall, cpu, peak, *gpu = usage  # its agent adds the last, where a gpu is reserved
+    wall, cpu, peak, *gpu = map(_amount, usage)  # its agent adds the last, where a gpu is reserved
     return seen.AttemptEnded(
         worker_id=worker,
         executor_id=executor,
@@ -97,9 +119,20 @@ def _missing(worker: str, executor: str, task_id: str, attempt: int) -> Any:
     )
 
 
+_DEATH: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("reason", "stacks"), (str,)),
+    **dict.fromkeys(("killed_for", "signal"), (str, NoneType)),
+    **dict.fromkeys(("peak_rss_bytes", "oom_kills"), (int,)),
+    "exit_code": (int, NoneType),
+}
+
+
 def _exited(worker: str, executor: str, death: dict[str, Any] | None) -> Any:
     if death is None:
         return seen.ExecutorExited(worker_id=worker, executor_id=executor)
+    if any(not isinstance(death[name], kinds) for name, kinds in _DEATH.items()):
+        raise TypeError("a death of other types")
+    _amount(death["peak_rss_bytes"])
     killed_for = DeathKind(death["killed_for"]) if death["killed_for"] is not None else None
     return seen.ExecutorExited(
         worker_id=worker, executor_id=executor, death=Death(**{**death, "killed_for": killed_for})
@@ -114,14 +147,17 @@ def sample_message(sample: MemorySample) -> list[Any]:
 
 def _memory(worker: str, levels: list[list[Any]], pressure: float, residents: list[list[Any]]) -> Any:
     sample = MemorySample(
-        levels=tuple(MemoryLevel(name=name, limit_bytes=limit, used_bytes=used) for name, limit, used in levels),
+        levels=tuple(
+            MemoryLevel(name=str(name), limit_bytes=int(_amount(limit)), used_bytes=int(_amount(used)))
+            for name, limit, used in levels
+        ),
         pressure=pressure,
-        resident_bytes=tuple((executor, size) for executor, size in residents),
+        resident_bytes=tuple((str(executor), int(_amount(size))) for executor, size in residents),
     )
     return seen.MemorySampled(worker_id=worker, sample=sample)
 
 
-_READERS: dict[str, Any] = {
+_READERS: dict[str, Callable[..., seen.Observation]] = {
     "joined": _joined,
     "noticed": lambda worker, reason: seen.WorkerNoticed(worker_id=worker, reason=reason),
     "left": lambda worker, reason: seen.WorkerLeft(worker_id=worker, reason=reason),
@@ -156,3 +192,28 @@ _READERS: dict[str, Any] = {
     ),
     "exited": _exited,
 }
+
+_NUMBER = (int, float)
+_WORDS: dict[str, tuple[tuple[type, ...], ...]] = {
+    "joined": (_NUMBER, (int,), _NUMBER, (list,), (str,), (int,), (int,), (int,)),
+    "noticed": ((str,),),
+    "left": ((str,),),
+    "sample": (_NUMBER, _NUMBER, _NUMBER, _NUMBER),
+    "memory": ((list,), _NUMBER, (list,)),
+    "settled": ((str,), (int,)),
+    "ready": ((str,), (int,)),
+    "begin": ((str,), (str,), (int,)),
+    "end": ((str,), (str,), (int,), (str,), (str,), (list,), (list,)),
+    "missing": ((str,), (str,), (int,)),
+    "idle": ((str,), (list,)),
+    "late": ((str,), (str,), (str,), (dict, list)),
+    "warning": ((str,), (dict,)),
+    "live": ((str,), (str,), (str,)),
+    "output": ((str,), (dict,)),
+    "ask": ((str,), (str,), (str,), (int, NoneType)),
+    "exited": ((str,), (dict, NoneType)),
+}
+BY_EXECUTORS = frozenset(
+    ("begin", "end", "missing", "idle", "settled", "late", "warning", "live", "output", "ask")
+)  # the names of messages that executors send, and so tests can
+_SHAPES = {name: frozenset(product(*kinds)) for name, kinds in _WORDS.items()}

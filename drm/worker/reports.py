@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Container
 from typing import Any
 
 import pytest
 from _pytest.nodes import Node
 
+from drm.model.errors import LostError
 from drm.model.work import Outcome
 from drm.worker.report_bounds import shorten
 
@@ -60,10 +62,14 @@ def is_plain_pass(encoded: list[Any]) -> bool:
 
 
 class ReportDecoder:
-    """Rebuilds reports on the controller, with what it knows of the collected item."""
+    """Rebuilds reports on the controller, with what it knows of the collected item.
 
-    def __init__(self, config: pytest.Config) -> None:
+    ``nodeids``: of all collected tests. LostError for what is no report, or says that it is one of another test.
+    """
+
+    def __init__(self, config: pytest.Config, nodeids: Container[str] = ()) -> None:
         self._config = config
+        self._nodeids = nodeids
         self._above: dict[Any, dict[str, Any]] = {}  # by collector: the keywords that its tests have of it
 
     def _keywords(self, item: pytest.Item) -> dict[str, Any]:
@@ -78,6 +84,13 @@ class ReportDecoder:
 
     def decode(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> list[pytest.TestReport]:
         """Return the reports of one test in order, each with ``worker_id`` set as under pytest-xdist."""
+        try:
+            return self._decoded(item, encoded, worker_id)
+        except Exception as error:  # of pytest, of plugins that have reports of their own, or of ours
+            why = f"{type(error).__name__}: {error}"[:200]
+            raise LostError(f"what {worker_id} reported of this test is not understood ({why})") from error
+
+    def _decoded(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> list[pytest.TestReport]:
         keywords: Any = None
         location: Any = None
         reports = []
@@ -85,10 +98,11 @@ class ReportDecoder:
             if isinstance(data, list):
                 if keywords is None:
                     keywords = self._keywords(item)
-                location = tuple(data[3]) if len(data) > 3 else location or item.location
+                location = _location(data) if len(data) > 3 else location or item.location
                 report = _plain_report(item, data, keywords, location)
             else:
                 report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
+                self._check(item, report)
                 if isinstance(report.longrepr, list):  # the (path, line, reason) of a skip: JSON has no tuples
                     report.longrepr = tuple(report.longrepr)
                 report.location = tuple(report.location)
@@ -96,16 +110,42 @@ class ReportDecoder:
             reports.append(report)
         return reports
 
+    def _check(self, item: pytest.Item, report: Any) -> None:
+        """See that pytest's own reporting can do with the report, and that it is none of another test."""
+        sections, location = report.sections, report.location
+        is_sound = (
+            all(isinstance(word, str) for word in (report.nodeid, report.outcome, report.when))
+            and isinstance(report.keywords, dict)
+            and all(type(time_) in (int, float) for time_ in (report.duration, getattr(report, "start", 0)))
+            and len(location) == 3
+            and all(isinstance(word, kind) for word, kind in zip(location, (str, int | None, str), strict=True))
+            and all(isinstance(text, str) for name, content in sections for text in (name, content))
+            and all(len(pair) == 2 for pair in report.user_properties)
+            and not (isinstance(report.longrepr, list) and len(report.longrepr) != 3)
+        )
+        if not is_sound:
+            raise TypeError("parts of other types")
+        if report.nodeid != item.nodeid and report.nodeid in self._nodeids:
+            raise ValueError(f"it is one of {report.nodeid}")
+
     def decode_call(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> pytest.TestReport:
         """Return the report of the call alone; for a plain pass, whose other phases nobody wants."""
-        setup, call, _ = encoded
-        report = _plain_report(item, call, self._keywords(item), tuple(setup[3]))
+        try:
+            setup, call, _ = encoded
+            report = _plain_report(item, call, self._keywords(item), _location(setup))
+        except (TypeError, ValueError, IndexError) as error:
+            raise LostError(f"what {worker_id} reported of this test is not understood") from error
         report.worker_id = worker_id  # type: ignore[attr-defined]
         return report
 
 
+def _location(encoded: list[Any]) -> tuple[str, int | None, str]:
+    path, line, domain = encoded[3]
+    return str(path), None if line is None else int(line), str(domain)
+
+
 def _plain_report(item: pytest.Item, encoded: list[Any], keywords: Any, location: Any) -> pytest.TestReport:
-    phase, duration, start = encoded[:3]
+    phase, duration, start = encoded[0], float(encoded[1]), float(encoded[2])
     nodeid: Any = getattr(item, _NODEID)
     when: Any = _PHASES[phase]
     return pytest.TestReport(
@@ -131,21 +171,26 @@ def encode_warning(message: warnings.WarningMessage, when: str, nodeid: str, loc
 def decode_warning(data: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``pytest_warning_recorded`` again.
 
-    The category is looked up only in modules that are imported already: a worker cannot make us import.
+    The category is looked up only in modules that are imported already: a worker cannot make us import. Whatever else
+    is there, it is of the type that pytest expects.
     """
-    category = getattr(sys.modules.get(data["module"]), data["category"], Warning)
+    text, module, name, filename, nodeid = (
+        str(data.get(key, "")) for key in ("text", "module", "category", "filename", "nodeid")
+    )
+    line, when, location = data.get("lineno"), data.get("when"), data.get("location")
+    category = vars(sys.modules[module]).get(name) if module in sys.modules else None
     if not (isinstance(category, type) and issubclass(category, Warning)):
         category = Warning
     try:
-        warning = category(data["text"])
+        warning = category(text)
     except Exception:  # a category with a signature of its own
-        category, warning = Warning, Warning(data["text"])
-    location = data["location"]
+        category, warning = Warning, Warning(text)
+    has_place = isinstance(location, list | tuple) and [type(word) for word in location] == [str, int, str]
     return {
-        "warning_message": warnings.WarningMessage(warning, category, data["filename"], data["lineno"]),
-        "when": data["when"],
-        "nodeid": data["nodeid"],
-        "location": tuple(location) if location else None,
+        "warning_message": warnings.WarningMessage(warning, category, filename, line if type(line) is int else 0),
+        "when": when if when in ("config", "collect", "runtest") else "runtest",
+        "nodeid": nodeid,
+        "location": tuple(location or ()) if has_place else None,
     }
 
 

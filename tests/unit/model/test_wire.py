@@ -48,3 +48,9 @@ def test_a_stream_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(LostError, match="does not speak this protocol"):
         FrameReader().feed(b"HTTP/1.1 400 Bad Request\r\n")
     assert struct.unpack("!I", b"HTTP")[0] > MAX_FRAME_BYTES
+
+
+def test_a_frame_of_more_values_than_memory_should_hold_is_refused() -> None:
+    body = b'["x"' + 8_000_001 * b",0" + b"]"
+    with pytest.raises(LostError, match="holds more than"):
+        FrameReader().feed(struct.pack("!I", len(body)) + body)

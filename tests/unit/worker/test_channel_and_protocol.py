@@ -21,7 +21,7 @@ from drm.model.resources import Resources
 from drm.model.wire import FrameReader, encode_frame
 from drm.model.work import Outcome, Usage
 from drm.worker.channel import Channel
-from drm.worker.protocol import joined_message, observation, sample_message
+from drm.worker.protocol import _WORDS, joined_message, observation, sample_message
 
 
 @pytest.fixture
@@ -110,10 +110,10 @@ def test_no_bytes_raise_anything_but_lost(chunks: list[bytes]) -> None:
             reader.feed(chunk)
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=10))
+@given(st.recursive(st.none() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner), max_leaves=10))
 def test_no_message_raises_anything_but_lost(value: Any) -> None:
     (message,) = FrameReader().feed(encode_frame(["x", value]))
-    for name in ("joined", "end", "idle", "exited", "warning", "memory", "settled", "nonsense", 3, None):
+    for name in (*_WORDS, "nonsense", 3, None):
         with suppress(LostError):
             found = observation("w", [name, *(message[1] if isinstance(message[1], list) else [message[1]])])
             assert isinstance(found, seen.Observation)
@@ -171,6 +171,14 @@ def test_messages_become_observations() -> None:
         ["joined"],
         ["joined", "x", 1, 1, [], "k", 1, 0, 0],
         ["sample", 1.0, 7],
+        ["sample", float("inf"), 7, 0, 0],
+        ["sample", 1.0, 10**400, 0, 0],
+        ["sample", -1.0, 7, 0, 0],
+        ["ready", [], 1],
+        ["begin", "gw0", ["t"], 1],
+        ["end", "gw0", "t", 1, "passed", "", [], [float("nan"), 1, 1]],
+        ["exited", "gw0", {**asdict(Death()), "peak_rss_bytes": "many"}],
+        ["memory", [["m", None, 1]], 0.0, []],
         ["memory", [["short"]], 0.0, []],
         ["end", "gw0", "t", 1, "splendid", "", [], [1, 1, 1]],
         ["shutdown"],
