@@ -288,6 +288,53 @@ def publish(session: nox.Session) -> None:
     session.run("python", "-m", "drm", "ci", "publish", *session.posargs)
 
 
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Look up what all extras install among the known vulnerabilities (pip-audit); needs the network."""
+    arguments(session)
+    install(session, "gpu", "ray", "test")
+    names = "sorted({f'{d.name}=={d.version}' for d in importlib.metadata.distributions() if d.name != 'drm-testing'})"
+    listed = session.run("python", "-c", f"import importlib.metadata; print(*{names}, sep='\\n')", silent=True)
+    wanted = Path(session.create_tmp()).resolve() / "installed.txt"
+    wanted.write_text(str(listed or ""), encoding="utf-8")
+    session.install("pip-audit>=2.7")
+    # Strict: what the service does not know is no package without vulnerabilities.
+    session.run("pip-audit", "--strict", "--disable-pip", "--no-deps", "--progress-spinner=off", "-r", str(wanted))
+
+
+@nox.session(default=False)
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist of the last commit into dist/, twice: the wheels must be the same; check their metadata."""
+    arguments(session)
+    session.install("build>=1.2", "twine>=6", env=pip_settings())
+    at = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=True)
+    made = [build_apart(session, Path(session.create_tmp()).resolve() / name, at.stdout.strip()) for name in ("a", "b")]
+    first, second = ([file for file in files if file.suffix == ".whl"] for files in made)
+    if [file.read_bytes() for file in first] != [file.read_bytes() for file in second]:
+        session.error(f"two builds of one commit differ: {first[0]} and {second[0]}")
+    (ROOT / "dist").mkdir(exist_ok=True)
+    for file in made[0]:
+        shutil.copy(file, ROOT / "dist" / file.name)
+    session.run("twine", "check", "--strict", *map(str, made[0]))
+
+
+def build_apart(session: nox.Session, folder: Path, at: str) -> list[Path]:
+    """Return wheel and sdist, built in a folder that has the files of the last commit and no others.
+
+    ``at``: in seconds, the time that the files in the wheel have (https://reproducible-builds.org/specs/source-date-epoch).
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    source = folder / "source"
+    source.mkdir(parents=True)
+    archive = folder / "source.tar"
+    subprocess.run(["git", "archive", "-o", str(archive), "HEAD"], cwd=ROOT, check=True)
+    shutil.unpack_archive(archive, source)
+    made = folder / "made"
+    with session.chdir(source):
+        session.run("python", "-m", "build", "--outdir", str(made), env={"SOURCE_DATE_EPOCH": at}, silent=True)
+    return sorted(made.iterdir())
+
+
 @nox.session(name="benchmarks-all", default=False)
 def benchmarks_all(session: nox.Session) -> None:
     """Measure every figure that is promised (two hours); takes options of benchmarks.everything after --."""

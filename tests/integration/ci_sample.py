@@ -72,13 +72,19 @@ def make_sample(folder: Path, provider: str, *, failing: str = "", drm: Path | N
     return folder
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build DRM as it is in this checkout, from a copy: a build leaves files where it runs."""
+def build_wheel(folder: Path, *, changed_at: float | None = None) -> Path:
+    """Build DRM as it is in this checkout, from a copy: a build leaves files where it runs.
+
+    ``changed_at``: the time of change that all its files have.
+    """
     source = folder / "source"
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         source.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     shutil.copytree(ROOT / "drm", source / "drm", ignore=shutil.ignore_patterns("__pycache__"))
+    if changed_at is not None:
+        for path in source.rglob("*"):
+            os.utime(path, (changed_at, changed_at))
     backend = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
     command = [sys.executable, "-c", backend, str(folder)]
     subprocess.run(command, cwd=source, check=True, timeout=INSTALL_TIMEOUT_S, capture_output=True)

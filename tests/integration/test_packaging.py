@@ -11,6 +11,7 @@ from configparser import ConfigParser
 from email.message import Message
 from pathlib import Path
 
+import ci_sample
 import pytest
 from packaging.requirements import Requirement
 
@@ -59,8 +60,29 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Name"] == "drm-testing"
     assert metadata["Version"] == drm.__version__
     assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata.get_all("License-File") == ["LICENSE", "drm/reporting/page/uplot/LICENSE"]
+    assert metadata["Description-Content-Type"] == "text/markdown"
     core = {Requirement(text).name for text in metadata.get_all("Requires-Dist", []) if "extra ==" not in text}
     assert core == {"pytest", "jinja2"}
+
+
+def test_two_builds_of_the_same_files_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the time of day, the times of the files and the hash seed."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    made = []
+    for number in (1, 2):
+        monkeypatch.setenv("PYTHONHASHSEED", str(number))
+        folder = tmp_path / str(number)
+        made.append(ci_sample.build_wheel(folder, changed_at=1_600_000_000 + number).read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_package_index_takes_the_wheel(drm_wheel: Path) -> None:
+    pytest.importorskip("twine", reason="twine is not installed: pip install 'drm-testing[package]'")
+    command = [sys.executable, "-m", "twine", "check", "--strict", str(drm_wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("python", "wants_imghdr"), [("3.11", False), ("3.12", False), ("3.13", True)])
