@@ -12,6 +12,7 @@ from drm.engines.ray_engine.state import check_name
 from drm.engines.ray_engine.tables import Machine
 from drm.joining import MachineFacts, clock_line, join_problems
 from drm.model.errors import ConfigError
+from drm.reporting.text import one_line
 
 BEAT_S = 2.0  # how often a machine says that it is there
 FORGET_S = 8.0
@@ -54,7 +55,7 @@ class Register:
             instance, machine = str(more["instance"]), _machine(facts, self._here().at)
         except ConfigError as error:
             return Answer(refused=(str(error),))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return Answer(refused=("a machine did not say what it has; install the same drm on it",))
         with self._lock:
             return self._decide(facts, instance, machine, str(more.get("wants", "")))
@@ -100,10 +101,10 @@ def _machine(facts: MachineFacts, at: float) -> Machine:
     more = facts.more
     return Machine(
         name=facts.name,
-        address=str(more["address"]),
+        address=one_line(str(more["address"]), 100),  # it is shown
         cpu_cores=float(more["cpu_cores"]),
         memory_bytes=int(more["memory_bytes"]),
         gpus=float(more["gpus"]),
-        labels=tuple(map(str, more["labels"])),
+        labels=tuple(one_line(str(label), 100) for label in more["labels"]),
         heard_at=at,
     )

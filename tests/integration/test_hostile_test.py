@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
 import pytest
@@ -110,3 +112,53 @@ def test_a_test_that_writes_on_its_connection_fails_alone(project: Project, mode
     outcomes: dict[str, Any] = {task_id: event.outcome.value for task_id, event in finished.items()}
     assert outcomes["test_hostile.py::test_victim"] == "failed"
     assert {outcomes[f"test_hostile.py::test_innocent[{n}]"] for n in range(20)} == {"passed"}
+
+
+RIGHTS = """
+import os
+from pathlib import Path
+
+import pytest
+
+
+def test_is_the_person():
+    assert os.getuid() == Path("/proc", os.environ["CONTROLLER"]).stat().st_uid
+    assert os.environ["SECRET"] == "of the person"
+    assert Path(os.environ["DRM_CLUSTER_FOLDER"], "worker", "token").read_text() == "a token"
+"""
+
+
+def test_a_test_has_the_rights_of_the_person_who_runs_it(project: Project) -> None:
+    project.file("test_rights.py", RIGHTS)
+    (project.root / "cluster" / "worker").mkdir(parents=True)
+    project.file("cluster/worker/token", "a token")
+    given = {"SECRET": "of the person", "DRM_CLUSTER_FOLDER": str(project.root / "cluster")}
+    assert project.drm(CONTROLLER=str(os.getpid()), **given).code == 0
+
+
+EXITS = """
+import pytest
+
+
+def test_fails():
+    assert 1 == 2
+
+
+def test_exits():
+    pytest.exit("all is well", returncode=0)
+
+
+def test_rest():
+    pass
+"""
+
+
+def test_an_exit_code_that_a_test_chose_makes_no_report_pass(project: Project) -> None:
+    project.file("test_exits.py", EXITS)
+    ran = project.drm("--drm-executors", "1")
+    assert ran.code == 0, "as in pytest"
+    assert "the run was cut short: all is well" in ran.out
+    record, written = str(project.report_dir / "events.ndjson"), project.root / "written"
+    project.python("-m", "drm", "report", record, "--format", "json", "--output-dir", str(written))
+    report = json.loads((written / "report.json").read_text())
+    assert report["state"] == "failing"

@@ -90,9 +90,24 @@ def test_a_machine_is_told_to_leave() -> None:
     assert desk.ask("w1").granted == {"leave": True}
 
 
-@pytest.mark.parametrize("said", [{}, {"name": "w1"}, {**HERE.to_json(), "name": "a/b"}, HERE.to_json()])
+VAST = {**HERE.to_json(), "more": {**HAS, "instance": "a", "memory_bytes": float("inf")}}
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"name": "w1"}, {**HERE.to_json(), "name": "a/b"}, {**VAST, "name": "../worker"}, VAST, HERE.to_json()]
+)
 def test_nonsense_is_refused(said: dict[str, Any]) -> None:
     assert Desk().register.answer(said).refused
+
+
+def test_what_a_machine_says_of_itself_commands_no_terminal() -> None:
+    desk = Desk()
+    desk.register.answer(
+        {**HERE.to_json(), "more": {**HAS, "instance": "a", "address": "\x1b[2J", "labels": ["a\n\x1b]0;x\x07"]}}
+    )
+    (machine,) = desk.register.machines()
+    assert machine.address.isprintable()
+    assert all(label.isprintable() for label in machine.labels)
 
 
 def test_the_table() -> None:
