@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import resource
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +17,7 @@ from drm.worker.linux import descendants_of
 from drm.worker.probe import proportional_bytes
 
 _SAMPLE_S = 0.1
+_LISTENS = "0A"  # TCP_LISTEN (include/net/tcp_states.h)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,31 @@ def measure(command: Sequence[str], cwd: Path, *, sample: bool) -> Figures:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Figures(wall_s=wall, cpu_s=cpu, memory_bytes=peak)
+
+
+def listeners(pids: Iterable[int]) -> set[tuple[str, int]]:
+    """Return (address, port) of each TCP socket on which one of the processes listens."""
+    found: set[tuple[str, int]] = set()
+    for pid in pids:
+        sockets = set()
+        with suppress(OSError):
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    sockets.add(os.readlink(entry.path))
+        for name in ("tcp", "tcp6"):  # of the process's own network namespace
+            with suppress(OSError):
+                for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
+                    words = line.split()
+                    if words[3] == _LISTENS and f"socket:[{words[9]}]" in sockets:
+                        address, port = words[1].split(":")
+                        found.add((_address(address), int(port, 16)))
+    return found
+
+
+def _address(text: str) -> str:
+    """Return an address as the kernel lists it: 32-bit words in the order of this machine."""
+    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))
 
 
 def outcomes(junit: Path) -> dict[str, str]:
