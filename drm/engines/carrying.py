@@ -65,7 +65,7 @@ class Carrier:
                 return None
             case ["elsewhere"]:
                 return iter([["manifest", self._read(worker_id).manifest.to_json()]])
-            case ["want", list(digests)]:
+            case ["want", list(digests)] if all(isinstance(digest, str) for digest in digests):
                 return self._pieces(digests)
         raise LostError(f"it said {str(said)[:100]} of the project")
 

@@ -128,7 +128,8 @@ class EmbeddedEngine(MessagingEngine):
             return
         self._selector.unregister(channel)
         name, worker_id = messages[0] if messages and len(messages[0]) == 2 else ("", "")
-        worker_type = self._expected.pop(worker_id, None) if name == "hello" else None
+        is_named = name == "hello" and isinstance(worker_id, str)
+        worker_type = self._expected.pop(worker_id, None) if is_named else None
         if worker_type is None:
             channel.close()
             return

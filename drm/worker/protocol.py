@@ -27,9 +27,8 @@ def observation(worker_id: str, message: list[Any]) -> seen.Observation:
     try:
         if tuple(map(type, words)) not in _SHAPES[name]:
             raise TypeError("it has words of other types")
-        for word in words:
-            if type(word) is int or type(word) is float:
-                _amount(word, least=-_MOST if name == "ask" else 0)
+        for place in _NUMBERS[name]:
+            _amount(words[place])
         found: seen.Observation = _READERS[name](worker_id, *words)
         return found
     except (KeyError, TypeError, ValueError, OverflowError, DrmError) as error:
@@ -37,8 +36,8 @@ def observation(worker_id: str, message: list[Any]) -> seen.Observation:
         raise LostError(f"worker {worker_id} sent a message that is not understood ({why})") from error
 
 
-def _amount(value: float, *, least: int = 0) -> float:
-    if not (isinstance(value, (int, float)) and least <= value < _MOST):  # nor one that is not a number
+def _amount(value: float) -> float:
+    if not 0 <= value < _MOST:  # so is one that is not a number; what is no number at all is a TypeError
         raise ValueError("a number that is impossible")
     return value
 
@@ -85,7 +84,9 @@ def _end(
     reports: list[Any],
     usage: list[float],
 ) -> Any:
-    wall, cpu, peak, *gpu = map(_amount, usage)  # its agent adds the last, where a gpu is reserved
+    wall, cpu, peak, *gpu = usage  # its agent adds the last, where a gpu is reserved
+    if not (0 <= wall < _MOST and 0 <= cpu < _MOST and 0 <= peak < _MOST and 0 <= sum(gpu) < _MOST):
+        raise ValueError("a number that is impossible")
     return seen.AttemptEnded(
         worker_id=worker,
         executor_id=executor,
@@ -216,4 +217,6 @@ _WORDS: dict[str, tuple[tuple[type, ...], ...]] = {
 BY_EXECUTORS = frozenset(
     ("begin", "end", "missing", "idle", "settled", "late", "warning", "live", "output", "ask")
 )  # the names of messages that executors send, and so tests can
+_NUMBERS = {name: [place for place, kinds in enumerate(row) if int in kinds] for name, row in _WORDS.items()}
+_NUMBERS["ask"] = []  # its exit code may be none, and pytest's to judge
 _SHAPES = {name: frozenset(product(*kinds)) for name, kinds in _WORDS.items()}

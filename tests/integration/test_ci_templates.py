@@ -145,6 +145,40 @@ def test_github_tells_only_where_it_is_asked_to_and_trusts_no_fork() -> None:
     assert [name for name, job in github()["jobs"].items() if "GITHUB_TOKEN" in str(job)] == ["publish", "tell"]
 
 
+def test_github_gives_a_pull_request_no_secret() -> None:
+    workflow, text = github(), (TEMPLATES / "drm_github_workflow.yml").read_text()
+    assert set(workflow[True]) == {"push", "pull_request", "workflow_dispatch"}  # YAML 1.1: the word is a truth value
+    assert "secrets." not in text
+
+
+def test_github_restores_of_other_runs_only_the_history_and_only_where_no_token_may_write() -> None:
+    jobs = github()["jobs"]
+    steps = [(name, step) for name, job in jobs.items() for step in job["steps"] if "uses" in step]
+    caches = [(name, step["with"]["path"]) for name, step in steps if step["uses"].startswith("actions/cache/")]
+    assert {path for _, path in caches} == {".drm/history.db"}
+    assert {name for name, _ in caches} == NAMES
+    assert all(jobs[name]["permissions"] == {"contents": "read"} for name in NAMES)
+    downloads = [step["with"] for _, step in steps if "download-artifact" in step["uses"]]
+    assert all(set(given) <= {"name", "pattern", "path", "merge-multiple"} for given in downloads), "of this run alone"
+    known = ("actions/cache/", "actions/checkout@", "actions/upload-artifact@", "actions/download-artifact@")
+    assert all(step["uses"].startswith((*known, "astral-sh/setup-uv@")) for _, step in steps)
+
+
+def test_jenkins_gives_its_credential_to_the_primary_branch_only() -> None:
+    text = jenkinsfile()
+    assert text.count("withCredentials") == text.count("credentialsId") == 1
+    condition, _, given = text.partition("withCredentials")
+    assert condition.rstrip().endswith("if (env.BRANCH_IS_PRIMARY == 'true' && env.DRM_BADGES_CREDENTIAL) {")
+    assert "nox -s publish" in given
+
+
+def test_gitlab_names_its_token_in_the_last_job_only() -> None:
+    assert [name for name, job in gitlab().items() if "TOKEN" in json.dumps(job)] == ["drm_report"]
+    caches = {job["cache"]["key"] for job in gitlab().values() if "cache" in job}
+    assert caches == {"drm-history-$CI_JOB_NAME_SLUG"}
+    assert gitlab()[".drm_stage"]["cache"]["paths"] == [".drm/history.db"]
+
+
 def test_what_a_pipeline_is_asked_to_leave_out_is_told_to_the_report() -> None:
     names = {f"DRM_RUN_{stage.name.upper()}" for stage in STAGES if stage.optional} | {"DRM_COMPONENT"}
     (step,) = (step for step in github()["jobs"]["report"]["steps"] if "nox -s report" in step.get("run", ""))

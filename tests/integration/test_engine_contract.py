@@ -68,7 +68,13 @@ class TestSockets(EngineContract):
         place.joined()
         assert place.socket_folder.stat().st_mode & 0o077 == 0
         path = str(place.socket_folder / "coordinator.sock")
-        for greeting in (encode_frame(["hello", "w7"]), encode_frame(["give", "me"]), b"GET / HTTP/1.1\r\n\r\n", b""):
+        for greeting in (
+            encode_frame(["hello", "w7"]),
+            encode_frame(["hello", []]),
+            encode_frame(["give", "me"]),
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"",
+        ):
             with socket.socket(socket.AF_UNIX) as stranger:
                 stranger.settimeout(10)
                 stranger.connect(path)

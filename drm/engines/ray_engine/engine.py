@@ -152,7 +152,9 @@ class RayEngine(MessagingEngine):
             elif message[0] == "project":
                 self._carry(worker_id, message[1:])
             elif message[0] == "left":
-                self._last_words[worker_id] = str(message[1])  # its agent tells of the end, and what was printed
+                self._last_words[worker_id] = " ".join(
+                    map(str, message[1:])
+                )  # its agent tells of the end, and what was printed
                 link.finish()
             else:
                 self._take(worker_id, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from drm.model.work import Outcome, Usage
 from drm.simulator.acts import VirtualClock
 from drm.status_line import StatusLine
 from drm.worker.protocol import observation
+from drm.worker.reports import decode_warning
 
 PASSED, FAILED = Outcome.PASSED, Outcome.FAILED
 
@@ -116,6 +118,25 @@ def test_words_of_a_worker_are_one_line_and_command_no_terminal() -> None:
     assert line.startswith("drm: worker w was lost: [2J ]0;title a ::error::b")
     assert line.isprintable()
     assert len(line) < 4100
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"module": "antigravity", "category": "Warning", "text": "x", "location": ["a", 1, "b"]},
+        {"module": "os", "category": "system", "lineno": "x", "when": "never", "location": 7, "text": []},
+        {"module": "builtins", "category": "UnicodeWarning", "text": "x", "filename": "f", "lineno": 2, "nodeid": "n"},
+    ],
+)
+def test_a_warning_imports_nothing_and_is_shown_whatever_is_in_it(said: dict[str, Any]) -> None:
+    before = set(sys.modules)
+    shown = decode_warning(said)
+    assert set(sys.modules) == before
+    assert issubclass(shown["warning_message"].category, Warning)
+    assert isinstance(shown["warning_message"].lineno, int)
+    assert shown["when"] == "runtest"
+    assert shown["location"] in (None, ("a", 1, "b"))
 
 
 IDS = st.sampled_from([*(f"m.py::t{n}" for n in range(12)), "m.py::other", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import subprocess
 import sys
@@ -187,11 +188,23 @@ def test_a_full_disk_is_told_to_the_coordinator(
     assert "free some space" in told
 
 
-@pytest.mark.parametrize("said", [["want", ["x"]], ["what"], [], ["want"]])
+@pytest.mark.parametrize("said", [["want", ["x"]], ["want", [[1]]], ["what"], [], ["want"], [{}]])
 def test_words_that_are_none_are_refused(project: Path, said: list[Any]) -> None:
     carrier = Carrier(project, PACKAGES, print)
     with pytest.raises(LostError):
         list(checked(carrier, "w1", said) or ())
+    carrier.close()
+
+
+def test_a_worker_gets_what_is_in_the_project_and_nothing_else(project: Path) -> None:
+    (project / ".gitignore").write_text(".env\n")
+    (project / ".env").write_text("secret")
+    (project.parent / "elsewhere").write_text("beside it")
+    carrier = Carrier(project, PACKAGES, print)
+    ((_, listed),) = list(checked(carrier, "w1", ["elsewhere"]) or ())
+    assert not [path for path in ('".env"', '"elsewhere"', "..") if path in listed]
+    digests = [hashlib.sha256(text).hexdigest() for text in (b"secret", b"beside it")]
+    assert list(checked(carrier, "w1", ["want", [*digests, "../elsewhere", str(project / ".env")]]) or ()) == []
     carrier.close()
 
 
