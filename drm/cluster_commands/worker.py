@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,6 +214,10 @@ def _own_address(host: str, port: int) -> str:
         raise LostError(f"{host} cannot be reached ({error.strerror or error})", remedy="give its IP address") from None
 
 
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 @contextmanager
 def _free_ports(host: str, first: int | None) -> Iterator[Ports]:
     """Give ports that are free, and keep other workers of this user off them; ConfigError where there are none.
@@ -226,10 +230,11 @@ def _free_ports(host: str, first: int | None) -> Iterator[Ports]:
     for begin in tried:
         ports = Ports(first=begin)
         lock = Path(tempfile.gettempdir(), f"drm-{os.getuid()}-ports-{host}-{begin}.lock")
-        with open(lock, "a", encoding="ascii") as file:
+        with ExitStack() as held:
             try:
+                file = held.enter_context(open(lock, "a", encoding="ascii", opener=_no_link))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError:  # another worker's, or somebody else has put something there
                 continue
             if ports.taken(host, head=False) is None:
                 try:

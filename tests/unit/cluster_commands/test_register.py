@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,16 @@ def test_what_a_machine_says_of_itself_commands_no_terminal() -> None:
     (machine,) = desk.register.machines()
     assert machine.address.isprintable()
     assert all(label.isprintable() for label in machine.labels)
+
+
+def test_a_link_that_somebody_put_in_the_way_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with worker._free_ports("127.0.0.1", None) as ports:
+        first = ports.first
+    (tmp_path / f"drm-{os.getuid()}-ports-127.0.0.1-{first}.lock").symlink_to(tmp_path / "target")
+    with worker._free_ports("127.0.0.1", None) as ports:
+        assert ports.first > first
+    assert not (tmp_path / "target").exists()
 
 
 def test_the_table() -> None:
