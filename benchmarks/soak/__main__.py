@@ -134,6 +134,7 @@ def figures(results: Sequence[Result], seed: int) -> dict[str, Any]:
         "controllers_killed": sum(result.resumed for result in ran),
         "faults": dict(sorted(kinds.items())),
         "controller_bytes_per_test": slopes,
+        "pytest_bytes_per_test": [round(result.pytest_slope) for result in ran if result.pytest_slope is not None],
         "controller_most_mib": max((max(rss for _, rss in r.rss) >> 20 for r in ran if r.rss), default=None),
         "notes": dict(Counter(note for result in ran for note in result.notes)),
         "violations": sum(len(result.wrong) for result in ran),

@@ -23,7 +23,7 @@ from benchmarks.soak.schedule import Plan
 
 __all__ = ["Around", "Impossible", "damage", "surround"]
 
-_LIMIT_BYTES = 600 * MB
+_LIMITS = {"fork": 600 * MB, "spawn": 600 * MB, "workers": 1600 * MB}  # a worker has a fourth of it at least
 _LITTLE = "500MB"
 _DISKS = {"full disk under the reports": "1m", "full disk under temp": "8m", "full disk under the history": "512k"}
 _STEP_S = 7200
@@ -64,7 +64,7 @@ def surround(plan: Plan, around: Around, stack: ExitStack) -> None:
 
 def _cgroup(name: str, plan: Plan, around: Around, stack: ExitStack) -> None:
     try:
-        around.wrap = stack.enter_context(memory_cgroup(_LIMIT_BYTES)).command
+        around.wrap = stack.enter_context(memory_cgroup(_LIMITS[plan.mode])).command
     except OSError as error:
         raise Impossible(f"no memory cgroup can be made ({error})") from error
 

@@ -47,11 +47,18 @@ def judge(run: Run) -> None:
     if "full disk under the history" not in run.plan.faults:
         result.wrong += checks.history(run.around.history)
     if run.plan.suite == MARATHON:
-        result.slope = checks.memory_slope(result.rss)
-        if result.slope is None:
-            result.notes.append("too few samples of the controller's memory")
-        elif result.slope > checks.KIB_PER_TEST * 2**10:
-            result.wrong.append(f"the controller grows by {result.slope:.0f} bytes for each test")
+        _judge_memory(run)
+
+
+def _judge_memory(run: Run) -> None:
+    result = run.result
+    result.slope = checks.memory_slope(result.rss)
+    if result.slope is None or result.pytest_slope is None:
+        result.notes.append("too few samples of the controller's memory")
+    elif result.slope > result.pytest_slope + checks.KIB_PER_TEST * 2**10:
+        result.wrong.append(
+            f"the controller grows by {result.slope:.0f} bytes for each test, pytest alone by {result.pytest_slope:.0f}"
+        )
 
 
 def _judge_record(run: Run, seen: list[events.Event]) -> None:

@@ -62,6 +62,8 @@ def run_once(plan: Plan, cluster: Cluster, folder: Path) -> Result:
         result.notes = around.notes
         if around.needs_history:
             _run_before(run)
+        if plan.suite == MARATHON:
+            result.pytest_slope = _pytest_alone(run)
         before = checks.listing(project)
         try:
             _strike(run)
@@ -93,6 +95,17 @@ def _run_before(run: Run) -> None:
     for name in ("begun", *(path.name for path in run.project.glob("crashed-*"))):
         (run.project / name).unlink(missing_ok=True)
     run.around.before()
+
+
+def _pytest_alone(run: Run) -> float | None:
+    """Return by how many bytes pytest itself grows for each test of the suite: it keeps their reports."""
+    told = run.home.parent / "memory"
+    command = [sys.executable, "-m", "pytest", "--junitxml=junit.xml"]
+    environment = {**run.environment, "SOAK_MEMORY": str(told), "SOAK_SLEEP": "0"}
+    subprocess.run(command, cwd=run.project, env=environment, capture_output=True, timeout=_USUAL_S, check=False)
+    lines = told.read_text(encoding="ascii").splitlines() if told.exists() else []
+    (run.project / "begun").unlink(missing_ok=True)
+    return checks.memory_slope([(int(ended), int(size)) for ended, _, size in (line.partition(" ") for line in lines)])
 
 
 def _strike(run: Run) -> None:

@@ -43,6 +43,18 @@ def alone(name, how=fcntl.LOCK_EX):
             pytest.fail(f"{name} is held by another test")
         yield
 """
+# For pytest alone: what it holds, each hundred tests.
+_TELLS_MEMORY = """
+ended = 0
+
+def pytest_runtest_logfinish():
+    global ended
+    ended += 1
+    if "SOAK_MEMORY" in os.environ and ended % 100 == 0:
+        pages = open("/proc/self/statm").read().split()[1]
+        with open(os.environ["SOAK_MEMORY"], "a") as file:
+            file.write(f"{ended} {int(pages) * os.sysconf('SC_PAGE_SIZE')}\\n")
+"""
 _CPU = """
 import pytest
 
@@ -195,11 +207,11 @@ def test_free(n):
     time.sleep(0.03)
 """
 _LONG = """
-import pytest, time
+import os, pytest, time
 
 @pytest.mark.parametrize("n", range(%(tests)d))
 def test_n(n):
-    time.sleep(0.03)
+    time.sleep(float(os.environ.get("SOAK_SLEEP", 0.03)))
     assert n %% 50, "one of fifty fails"
 """
 
@@ -317,6 +329,7 @@ def _public(folder: Path, mode: str, rng: random.Random) -> Suite:
 
 def _marathon(folder: Path, mode: str, rng: random.Random, tests: int = 8000) -> Suite:
     made = Suite(MARATHON)
+    _write(folder, conftest=_COMMON + _TELLS_MEMORY)
     per_module = 200
     for number in range(tests // per_module):
         _write(folder, **{f"test_long_{number:02}": _LONG % {"tests": per_module}})

@@ -19,7 +19,8 @@ __all__ = ["Result", "Run"]
 class Result:
     """What became of one run. ``wrong``: a sentence for everything that must not be; ``skipped``: why it could not be.
 
-    ``slope``: bytes by which the controller grew for each test, ``rss``: (tests ended, bytes); of a marathon only.
+    ``slope``: bytes by which the controller grew for each test, ``pytest_slope``: by which pytest alone does, ``rss``:
+    (tests ended, bytes); of a marathon only.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Result:
     provider_faults: int = 0
     histories_set_aside: int = 0
     slope: float | None = None
+    pytest_slope: float | None = None
     rss: list[tuple[int, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: str = ""
