@@ -82,7 +82,7 @@ def folders_of_ray(before: Collection[Path]) -> list[str]:
     """
     sweep(Path("/tmp"))
     commands = [command_of(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    new = {path for path in Path("/tmp").glob("drm-*") if path.is_dir()} - set(before)
+    new = {path for path in Path("/tmp").glob("drm-*") if (path / "session_latest").is_symlink()} - set(before)
     return [f"{path} is left" for path in sorted(new) if not any(str(path) in command for command in commands)]
 
 
