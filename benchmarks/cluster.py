@@ -37,7 +37,8 @@ BARS = {
     "tests of a killed machine run elsewhere (s)": ("<", 6.0),
 }
 _ORDERS, _IDLE_S = 1000, 10.0
-_SLEEPING = "import time, pytest\n@pytest.mark.parametrize('n', range(16))\ndef test_waits(n): time.sleep(5)\n"
+# Short enough that an executor is soon free for what a killed machine ran, and so many that a new one has some left.
+_SLEEPING = "import time, pytest\n@pytest.mark.parametrize('n', range(900))\ndef test_waits(n): time.sleep(1)\n"
 _HZ = os.sysconf("SC_CLK_TCK")
 _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 _PATIENCE_S = 120.0
@@ -166,7 +167,7 @@ def killed(cluster: RayCluster, folder: Path, victim: str) -> tuple[float, float
         return [e for e in read_events(path) if isinstance(e, AttemptStarted)] if path.exists() else []
 
     until(lambda: any(event.worker_id == victim for event in started()), "a test on the machine to be killed")
-    kill_at = time.time()
+    kill_at = time.time()  # in the midst of a test: they begin one after another
     cluster.kill_machine(victim)
     until(lambda: any(event.attempt == 2 for event in started()), "its second attempt")
     again = next(event for event in started() if event.attempt == 2)
@@ -175,9 +176,10 @@ def killed(cluster: RayCluster, folder: Path, victim: str) -> tuple[float, float
     cluster.add("added", "--cpus", "1", "--memory", "1GiB", host=len(cluster.hosts) - 1 if cluster.hosts else 0)
     until(lambda: any(event.worker_id == "added" for event in started()) or run.poll() is not None, "a test on it")
     first = next((event for event in started() if event.worker_id == "added"), None)
+    run.terminate()  # the rest tells nothing more
     run.wait(_PATIENCE_S)
     if first is None:
-        raise RuntimeError(f"the new machine got no test: {cluster.said('added')}")
+        raise RuntimeError(f"the new machine got no test: {cluster.said('added')} {cluster.said('killed')[-2000:]}")
     return datetime.fromisoformat(first.at).timestamp() - added_at, elsewhere
 
 

@@ -26,6 +26,7 @@ _NOTHING = PastTest()
 class _Entry:
     task: Task
     asked: Task  # as it was submitted
+    submission: int = 0
     attempts: int = 0
     outcome: Outcome | None = None
     mishaps: list[Mishap] = field(default_factory=list)
@@ -42,6 +43,7 @@ class Accounts:
         self._failures = 0
         self._entries: dict[str, _Entry] = {}
         self._past: Mapping[str, PastTest] = {}
+        self.submissions = 0
         self._final = 0
         self._bad = 0
 
@@ -50,11 +52,19 @@ class Accounts:
         self._past = past
 
     def open(self, tasks: Iterable[Task]) -> None:
+        """Take tests in, all of one submission."""
+        self.submissions += 1
         for task in tasks:
             if task.task_id in self._entries:
                 raise DuplicateError(f"test {task.task_id} was submitted already")
             past = self._past.get(task.task_id, _NOTHING)
-            self._entries[task.task_id] = _Entry(task, task, attempts=past.attempts, mishaps=list(past.mishaps))
+            self._entries[task.task_id] = _Entry(
+                task, task, submission=self.submissions, attempts=past.attempts, mishaps=list(past.mishaps)
+            )
+
+    def submission(self, task_id: str) -> int:
+        """Return the number of the submission that the test came with, from 1 on."""
+        return self._entries[task_id].submission
 
     def task(self, task_id: str) -> Task:
         return self._entries[task_id].task

@@ -226,10 +226,11 @@ class Dispatcher:
                 self._stirred_all = True
             executor.amounts = None
 
-    def requeue(self, task_ids: Iterable[str]) -> None:
-        """Let tests wait again, but for those that have an outcome or whose other attempt is under way."""
+    def requeue(self, task_ids: Iterable[str], *, soon: bool = False) -> None:
+        """Let tests wait again, but for those that have an outcome or whose other attempt is under way. ``soon``: they
+        are begun before all others."""
         wanted = (task_id for task_id in task_ids if self._accounts.is_open(task_id) and not self.is_held(task_id))
-        self._queue.add([self._accounts.task(task_id) for task_id in wanted])
+        self._queue.add([self._accounts.task(task_id) for task_id in wanted], soon=soon)
 
     def gone(self, executor: Executor) -> str | None:
         """An executor is no more: queue what it held and had not begun; return the test it was running."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from drm.coordinator.crew import Executor
@@ -11,26 +11,37 @@ from drm.coordinator.crew import Executor
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What runs on a worker: ``executors``, ``running`` of them a test. ``left_s``: what each of these still has to
-    do."""
+    do. ``awaited_s``: the longest of them that those who wait for the newest tests wait for too."""
 
     executors: int = 0
     running: int = 0
     left_s: tuple[float, ...] = ()
+    awaited_s: float = 0.0
 
 
-def loads_of(executors: Iterable[Executor], expected_s: Callable[[str], float], now_s: float) -> Mapping[str, Load]:
-    """Return the load of each worker that has executors."""
+def loads_of(
+    executors: Iterable[Executor],
+    expected_s: Callable[[str], float],
+    now_s: float,
+    is_newest: Callable[[str], bool] = lambda _: True,
+) -> Mapping[str, Load]:
+    """Return the load of each worker that has executors. ``is_newest``: whether a test came with the last submission.
+
+    Whoever submits tests waits for these, not for what was submitted before and still runs.
+    """
     by_worker: dict[str, list[Executor]] = {}
     for executor in executors:
         by_worker.setdefault(executor.worker_id, []).append(executor)
-    return {
-        worker_id: Load(
-            executors=len(here),
-            running=sum(bool(executor.held) for executor in here),
-            left_s=tuple(_load_s(executor, expected_s, now_s) for executor in here if executor.held),
-        )
-        for worker_id, here in by_worker.items()
-    }
+    return {worker_id: _load(here, expected_s, now_s, is_newest) for worker_id, here in by_worker.items()}
+
+
+def _load(
+    here: Sequence[Executor], expected_s: Callable[[str], float], now_s: float, is_newest: Callable[[str], bool]
+) -> Load:
+    busy = [executor for executor in here if executor.held]
+    left_s = tuple(_load_s(executor, expected_s, now_s) for executor in busy)
+    awaited = (seconds for executor, seconds in zip(busy, left_s, strict=True) if is_newest(executor.held[0]))
+    return Load(executors=len(here), running=len(busy), left_s=left_s, awaited_s=max(awaited, default=0.0))
 
 
 def time_left_s(

@@ -87,7 +87,7 @@ class Coordinator:
             stop=self.request_stop,
         )
         self._expectations = Expectations(parts.clock, parts.optimizer, parts.recorder)
-        self._held = 0
+        self._held = self._newest = 0
         self._reason = ""
         self._next_status_s = float("-inf") if settings.shows_status else float("inf")
 
@@ -97,6 +97,7 @@ class Coordinator:
         """Add tests to the run. One that fits none of the workers ``planned_on`` ends as an error with the reason."""
         predicted = self._predict(tasks)
         self._accounts.open(predicted)
+        self._newest = self._accounts.submissions
         self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in predicted))
         self._expectations.record_forecast(predicted)
         problems: dict[int, str | None] = {}  # by identity: equal requirements are mostly one object
@@ -187,7 +188,10 @@ class Coordinator:
         return known + self._predict(unknown)
 
     def _loads(self) -> Mapping[str, Load]:
-        return loads_of(self._dispatch.crew, self._expected_s, self._clock.now())
+        def is_newest(task_id: str) -> bool:
+            return self._accounts.submission(task_id) == self._newest
+
+        return loads_of(self._dispatch.crew, self._expected_s, self._clock.now(), is_newest)
 
     def _timeout_of(self, task: Task) -> Timeout | None:
         slow_s = self._parts.predictor.slow_wall_s(task.task_id) if self._settings.timeout_factor else None

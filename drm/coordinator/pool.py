@@ -144,7 +144,11 @@ class WorkerPool:
         types = [self._cheapest(ways) for ways in self._ways.values()]
         open_types = [each for each in types if self._members.starts.left_alone(each.name, now) is None] or types
         rows = self._optimizer.get_scaling_recommendations(
-            tests, self._manager.snapshot(now), open_types, {name: load.left_s for name, load in busy.items()}
+            tests,
+            self._manager.snapshot(now),
+            open_types,
+            {name: load.left_s for name, load in busy.items()},
+            {name: load.awaited_s for name, load in busy.items()},
         )
         shut = [(each, QueueView()) for each in types if each not in open_types]
         present = {member.worker_type.name for _, member in self._members}

@@ -121,7 +121,7 @@ class Recovery:
         else:
             self._tails[task_id] = tail
             self._accounts.revise([self._variant(task_id, what)])
-            self._dispatch.requeue([task_id])
+            self._dispatch.requeue([task_id], soon=True)
 
     def settle_rest(self) -> None:
         """The run ends: what still waited for another attempt has failed with those that it had."""

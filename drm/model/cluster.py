@@ -133,8 +133,8 @@ class QueueView:
 
     ``runnable`` counts what could run side by side (one per lock and per group),
     ``per_worker`` how many of the waiting tests one worker runs at once, on average (0: not known).
-    ``running_s``: what tests that run will still take, summed, and ``longest_running_s``: the last of them (0: not
-    known).
+    ``running_s``: what tests that run will still take, summed, and ``longest_running_s``: the last of those that were
+    submitted with the newest (0: not known).
     """
 
     waiting: int = 0

@@ -15,8 +15,8 @@ class Lane:
     """``kind``: what its first test asks for; only those of a group may ask for different things.
 
     ``expected_s``: predicted seconds of its tests, as predicted when they were submitted. ``is_whole``: it is one piece
-    of work, that only one executor can do whatever the others do: a long test or a group. ``owner``: the executor
-    that works in it, or of a group, that will when its next test can run.
+    of work, that only one executor can do whatever the others do: a long test or a group. ``is_soon``: it is begun
+    before all others. ``owner``: the executor that works in it, or of a group, that will when its next test can run.
     """
 
     scope: str
@@ -25,6 +25,7 @@ class Lane:
     expected_s: float = 0.0
     group: str | None = None  # never split, never stolen, always in collection order
     is_whole: bool = False
+    is_soon: bool = False
     owner: str | None = None
 
     def put(self, task: Task) -> None:
@@ -43,7 +44,7 @@ class Lane:
 
     def split(self, parts: int = 2) -> Lane:
         """Cut off the far one of so many equal parts of the work, as a lane of its own. Of several tests one stays."""
-        part = Lane(self.scope, self.kind)
+        part = Lane(self.scope, self.kind, is_soon=self.is_soon)
         enough_s = self.expected_s / parts - 1e-9
         while self.tasks and (not part.tasks or (len(self.tasks) > 1 and part.expected_s < enough_s)):
             task = self.tasks.pop()

@@ -86,13 +86,18 @@ class ResourceOptimizer:
         snapshot: ClusterSnapshot,
         worker_types: Sequence[WorkerType],
         left_s: Mapping[str, Sequence[float]] | None = None,
+        awaited_s: Mapping[str, float] | None = None,
     ) -> tuple[tuple[WorkerType, QueueView], ...]:
         """Return one row per worker type: the waiting ``tasks`` that should run on it, in numbers.
 
         ``running`` counts the reservations on the workers of that type now. ``left_s``: by worker, the seconds that
-        each of its running tests still takes. A test that fits no type is in no row.
+        each of its running tests still takes; ``awaited_s``: the longest of those that the end of the waiting tests
+        is measured against (default: all). A test that fits no type is in no row.
         """
-        return queue_views(tasks, snapshot, worker_types, self._counted, left_s or {})
+        left_s = left_s or {}
+        if awaited_s is None:
+            awaited_s = {worker_id: max(seconds, default=0.0) for worker_id, seconds in left_s.items()}
+        return queue_views(tasks, snapshot, worker_types, self._counted, left_s, awaited_s)
 
     def record_task_result(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None:
         """Tell the forecaster what an attempt used."""

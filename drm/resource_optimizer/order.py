@@ -19,6 +19,7 @@ class Order:
     1969) over the pieces of work that executors cannot share: long tests, groups, and what is behind a bottleneck (a
     lock, a counted resource, an amount of which the workers have little), which takes its sum over what can run of it
     side by side. Before that comes what few workers can run; what runs alone comes when there is nothing else.
+    First of all comes what is tried again: it has waited its turn once.
 
     ``file_order``: as the tests were collected instead, as far as several executors can keep to it.
     """
@@ -38,7 +39,8 @@ class Order:
 
     def of_lane(self, lane: Lane) -> tuple[float, ...]:
         position = lane.tasks[0].position
-        return (position,) if self._file_order else (not lane.is_whole, -lane.expected_s, position)
+        rest = (position,) if self._file_order else (not lane.is_whole, -lane.expected_s, position)
+        return (not lane.is_soon, *rest)
 
     def of_kind(self, kind: Kind) -> tuple[float, ...]:
         lane, needs = kind.fresh[0], kind.requirements
@@ -46,6 +48,7 @@ class Order:
             return (kind.is_serial, *self.of_lane(lane))
         return (
             kind.is_serial,
+            not lane.is_soon,
             -needs.amounts.gpus,
             -len(needs.labels),
             -self._piece_s(lane),
@@ -54,7 +57,10 @@ class Order:
         )
 
     def is_urgent(self, lane: Lane, present: Lane, waiting_s: float) -> bool:
-        """Tell whether the lane must be begun before the present one goes on, or it will be the end of the run."""
+        """Tell whether the lane must be begun before the present one goes on: it is to come soon, or would be the end
+        of the run."""
+        if lane.is_soon or present.is_soon:
+            return not present.is_soon
         limits = (self.long_s(waiting_s), _URGENT_SHARE * waiting_s / self._executors, self._piece_s(present))
         return self._piece_s(lane) > max(limits)
 

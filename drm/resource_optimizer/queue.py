@@ -69,8 +69,8 @@ class WorkQueue:
 
     # -- putting in
 
-    def add(self, tasks: Iterable[Task]) -> None:
-        """Queue tests; those of one scope and equal requirements in collection order."""
+    def add(self, tasks: Iterable[Task], *, soon: bool = False) -> None:
+        """Queue tests; equal ones of a scope in collection order. ``soon``: before all others, but for groups."""
         self._count(len(tasks := list(tasks)), sum(task.expected_s for task in tasks))
         long_s = self._order.long_s(self._waiting_s)
         lanes: dict[tuple[str, Kind, str], Lane] = {}
@@ -84,7 +84,7 @@ class WorkQueue:
             key = (task.scope, kind, task.task_id if is_long else "")
             lane = lanes.get(key)
             if lane is None:
-                lane = lanes[key] = Lane(task.scope, kind, is_whole=is_long)
+                lane = lanes[key] = Lane(task.scope, kind, is_whole=is_long, is_soon=soon)
             lane.put(task)
         for group, members in groups.items():
             self._add_to_group(group, members)
@@ -170,7 +170,7 @@ class WorkQueue:
             return None
         if self._kept.get(executor_id) or any(
             kind.fresh
-            and kind is not lane.kind
+            and (kind is not lane.kind or kind.fresh[0].is_soon)
             and self._holdings.admits(kind.requirements.claims)
             and self._order.is_urgent(kind.fresh[0], lane, self._waiting_s)
             for kind in self._kinds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -89,8 +90,7 @@ def _cheapest(each: TaskClass, types: Sequence[WorkerType], by_price: Sequence[t
     for per_core, index in by_price:
         if best is not None and per_core * amounts.cpu_cores > best[0] * (1 + 1e-9):
             break
-        worker_type = types[index]
-        capacity = worker_type.capacity
+        worker_type, capacity = types[index], types[index].capacity
         if can_hold(worker_type, each.requirements):
             row = (
                 worker_type.usd_per_hour / side_by_side(amounts, capacity),
@@ -120,13 +120,16 @@ def queue_views(
     types: Sequence[WorkerType],
     counted: Mapping[str, int],
     left_s: Mapping[str, Sequence[float]],
+    awaited_s: Mapping[str, float],
 ) -> tuple[tuple[WorkerType, QueueView], ...]:
     """Return one row per type, in the order given: the waiting tests that should go on it."""
-    running: dict[str, int] = {}
-    lefts: dict[str, list[float]] = {}
+    running = defaultdict[str, int](int)
+    lefts, awaited = defaultdict[str, float](float), defaultdict[str, float](float)
     for worker in snapshot.workers:
-        running[worker.worker_type] = running.get(worker.worker_type, 0) + worker.reservations
-        lefts.setdefault(worker.worker_type, []).extend(left_s.get(worker.worker_id, ()))
+        name = worker.worker_type
+        running[name] += worker.reservations
+        lefts[name] += sum(left_s.get(worker.worker_id, ()))
+        awaited[name] = max(awaited[name], awaited_s.get(worker.worker_id, 0.0))
     demands = _demands(tasks, types, counted)
     return tuple(
         (
@@ -134,12 +137,12 @@ def queue_views(
             QueueView(
                 waiting=demand.waiting,
                 runnable=demand.runnable,
-                running=running.get(worker_type.name, 0),
+                running=running[worker_type.name],
                 waiting_s=demand.waiting_s,
                 longest_s=demand.longest_s,
                 per_worker=demand.per_worker,
-                running_s=sum(lefts.get(worker_type.name, ())),
-                longest_running_s=max(lefts.get(worker_type.name, ()), default=0.0),
+                running_s=lefts[worker_type.name],
+                longest_running_s=awaited[worker_type.name],
             ),
         )
         for worker_type, demand in zip(types, demands, strict=True)

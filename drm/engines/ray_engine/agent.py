@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from drm.engines.ray_engine.relay import CHUNK_BYTES, GATHER_S, Inbox, Outbox
+from drm.engines.ray_engine.relay import CHUNK_BYTES, Inbox, Outbox, Pace
 
 NODE_VARIABLE = "DRM_NODE"  # what ``drm worker`` tells of the machine, as JSON
 _MOST_KEPT_BYTES = 32 * 2**20
@@ -42,7 +42,7 @@ class NodeAgent:
         self._lease_s = lease_s
         self._node: dict[str, Any] = json.loads(os.environ.get(NODE_VARIABLE, "{}"))
         self._heard_at = time.monotonic()
-        self._in, self._out = Inbox(), Outbox()
+        self._in, self._out, self._pace = Inbox(), Outbox(), Pace()
         self._fresh = bytearray()  # from the worker, not numbered yet: it gathers while a piece is on its way
         self._more, self._room = asyncio.Event(), asyncio.Event()
         self._reader = 0
@@ -108,12 +108,10 @@ class NodeAgent:
         self._reader += 1
         me = self._reader
         self._more.set()
-        given_at = 0.0
         while me == self._reader:
             self._more.clear()
             if heard == self._out.last and self._fresh:
-                await asyncio.sleep(given_at + GATHER_S - time.monotonic())  # not at all after a silence
-                given_at = time.monotonic()
+                await asyncio.sleep(self._pace.wait_s(time.monotonic()))
                 self._out.put(bytes(self._fresh[:CHUNK_BYTES]))
                 del self._fresh[:CHUNK_BYTES]
             for number, data in self._out.after(heard):

@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 from drm.engines.ray_engine.membership import Leases
-from drm.engines.ray_engine.relay import GATHER_S, Inbox, pieces
+from drm.engines.ray_engine.relay import Inbox, Pace, pieces
 from drm.model.errors import LostError
 from drm.model.wire import encode_frame
 
-_BEAT_S = 0.5
+_BEAT_S = 1.0
 _AGAIN_S = 0.2
 _ACKNOWLEDGE_BYTES = 4 * 2**20
 _CLOSE_S = 10.0
@@ -112,12 +112,11 @@ class RayLink:
 
     async def _speak(self) -> None:
         """Pass on what waits, and a sign of life where nothing does."""
-        said_at = 0.0
+        pace = Pace()
         while not self.is_over:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._something.wait(), _BEAT_S)
-            await asyncio.sleep(said_at + GATHER_S - time.monotonic())  # not at all after a silence
-            said_at = time.monotonic()
+            await asyncio.sleep(pace.wait_s(time.monotonic()))
             await self._flush()
 
     async def _flush(self) -> None:

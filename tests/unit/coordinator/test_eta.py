@@ -9,7 +9,7 @@ import pytest
 from scripted import Act, Rig, make_tasks
 
 from drm.coordinator.crew import Executor
-from drm.coordinator.eta import time_left_s
+from drm.coordinator.eta import loads_of, time_left_s
 from drm.model.work import Outcome, Usage
 
 
@@ -35,6 +35,15 @@ def test_what_waits_and_what_is_held_are_counted(
 ) -> None:
     found = time_left_s(waiting_s, executors, lambda _: 1.0, 100.0)
     assert found == (None if left_s is None else pytest.approx(left_s))
+
+
+def test_only_what_came_last_is_waited_for() -> None:
+    seconds = {"old": 900.0, "new": 30.0, "short": 2.0}
+    executors = [executor("old"), executor("new"), executor("short"), executor()]
+    load = loads_of(executors, seconds.__getitem__, 0.0, lambda task_id: task_id != "old")["w"]
+    assert (load.executors, load.running, load.left_s, load.awaited_s) == (4, 3, (900.0, 30.0, 2.0), 30.0)
+    assert loads_of(executors, seconds.__getitem__, 0.0)["w"].awaited_s == 900.0
+    assert loads_of([executor("old")], seconds.__getitem__, 0.0, lambda _: False)["w"].awaited_s == 0.0
 
 
 def test_it_is_shown_until_the_last_test_has_ended(clock: Any) -> None:

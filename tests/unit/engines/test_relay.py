@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drm.engines.ray_engine.relay import CHUNK_BYTES, Inbox, Outbox, pieces
+from drm.engines.ray_engine.relay import CHUNK_BYTES, Inbox, Outbox, Pace, pieces
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=30), st.integers())
@@ -56,3 +56,18 @@ def test_pieces_are_the_whole_and_small(length: int) -> None:
     cut = pieces(bytes(length))
     assert sum(map(len, cut)) == length
     assert all(0 < len(piece) <= CHUNK_BYTES for piece in cut)
+
+
+def test_a_few_pieces_go_at_once_and_a_stream_is_gathered() -> None:
+    pace, now_s, waits = Pace(), 10.0, []
+    for _ in range(20):  # as fast as they may go
+        waits.append(max(0.0, pace.wait_s(now_s)))
+        now_s += waits[-1]
+    assert waits[:4] == pytest.approx([0.0] * 4, abs=1e-9)
+    assert waits[4:] == pytest.approx([0.005] * 16)
+    assert pace.wait_s(now_s + 1.0) <= 0, "after a silence"
+
+
+def test_an_order_and_its_two_answers_are_never_held_back() -> None:
+    pace = Pace()
+    assert all(pace.wait_s(number * 0.01 + answer) <= 0 for number in range(50) for answer in (0.0, 0.001))

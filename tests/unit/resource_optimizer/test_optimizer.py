@@ -133,6 +133,22 @@ def test_each_test_counts_on_the_cheapest_type_that_fits_it() -> None:
     assert (views["small"].running, views["small"].per_worker) == (3, 2.0)
 
 
+@pytest.mark.parametrize(("awaited_s", "longest_s"), [(None, 900.0), ({"w0": 30.0}, 30.0), ({}, 0.0)])
+def test_the_end_is_measured_against_what_is_waited_for(awaited_s: dict[str, float] | None, longest_s: float) -> None:
+    worker = WorkerView(
+        worker_id="w0",
+        worker_type="small",
+        state=WorkerState.READY,
+        capacity=SMALL.capacity,
+        allocatable=SMALL.capacity,
+        reservations=2,
+    )
+    snapshot = ClusterSnapshot(now_s=0, workers=(worker,))
+    left_s = {"w0": (900.0, 30.0)}
+    ((_, view),) = ResourceOptimizer().get_scaling_recommendations([task(0)], snapshot, [SMALL], left_s, awaited_s)
+    assert (view.running_s, view.longest_running_s) == (930.0, longest_s), "it takes its worker all the same"
+
+
 def test_tests_that_share_a_lock_or_a_group_count_once_as_runnable() -> None:
     tasks = [task(n, Requirements(claims=claims_of(locks=["db"]))) for n in range(4)]
     tasks += [task(4 + n, Requirements(group="g", claims=claims_of(locks=["x"]))) for n in range(3)] + [task(9)]

@@ -611,3 +611,19 @@ def drain(model: Model) -> None:
     while model.waiting:
         assert model.take(executor_id, labels=ALL_LABELS, free=model.free), "what waits is not handed out"
         model.end(executor_id, give_back=False)
+
+
+@pytest.mark.parametrize("file_order", [False, True])
+def test_what_is_tried_again_comes_before_all_that_waits(file_order: bool) -> None:
+    many = [task(f"t{number}", seconds=1.0, position=number) for number in range(40)]
+    again = task("again", seconds=1.0, position=99, scope="other")
+    queue = WorkQueue(lambda task_id, _: 1.0, QueueSettings(largest=MACHINE, file_order=file_order))
+    queue.add(many)
+    assert queue.take("gw0", room(), share=1) is not None
+    assert queue.more("gw0", share=1) is not None, "it goes on in its module"
+    queue.add([again], soon=True)
+    assert queue.more("gw0", share=1) is None
+    queue.release("gw0")
+    assert names(queue.take("gw0", room(), share=1)) == ["again"]
+    queue.release("gw0")
+    assert names(queue.take("gw0", room(), share=1)) == ["t2"], "and back"
