@@ -75,7 +75,8 @@ def listeners(pids: Iterable[int]) -> set[tuple[str, int]]:
 def _address(text: str) -> str:
     """Return an address as the kernel lists it: 32-bit words in the order of this machine."""
     words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
-    return str(ipaddress.ip_address(b"".join(words)))
+    address = ipaddress.ip_address(b"".join(words))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def outcomes(junit: Path) -> dict[str, str]:

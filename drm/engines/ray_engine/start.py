@@ -15,10 +15,12 @@ from drm.worker.linux import die_with_parent
 def main() -> None:
     die_with_parent()
     prepare({name: value for name, value in os.environ.items() if name.startswith("RAY_")})
-    from ray.scripts.scripts import main as ray
+    from ray.scripts import scripts
 
+    # Else a coordinator has Ray's server for remote drivers too, which nobody needs, on port 10001.
+    scripts.get_ray_client_dependency_error = lambda: "not wanted"
     sys.argv[0] = "ray"
-    ray()
+    scripts.main()
 
 
 if __name__ == "__main__":
