@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,11 @@ from hypothesis import HealthCheck, settings
 # (the first text that is drawn builds a table of all characters, under a tracer in the stages).
 settings.register_profile("drm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("drm")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: no search for garbage need go through it again, and there are thousands."""
+    gc.freeze()
 
 
 @pytest.fixture

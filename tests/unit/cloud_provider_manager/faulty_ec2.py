@@ -1,8 +1,8 @@
 """moto's EC2 as a server whose faults are set by the test: ``python faulty_ec2.py`` prints its port.
 
 moto itself never lacks capacity, never throttles, always answers, and makes a second instance for a ClientToken that
-it has seen. ``POST /faults`` sets faults (a JSON object), ``GET /calls`` returns the RunInstances and CreateFleet
-that were asked for.
+it has seen. ``POST /faults`` sets faults (a JSON object), ``POST /reset`` does too and forgets all instances,
+``GET /calls`` returns the RunInstances and CreateFleet that were asked for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "1"
 os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "1"
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # they take seconds
 
+from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -54,7 +55,9 @@ class FaultyEc2:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         path = environ["PATH_INFO"]
-        if path == "/faults":
+        if path in ("/faults", "/reset"):
+            if path == "/reset":
+                _forget_instances()
             self._faults = json.loads(body)
             self._calls, self._answers = [], {}
             status, headers, content = "200 OK", [], b"{}"
@@ -132,6 +135,19 @@ class FaultyEc2:
         inner = {**environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         content = b"".join(self._inner(inner, start))
         return found["status"], found["headers"], content
+
+
+def _forget_instances() -> None:
+    """End all instances and forget them: moto would show those that have ended for ever, and take ever longer.
+
+    (moto's own reset takes as long as a start.)
+    """
+    for regions in get_backend("ec2").values():
+        for backend in regions.values():
+            for instance in [each for held in backend.reservations.values() for each in held.instances]:
+                if instance.state != "terminated":
+                    instance.terminate()
+            backend.reservations.clear()
 
 
 def _as_run(asked: dict[str, str]) -> dict[str, str]:

@@ -48,10 +48,8 @@ class FaultyEc2:
                 process.stdout.close()
 
     def reset(self) -> None:
-        """End all instances; forget all calls and faults. (moto's own reset takes as long as a start.)"""
-        self.set()
-        for instance_id in self.live():
-            self.end(instance_id)
+        """Forget all instances, calls and faults."""
+        self._post("/reset", {})
 
     def live(self) -> list[str]:
         """Return the ids of all instances that are not terminated, whosever they are."""
