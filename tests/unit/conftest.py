@@ -12,7 +12,13 @@ from hypothesis import HealthCheck, settings
 
 # No test may depend on how fast the machine is today: no deadline, and no complaint about slow generation
 # (the first text that is drawn builds a table of all characters, under a tracer in the stages).
-settings.register_profile("drm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Each run tries other examples of a property; ``DRM_EXAMPLES=2500`` tries as many as one wants of each.
+settings.register_profile(
+    "drm",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=int(os.environ.get("DRM_EXAMPLES", "40")),
+)
 settings.load_profile("drm")
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from drm.cloud_provider_manager import CloudProviderManager
@@ -191,7 +191,6 @@ class World:
         assert {each.tag("drm-operation") for each in live} <= entries
 
 
-@settings(max_examples=100)
 @given(
     faults=st.lists(st.sampled_from(FAULTS), max_size=20),
     acts=st.lists(st.sampled_from(["ask", "ask", "ask", "end", "reap", "wait", "outlive"]), max_size=30),

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scripted import GIB, MACHINE, SMALL, Act, Rig, make_task, make_tasks
 
@@ -332,7 +332,6 @@ def suite_of(rows: list[Any]) -> tuple[list[Task], dict[str, Act]]:
     return tasks, acts
 
 
-@settings(max_examples=150)
 @given(SUITES, st.integers(1, 4))
 def test_whatever_tests_do_the_account_is_right(rows: list[Any], executors: int) -> None:
     tasks, acts = suite_of(rows)
@@ -350,7 +349,6 @@ def test_whatever_tests_do_the_account_is_right(rows: list[Any], executors: int)
         assert outcomes[task.task_id] is expected, task.task_id
 
 
-@settings(max_examples=150)
 @given(SUITES, st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.5, 2.0, 1000.0]), st.booleans())
 def test_whatever_workers_do_and_whenever_it_stops(rows: list[Any], seed: int, stop_at: float, interrupt: bool) -> None:
     tasks, acts = suite_of(rows)

@@ -147,4 +147,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=60, stateful_step_count=30)
+TestLedger.settings = settings(stateful_step_count=30)

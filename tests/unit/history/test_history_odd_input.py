@@ -61,10 +61,10 @@ def test_a_test_told_of_twice_counts_as_two_attempts_and_takes_no_other_place(tm
 
 def test_of_a_function_with_very_many_parameters_the_newest_are_held() -> None:
     predictor = ResourcePerformancePredictor()
-    for number in range(5_000):
+    for number in range(1_500):
         usage = Usage(wall_s=0.5, cpu_s=0.5, peak_rss_bytes=(100 + number % 7) * MIB)
         predictor.record_task_execution(f"m.py::t[{number}-x]", usage, Outcome.PASSED)
-    new = [Task(task_id=f"m.py::t[{number}-y]", scope="m.py") for number in range(5_000, 10_000)]
+    new = [Task(task_id=f"m.py::t[{number}-y]", scope="m.py") for number in range(1_500, 3_000)]
     forecasts = predictor.predict_resource_requirements(new)
     assert {forecast.method for forecast in forecasts} == {"siblings"}
     assert all(100 * MIB <= forecast.memory_bytes <= 8 * 106 * MIB for forecast in forecasts)

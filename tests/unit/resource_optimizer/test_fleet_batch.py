@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fleet_examples import naive as loops
 from fleet_examples import requests, workers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from drm.model.errors import ConfigError, DuplicateError
@@ -83,7 +83,6 @@ def left_after(plan: FleetPlan, machines: list[Worker], asked: list[Request], *,
 
 
 @given(workers(), st.lists(requests(), max_size=30), st.sampled_from([(order,) for order in ORDERS] + [ORDERS]))
-@settings(max_examples=150)
 def test_a_plan_is_complete_never_over_and_without_inversion(machines, asked, orders) -> None:
     asked = [Request(**{**_fields(each), "group": None}) for each in asked]
     check(allocate_resources(table(asked), Fleet.of(machines), orders=orders), machines, asked)
@@ -133,7 +132,6 @@ def test_the_order_of_equal_tasks_and_of_classes_does_not_matter(machines, asked
 
 
 @given(workers(gpus=False), st.lists(requests(gpus=False, special=False), min_size=1, max_size=5), st.integers(1, 9))
-@settings(max_examples=150)
 def test_the_outcome_is_that_of_loops(machines, classes, count) -> None:
     classes = list(dict.fromkeys(classes))
     asked = [each for each in classes for _ in range(count)]
@@ -152,7 +150,6 @@ def test_the_outcome_is_that_of_loops(machines, classes, count) -> None:
 
 
 @given(workers(), st.lists(requests(special=False), min_size=1, max_size=5), st.integers(1, 9))
-@settings(max_examples=150)
 def test_so_it_is_with_gpus(machines, classes, count) -> None:
     classes = list(dict.fromkeys(classes))
     asked = [each for each in classes for _ in range(count)]

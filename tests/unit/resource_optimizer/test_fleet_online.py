@@ -99,7 +99,7 @@ class Events(RuleBasedStateMachine):
 
 
 TestEvents = Events.TestCase
-TestEvents.settings = settings(max_examples=40, stateful_step_count=30)
+TestEvents.settings = settings(stateful_step_count=30)
 
 
 @given(workers(), st.lists(requests(), max_size=25))
@@ -118,7 +118,6 @@ def plain(request: Request) -> bool:
 
 
 @given(workers(), st.lists(requests().filter(plain), min_size=1, max_size=25))
-@settings(max_examples=150)
 def test_the_places_are_those_of_loops(machines, asked) -> None:
     expected = {request: float(count) for request, count in Counter(asked).items()}
     allocator = OnlineAllocator(Fleet.of(machines), expected=expected)

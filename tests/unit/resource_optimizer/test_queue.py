@@ -573,7 +573,7 @@ class Model:
         assert self.queue.expected_s() >= -1e-6
 
 
-@settings(max_examples=150, report_multiple_bugs=False)
+@settings(report_multiple_bugs=False)
 @given(TASKS, st.randoms(use_true_random=False))
 def test_any_order_of_things(tasks: list[Task], chance: Random) -> None:
     model = Model(tasks, chance)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import subprocess
 import sys
 from typing import Any
 
@@ -94,10 +93,10 @@ def test_no_prediction_leaves_its_bounds(pairs: list[tuple[float, float]], size:
 
 def test_only_the_newest_are_kept() -> None:
     memory = SizedMemory()
-    for number in range(600):
+    for number in range(300):
         memory.learn(float(number), 100 * MIB + number, 1.0, LIMIT)
     assert len(memory._x) == 256
-    assert memory.samples == 600
+    assert memory.samples == 300
 
 
 def test_a_kill_for_memory_is_followed_by_twice_as_much_then_by_all_there_is() -> None:
@@ -105,11 +104,6 @@ def test_a_kill_for_memory_is_followed_by_twice_as_much_then_by_all_there_is() -
     assert next_reservation(200.0, 300.0, 1, 1000.0) == 400.0
     assert next_reservation(900.0, 300.0, 1, 1000.0) == 1000.0
     assert next_reservation(400.0, 300.0, 2, 1000.0) == 1000.0
-
-
-def test_numpy_is_not_imported_with_the_predictor() -> None:
-    code = "import sys, drm.resource_performance_predictor, drm.session; sys.exit('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_lightgbm_is_one_more_expert_where_it_is_installed() -> None:

@@ -33,7 +33,7 @@ def test_schedules_that_once_found_something_stay_clean(seed: int) -> None:
 def test_a_machine_that_nobody_ends_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check itself: without the reaper, schedules in which a controller is killed leak."""
     monkeypatch.setattr(fault_schedules, "reap", lambda *_, **__: None)
-    assert sum(run_schedule(seed).leaked for seed in range(8)) > 0
+    assert any(run_schedule(seed).leaked for seed in range(8))
 
 
 def test_one_machine_too_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
