@@ -22,8 +22,11 @@ settings.register_profile(
 settings.load_profile("drm")
 
 
+# What is collected, and the clients of clouds that some tests import, stays: searches for garbage go through all of it.
+gc.set_threshold(10_000, 20, 50)
+
+
 def pytest_collection_finish() -> None:
-    """What was collected stays: no search for garbage need go through it again, and there are thousands."""
     gc.freeze()
 
 

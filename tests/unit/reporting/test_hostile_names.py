@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -37,12 +37,10 @@ pytest.importorskip("defusedxml", reason="defusedxml is not installed: pip insta
 TABLES = {2, 3, 4, 5, 7, 8, 10, 11}  # columns that our tables have
 
 
-@lru_cache(maxsize=2)  # of one name and of the plain one
-def of(name: str, folder: Path) -> Report:
+def made(name: str, reports: Path) -> Report:
     """Return a report in which a test of that name failed with that message, on a branch of that name."""
     tests = {f"tests/unit/resource_optimizer/test_it.py::{name}": Outcome.FAILED, "tests/unit/t.py::ok": Outcome.PASSED}
     facts = {"branch": name, "machine": name, "command": (name,)}
-    reports = folder / "plain" if name == "plain" else folder / "hostile"
     leave_all(reports)
     tape = suite("unit", tests, message=name, **facts)
     leave(reports / "unit", tape, exit_code=1, status="failed", reason=name)
@@ -52,11 +50,23 @@ def of(name: str, folder: Path) -> Report:
     return report
 
 
+@lru_cache(maxsize=1)  # megabytes that no other test should carry along
+def of(name: str, folder: Path) -> Report:
+    return made(name, folder / "hostile")
+
+
+@cache
+def plain(folder: Path) -> tuple[Report, Page]:
+    """Return the same report of a test with a harmless name, and its page."""
+    report = made("plain", folder / "plain")
+    return report, Page(render_html(report))
+
+
 def check_html(report: Report, name: str, reports: Path) -> None:
     page = Page(render_html(report))
-    plain = Page(render_html(of("plain", reports)))
-    assert sorted(page.tags) == sorted(plain.tags)
-    assert {key for key, _ in page.attributes} == {key for key, _ in plain.attributes}
+    _, usual = plain(reports.parent)
+    assert sorted(page.tags) == sorted(usual.tags)
+    assert {key for key, _ in page.attributes} == {key for key, _ in usual.attributes}
     assert page.comments == []
     assert one_line(name, 300)[:280] in page.text
 
@@ -145,7 +155,7 @@ def check_openmetrics(report: Report, name: str, reports: Path) -> None:
     values = [line for line in lines if not line.startswith("#")]
     assert len(values) <= 30
     assert all(re.fullmatch(r'drm_[a-z_]+(\{[a-z]+="[a-z0-9_]+"\})? [0-9.e+-]+', line) for line in values)
-    assert lines == render_openmetrics(of("plain", reports)).splitlines(), "no name is in it"
+    assert lines == render_openmetrics(plain(reports.parent)[0]).splitlines(), "no name is in it"
 
 
 def check_exchanged(render: Callable[[Report], str]) -> Callable[[Report, str, Path], None]:
@@ -179,7 +189,7 @@ FORMATS: dict[str, Callable[[Report, str, Path], None]] = {
 @pytest.fixture(scope="module", params=NAMES)
 def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     yield NAMES[request.param], tmp_path_factory.mktemp("reports")
-    of.cache_clear()  # megabytes that no other test should carry along
+    of.cache_clear()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
