@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ def claims() -> list[tuple[str, str]]:
     return found
 
 
+@cache
 def functions_of(name: str) -> set[str]:
     """Return the tests in the file of that name, those of the classes that it builds on included."""
     return {
@@ -51,14 +54,19 @@ def test_a_row_that_names_no_test_would_be_seen() -> None:
     assert "test_each_claim_has_a_test_that_exists" in functions_of("test_security_page.py")
 
 
+@cache
+def nodes_of(text: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(text)))
+
+
 def calls(text: str) -> set[str]:
     """Return the names of all that a module calls: ``a`` of ``x.a()`` and of ``a()``."""
-    called = (node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    called = (node.func for node in nodes_of(text) if isinstance(node, ast.Call))
     return {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in called}
 
 
 def imports(text: str) -> set[str]:
-    nodes = list(ast.walk(ast.parse(text)))
+    nodes = nodes_of(text)
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
 
@@ -108,3 +116,19 @@ def test_the_token_is_in_nothing_that_the_two_sides_say(tmp_path: Path, monkeypa
     assert len(said) == 6
     assert (worker / "token").read_text() not in "".join(said)
     assert len(set(said)) == 6, "no proof is the same twice"
+
+
+def test_figures_are_those_that_the_page_names() -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed: pip install 'drm-testing[cluster]'")
+    from drm.cluster_commands import coordinator
+    from drm.cluster_trust import authority, knock
+    from drm.engines.ray_engine.membership import Leases
+    from drm.engines.silence import SILENT_S
+    from drm.model.wire import MAX_FRAME_BYTES
+    from drm.worker.report_bounds import MOST
+
+    assert coordinator._parser().parse_args([]).bind == "127.0.0.1"
+    assert inspect.signature(knock).parameters["timeout_s"].default == 5.0
+    assert authority.VALID_DAYS == 365
+    assert (SILENT_S, Leases().lease_s) == (15.0, 8.0)
+    assert (MAX_FRAME_BYTES, MOST) == (256 * 2**20, 2**20)
