@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from drm.model.units import format_bytes
@@ -23,6 +23,9 @@ from drm.reporting.page_data import page_data
 from drm.reporting.page_numbers import six_numbers
 from drm.reporting.report import Report
 from drm.reporting.text import amount, one_line, plural
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["render_html"]
 
@@ -39,25 +42,14 @@ def render_html(report: Report, *, files_at: str = "", exports: Sequence[str] = 
     ``live``: it is served while the run goes on; it listens to ``events`` beside its address,
     and takes over what is new.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # here: a run that writes no page needs no jinja2
-
-    environment = Environment(
-        loader=PackageLoader("drm.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        line=one_line, plural=plural, seconds=amount, cell=view.cell_text, size=format_bytes, link=_linker(files_at)
-    )
     runs = view.all_runs(report)
     outer = {id(run) for stage in report.sections for run in stage.runs}
     inside = [(run, id(run) not in outer) for run in runs]
     analyses = [analyse(run.name, run.summary) for run in runs]
     style, script = _style(), _script()
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         report=report,
+        files_at=files_at,
         view=view,
         static=page_static,
         glyphs=_GLYPHS,
@@ -80,8 +72,28 @@ def render_html(report: Report, *, files_at: str = "", exports: Sequence[str] = 
     )
 
 
-def _linker(files_at: str) -> Any:
-    return lambda path: quote(os.fsencode(f"{files_at}/{path}" if files_at else path))  # a name may be no UTF-8
+@cache
+def _template() -> Template:
+    """Return the page's template. It is compiled once: that takes longer than to fill it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+
+    environment = Environment(
+        loader=PackageLoader("drm.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        line=one_line, plural=plural, seconds=amount, cell=view.cell_text, size=format_bytes, link=pass_context(_link)
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _link(context: Mapping[str, Any], path: str) -> str:
+    """Return the way from the page to a file of the folder of reports; a name may be no UTF-8."""
+    files_at = context["files_at"]
+    return quote(os.fsencode(f"{files_at}/{path}" if files_at else path))
 
 
 @cache
