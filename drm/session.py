@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 LOCAL_WORKER = "local"
 _LEARN_FROM, _AT_LEAST, _ROWS = 20, 3, 10_000  # newest attempts per test; fewer where there would be more rows
+_STRANDED_S = 120.0
 _MADE_AT_THE_END = ("results.json", "status.json")
 
 
@@ -184,6 +185,7 @@ class Run:
             workers=options.workers,
             worker_types=options.worker_types,
             joins=bool(options.coordinator),
+            stranded_s=_STRANDED_S if options.coordinator and not options.worker_types else math.inf,
             max_failures=options.max_failures,
             excused=options.excused,
             retries=options.retries,

@@ -23,6 +23,7 @@ from drm.coordinator.parts import Parts
 from drm.coordinator.recovery import Recovery
 from drm.coordinator.second_starts import SecondStarts
 from drm.coordinator.settings import RunSettings
+from drm.coordinator.stranded import Stranded
 from drm.coordinator.timeouts import Timeout, timeout_of
 from drm.model import events
 from drm.model import observations as seen
@@ -85,6 +86,14 @@ class Coordinator:
             delivery=self._delivery,
             recovery=self._recovery,
             stop=self.request_stop,
+        )
+        self._stranded = Stranded(
+            clock=parts.clock,
+            manager=parts.manager,
+            dispatch=self._dispatch,
+            queue=self._queue,
+            outcomes=self._outcomes,
+            patience_s=settings.stranded_s,
         )
         self._expectations = Expectations(parts.clock, parts.optimizer, parts.recorder)
         self._held = self._newest = 0
@@ -160,6 +169,8 @@ class Coordinator:
             self._dispatch.assign()
             if self._second_starts.is_wanted:
                 self._second_starts.look()
+            if self._settings.stranded_s < math.inf:
+                self._stranded.look(self._parts.surface.say)
             orders = self._parts.pool.evaluate(self._waiting, self._loads)
             for worker_id in orders.drain:
                 self._observer.drain(worker_id)

@@ -29,6 +29,7 @@ class RunSettings:
     ``speculate``: a straggler may be started a second time although it is not declared idempotent.
     ``lease_s``: for which machines are rented (infinite: they are there anyway). ``look_s``: how often providers are
     asked which machines are gone. ``no_capacity_s``: how long a type of worker that is needed may be missing.
+    ``stranded_s``: how long tests wait, where workers come and go by themselves, for one that can run them.
     ``workers_before``: how many another coordinator of the run has asked for; names go on after theirs.
     ``shows_status``: the surface wants to be told how the run goes, a few times a second.
     ``records_plan``: somebody will read how all tests would be laid out, which decides nothing and takes a moment.
@@ -46,6 +47,7 @@ class RunSettings:
     lease_s: float = math.inf
     look_s: float = 0.25
     no_capacity_s: float = 600.0
+    stranded_s: float = math.inf
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_factor: float | None = None
     max_failures: int = 0

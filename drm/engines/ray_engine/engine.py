@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,9 @@ class RayEngine(MessagingEngine):
 
     @property
     def machines(self) -> tuple[WorkerType, ...]:
-        return tuple(self._types.values())
+        """Return those that are there, also while their agent has not answered yet."""
+        coming = [type_of(each.name, asdict(each)) for each in self._state.machines() if not each.leaving]
+        return (*self._types.values(), *(each for each in coming if each.name not in self._types))
 
     def listen(self) -> Path:
         return self._state.folder

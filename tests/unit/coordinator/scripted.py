@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -229,6 +230,7 @@ class Rig:
         retries: RetryPolicy = NO_RETRIES,
         timeout_factor: float | None = None,
         speculate: bool = False,
+        stranded_s: float | None = None,
     ) -> None:
         self.clock = clock
         self.engine = ScriptedEngine(clock, acts or {}, chance)
@@ -254,6 +256,8 @@ class Rig:
             retries=retries,
             timeout_factor=timeout_factor,
             speculate=speculate,
+            joins=stranded_s is not None,
+            stranded_s=math.inf if stranded_s is None else stranded_s,
         )
         pool = WorkerPool(
             settings=settings,

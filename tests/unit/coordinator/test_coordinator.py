@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import GIB, MACHINE, SMALL, Act, Rig, make_task, make_tasks
+from scripted import GIB, MACHINE, SMALL, Act, Rig, make_task, make_tasks, view
 
 from drm.model import events
 from drm.model import observations as seen
@@ -110,6 +110,30 @@ def test_the_only_worker_is_lost(clock: Any) -> None:
     assert counts[PASSED] > 0
     assert counts[NOT_RUN] > 0
     assert set(counts) == {PASSED, NOT_RUN}
+
+
+@pytest.mark.parametrize("comes_late", [True, False])
+def test_no_worker_has_the_label_that_all_waiting_tests_need(clock: Any, comes_late: bool) -> None:
+    """Workers come and go by themselves: the one that had it, or will, is waited for, but not for ever."""
+    labelled = WorkerType(name="g", capacity=SMALL.capacity, labels=frozenset(("gpu",)))
+    tasks = [make_task(f"t{n}", labels=frozenset(("gpu",) if n % 2 else ())) for n in range(20)]
+    rig = Rig(clock, {task.task_id: Act(0.2) for task in tasks}, stranded_s=120.0)
+    rig.planned.append(view(labelled))
+    rig.engine.join("g", labelled, delay_s=100.0 if comes_late else 0.1)
+    if not comes_late:
+        rig.engine.at(0.5, lambda: rig.engine.lose("g", "its power is gone"))
+    outcomes = rig.run(tasks)
+    rig.check(tasks)
+    assert {outcomes[task.task_id] for task in tasks if not task.requirements.labels} == {PASSED}
+    others = Counter(outcomes[task.task_id] for task in tasks if task.requirements.labels)
+    assert sum("tests wait for a worker that can run them, for 120 s at most" in line for line in rig.surface.said) == 1
+    if comes_late:
+        assert others == {PASSED: 10}
+        return
+    assert others[ERROR] > 5
+    assert others[PASSED] + others[ERROR] == 10
+    assert "it needs the label gpu; no worker carries it" in rig.message(tasks[-1].task_id)
+    assert 120.0 <= clock.now() < 130.0
 
 
 def test_a_lost_worker_costs_nothing_but_time(clock: Any) -> None:
