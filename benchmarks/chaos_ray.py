@@ -20,7 +20,7 @@ from benchmarks.ray_cluster import RayCluster
 from drm.model.events import WorkerReady
 
 _MACHINES = 3
-_LABELS = {"m1": ("--label", "gpu")}
+LABELLED = "m1"  # the machine that carries the label "gpu"
 _JOIN_S = 120.0
 _OF_A_RUN = "drm.worker"  # agents, zygotes and executors have it in their command line
 
@@ -84,7 +84,7 @@ class RayHosts:
         process = self._cluster.machines.get(name)
         if process is None or process.poll() is not None:
             self._joined[name] = self._cluster.said(name).count("has joined")
-            words = ("--cpus", "1", "--memory", "2GiB", *_LABELS.get(name, ()))
+            words = ("--cpus", "1", "--memory", "2GiB", *(("--label", "gpu") if name == LABELLED else ()))
             self._cluster.add(name, *words, host=int(name[1:]))
 
     def _gather(self) -> None:
@@ -167,4 +167,4 @@ class RayHosts:
                 send(pid, signal.SIGKILL)
 
 
-__all__ = ["RayHosts"]
+__all__ = ["LABELLED", "RayHosts"]

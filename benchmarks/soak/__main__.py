@@ -102,7 +102,7 @@ def _line(result: Result) -> str:
 
 
 def _keep(result: Result, project: Path, output: Path) -> None:
-    """Keep the last report, and all of a run that went wrong."""
+    """Keep the last report, and all of a run that went wrong, with what the machines said."""
     page = project / "reports" / "report.html"
     output.mkdir(parents=True, exist_ok=True)
     if page.exists() and not result.wrong:
@@ -111,6 +111,8 @@ def _keep(result: Result, project: Path, output: Path) -> None:
         into = output / f"run{result.number}"
         shutil.rmtree(into, ignore_errors=True)
         shutil.copytree(project, into, symlinks=True)
+        for log in Path(tempfile.gettempdir()).glob("chaos-*/*.log"):  # what machines over Ray have said
+            shutil.copy(log, into)
 
 
 def figures(results: Sequence[Result], seed: int) -> dict[str, Any]:

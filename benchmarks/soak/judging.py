@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import run_checks
+from benchmarks.chaos_ray import LABELLED
 from benchmarks.soak import checks
 from benchmarks.soak.suites import MARATHON, TOO_MUCH
 from benchmarks.soak.under_way import Run
@@ -87,6 +88,11 @@ def _judge_record(run: Run, seen: list[events.Event]) -> None:
     ]
 
 
+def _lost_label(run: Run) -> bool:
+    """Tell whether the one machine over Ray that carries the label was struck."""
+    return run.plan.mode == "ray" and any(f" {LABELLED} " in struck for struck in run.result.struck)
+
+
 def _excused(run: Run, seen: list[events.Event]) -> frozenset[str]:
     """Return the tests that may end otherwise than they would in peace, because a fault did that to them."""
     final = [event for event in seen if isinstance(event, events.TestFinished)]
@@ -97,9 +103,7 @@ def _excused(run: Run, seen: list[events.Event]) -> frozenset[str]:
     for name, event in others.items():
         full = _FULL in run.plan.faults and any(word in event.message for word in _NO_SPACE)
         memory = name == TOO_MUCH and is_short
-        no_label = (
-            event.outcome is Outcome.ERROR and name in run.suite.labels and run.result.struck and not event.attempts
-        )
+        no_label = name in run.suite.labels and event.outcome is Outcome.ERROR and _lost_label(run)
         torn = "is held by another test" in event.message and any(
             word in " ".join(run.result.struck) for word in ("freeze", "partition", "stop", "pause")
         )  # a worker that was given up, and lives: nobody can take its lock away
