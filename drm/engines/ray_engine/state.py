@@ -192,6 +192,7 @@ class CoordinatorState:
 
 
 def folder_of(port: int) -> Path:
+    """Return where the coordinator at this port keeps its state."""
     return default_folder() / str(port)
 
 

@@ -75,5 +75,4 @@ def test_a_folder_that_a_process_names_is_kept(tmp_path: Path) -> None:
         kept = folder.exists()
         os.killpg(process.pid, signal.SIGKILL)
     assert kept
-    sweep(tmp_path)
-    assert not folder.exists()
+    until(lambda: sweep(tmp_path) or not folder.exists())  # the other process of the group dies a little later
