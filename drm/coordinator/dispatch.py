@@ -210,7 +210,7 @@ class Dispatcher:
 
     def batch_ended(self, executor: Executor, returned: Iterable[str]) -> None:
         executor.batches = max(0, executor.batches - 1)
-        back = [task_id for task_id in returned if task_id in executor.held]
+        back = [task_id for task_id in dict.fromkeys(returned) if task_id in executor.held]
         for task_id in back:
             executor.held.remove(task_id)
         self.requeue(back)

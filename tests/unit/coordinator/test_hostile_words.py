@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scripted import MACHINE, SMALL, Act, Rig, make_tasks
 
@@ -157,6 +157,7 @@ SAID = st.one_of(
 
 
 @settings(max_examples=150)
+@example([(0.75, ("idle", ["m.py::t3", "m.py::t3"]))])
 @given(st.lists(st.tuples(st.floats(0.1, 1.0), SAID), max_size=6))
 def test_whatever_a_process_says_the_account_is_right(said: list[tuple[float, Any]]) -> None:
     tasks = make_tasks(12)
