@@ -85,13 +85,9 @@ def _words(plan: Plan, suite: Suite, around: Around, cluster: Cluster) -> list[s
 
 def _run_before(run: Run) -> None:
     """Let the suite run once in peace, so that there is a history; then spoil that."""
-    command = [sys.executable, "-m", "drm", "run", "--drm-executors=2", "--drm-report-dir=before", "--drm-no-report"]
-    with (run.project / "log-before").open("wb") as log:
-        done = subprocess.run(
-            [*command, *run.suite.words], cwd=run.project, env=run.environment, stdout=log, stderr=log
-        )
-    if done.returncode not in (0, 1):
-        run.result.wrong.append(f"the run before ended with exit code {done.returncode}")
+    code, _ = run.in_peace("before")
+    if code not in (0, 1):
+        run.result.wrong.append(f"the run before ended with exit code {code}")
     for name in ("begun", *(path.name for path in run.project.glob("crashed-*"))):
         (run.project / name).unlink(missing_ok=True)
     run.around.before()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -13,6 +14,8 @@ from benchmarks.soak.schedule import Plan
 from benchmarks.soak.suites import Suite
 
 __all__ = ["Result", "Run"]
+
+_PEACE_S = 180.0
 
 
 @dataclass
@@ -69,3 +72,19 @@ class Run:
 
     def start(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         return self.cluster.start(self.around.wrap(command), self.project, self.environment, log)
+
+    def in_peace(self, name: str) -> tuple[int, str]:
+        """Run the suite here with no fault; return its exit code and what it printed."""
+        command = [sys.executable, "-m", "drm", "run", "--drm-executors=2", f"--drm-report-dir={name}"]
+        words = [*command, "--drm-no-report", *self.suite.words]
+        done = subprocess.run(
+            words,
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PEACE_S,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
