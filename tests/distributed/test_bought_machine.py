@@ -21,6 +21,7 @@ import pytest
 from faulty_ec2_client import FaultyEc2
 
 from benchmarks.ray_cluster import ROOT, RayCluster, ray_cluster
+from drm.cloud_provider_manager.tags import WORKER
 from drm.cloud_provider_manager.warm_up import PYTHON
 from drm.model.events import AttemptStarted, InstanceReleased, InstanceRequested, TestFinished
 from drm.reporting.ndjson import read_events
@@ -82,14 +83,20 @@ class Booting(threading.Thread):
     def look(self) -> None:
         live = self._ec2.live()
         for instance_id in live:
-            if instance_id not in self.machines:  # the last call made it: those before it were refused
-                self._boot(instance_id, base64.b64decode(self._ec2.calls()[-1]["UserData"]).decode())
+            if instance_id not in self.machines:
+                self._boot(instance_id, self._user_data(instance_id))
         for instance_id, machine in self.machines.items():
             if instance_id not in live and machine.poll() is None:
                 for pid in (machine.pid, *descendants_of(machine.pid)):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 machine.wait()
+
+    def _user_data(self, instance_id: str) -> str:
+        """Return what the instance was made with: the last call for its worker, for those before it were refused."""
+        tags = self._ec2.tags(instance_id)
+        scripts = (base64.b64decode(call["UserData"]).decode() for call in reversed(self._ec2.calls()))
+        return next(script for script in scripts if f" --worker-id {tags[WORKER]} " in script)
 
     def _boot(self, instance_id: str, script: str) -> None:
         own = self._folder / instance_id

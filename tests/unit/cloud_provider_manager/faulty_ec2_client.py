@@ -57,6 +57,11 @@ class FaultyEc2:
         instances = (each for held in listed for each in held["Instances"])
         return [each["InstanceId"] for each in instances if each["State"]["Name"] != "terminated"]
 
+    def tags(self, instance_id: str) -> dict[str, str]:
+        """Return the tags of an instance."""
+        (held,) = self._client.describe_instances(InstanceIds=[instance_id])["Reservations"]
+        return {tag["Key"]: tag["Value"] for tag in held["Instances"][0].get("Tags", ())}
+
     def set(self, **faults: Any) -> None:
         """Set the faults, see ``faulty_ec2.FaultyEc2``; forget calls and tokens."""
         self._post("/faults", faults)
