@@ -266,8 +266,8 @@ class Agent:
         for executor_id, size in residents.items():
             executor = self._executors[executor_id]
             executor.peak_bytes = max(executor.peak_bytes, size)
-        if residents:
-            self._emit(sample_message(self._memory.sample(residents)))
+        if residents and self._memory.is_news(sample := self._memory.sample(residents)):
+            self._emit(sample_message(sample))
 
     def _watch_gpus(self) -> None:
         on_gpus = [executor for executor in self._executors.values() if executor.has_gpus and executor.pid]

@@ -20,6 +20,7 @@ _SCAN_S = 1.0
 _SCAN_SHARE = 50  # a scan that takes a millisecond is followed by none for 50
 _NEAR, _NEAR_BYTES = 0.25, 2**30  # when less than this is left, look often
 _WATCH_S, _NEAR_WATCH_S = 0.1, 0.02
+_TELL_S, _TELL_BYTES = 1.0, 16 * 2**20  # what has changed by less is told once a second
 
 
 class MemoryWatch:
@@ -33,6 +34,8 @@ class MemoryWatch:
         self._residents_then: dict[str, int] = {}
         self._next_scan_s = float("-inf")
         self.interval_s = _WATCH_S
+        self._told: MemorySample | None = None
+        self._told_s = float("-inf")
 
     def scan(self, residents: Mapping[str, int] | None = None) -> int:
         """Return what all processes of the worker hold, each page counted once."""
@@ -61,6 +64,34 @@ class MemoryWatch:
         return MemorySample(
             levels=tuple(levels), pressure=self._limits.pressure(), resident_bytes=tuple(residents.items())
         )
+
+    def is_news(self, sample: MemorySample) -> bool:
+        """Tell whether the controller should hear of the sample; it counts as told then.
+
+        Where memory is short or waited for, each is news; else one in which something has grown or shrunk or an
+        executor came or went, and the next after a second: to tell ten times a second that nothing has happened costs
+        the controller of many machines more than its decisions do.
+        """
+        now, told = time.monotonic(), self._told
+        is_news = (
+            told is None
+            or now - self._told_s >= _TELL_S
+            or _is_near(sample.levels)
+            or sample.pressure > 0
+            or _have_changed(told, sample)
+        )
+        if is_news:
+            self._told, self._told_s = sample, now
+        return is_news
+
+
+def _have_changed(told: MemorySample, sample: MemorySample) -> bool:
+    before, now = dict(told.resident_bytes), dict(sample.resident_bytes)
+    if before.keys() != now.keys() or len(told.levels) != len(sample.levels):
+        return True
+    changes = [now[name] - before[name] for name in now]
+    changes += [level.used_bytes - old.used_bytes for level, old in zip(sample.levels, told.levels, strict=True)]
+    return any(abs(change) >= _TELL_BYTES for change in changes)
 
 
 def with_children(pid: int) -> int:

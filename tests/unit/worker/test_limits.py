@@ -175,3 +175,35 @@ def test_growth_is_seen_without_another_scan() -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def sample_of(used_mib: int, *, pressure: float = 0.0, limit_mib: int = 8192, **residents_mib: int) -> MemorySample:
+    level = MemoryLevel(name="the machine", limit_bytes=limit_mib * MIB, used_bytes=used_mib * MIB)
+    residents = tuple((name, size * MIB) for name, size in residents_mib.items())
+    return MemorySample(levels=(level,), pressure=pressure, resident_bytes=residents)
+
+
+@pytest.mark.parametrize(
+    ("sample", "is_news"),
+    [
+        (sample_of(1000, gw0=100), False),
+        (sample_of(1015, gw0=110), False),
+        (sample_of(1000, gw0=116), True),
+        (sample_of(1000, gw0=80), True),
+        (sample_of(984, gw0=100), True),
+        (sample_of(1000, gw0=100, gw1=1), True),
+        (sample_of(1000), True),
+        (sample_of(1000, gw0=100, pressure=0.01), True),
+        (sample_of(1000, gw0=100, limit_mib=1200), True),
+    ],
+    ids=["same", "little", "grown", "shrunk", "less-used", "another", "none", "pressure", "near"],
+)
+def test_only_news_is_told(monkeypatch: pytest.MonkeyPatch, sample: MemorySample, is_news: bool) -> None:
+    now = [100.0]
+    monkeypatch.setattr("drm.worker.memory.time.monotonic", lambda: now[0])
+    watch = MemoryWatch(8192 * MIB)
+    assert watch.is_news(sample_of(1000, gw0=100)), "the first always is"
+    now[0] += 0.1
+    assert watch.is_news(sample) is is_news
+    now[0] += 1.0
+    assert watch.is_news(sample), "and so is the next after a second"
