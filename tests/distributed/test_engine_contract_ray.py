@@ -65,6 +65,18 @@ class TestRay(EngineContract):
         place.send("gw0", "test_environment")
         assert place.ended("test_environment")[1] == ""
 
+    def test_the_kernel_chooses_executors_before_the_worker(self, place: OnRay) -> None:
+        """Ray lets it choose what actors start before all else, unless told."""
+        (place.folder / "test_tiny.py").write_text(
+            "import os\n"
+            "def score(pid): return int(open(f'/proc/{pid}/oom_score_adj').read())\n"
+            "def test_score(): assert score('self') > score(os.getppid())\n"
+        )
+        place.joined()
+        place.executor("gw0")
+        place.send("gw0", "test_score")
+        assert place.ended("test_score")[1] == ""
+
     def test_what_a_worker_printed_before_its_end_is_shown(self, place: OnRay) -> None:
         (place.folder / "conftest.py").write_text("raise SystemError('no such luck')\n")
         place.worker("w0")
