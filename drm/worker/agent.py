@@ -224,18 +224,18 @@ class Agent:
         if isinstance(self._launcher, SpawnLauncher):
             self._launcher.poll()
         now = time.monotonic()
-        if now - self._watched_at >= self._memory.interval_s:
+        is_due = now - self._sampled_at >= _SAMPLE_S
+        if is_due or now - self._watched_at >= self._memory.interval_s:
             self._watched_at = now
-            self._watch_memory()
+            self._watch_memory(is_due)
             self._watch_channels(now)
             self._go_on_evicting(now)
             self._ooms.look(now)
-        if now - self._sampled_at >= _SAMPLE_S:
+        if is_due:
             self._sample(now - self._sampled_at)
             self._sampled_at = now
             self._feel_pulses(now)
-            notice = self._notices.take() if self._notices is not None else ""
-            if notice:
+            if self._notices is not None and (notice := self._notices.take()):
                 self._emit(["noticed", notice])
 
     def _watch_channels(self, now: float) -> None:
@@ -260,13 +260,14 @@ class Agent:
                 if reason:
                     self.command(["kill" if state == "T" else "evict", executor_id, DeathKind.HUNG, reason])
 
-    def _watch_memory(self) -> None:
+    def _watch_memory(self, is_due: bool) -> None:
         self._watch_gpus()
         residents = self._residents()
         for executor_id, size in residents.items():
             executor = self._executors[executor_id]
             executor.peak_bytes = max(executor.peak_bytes, size)
-        if residents and self._memory.is_news(sample := self._memory.sample(residents)):
+        if residents and (self._memory.is_news(sample := self._memory.sample(residents)) or is_due):
+            self._memory.told = sample
             self._emit(sample_message(sample))
 
     def _watch_gpus(self) -> None:

@@ -20,7 +20,7 @@ _SCAN_S = 1.0
 _SCAN_SHARE = 50  # a scan that takes a millisecond is followed by none for 50
 _NEAR, _NEAR_BYTES = 0.25, 2**30  # when less than this is left, look often
 _WATCH_S, _NEAR_WATCH_S = 0.1, 0.02
-_TELL_S, _TELL_BYTES = 1.0, 16 * 2**20  # what has changed by less is told once a second
+_TELL_BYTES = 16 * 2**20  # what has changed by less is told with the next usage
 
 
 class MemoryWatch:
@@ -34,8 +34,7 @@ class MemoryWatch:
         self._residents_then: dict[str, int] = {}
         self._next_scan_s = float("-inf")
         self.interval_s = _WATCH_S
-        self._told: MemorySample | None = None
-        self._told_s = float("-inf")
+        self.told: MemorySample | None = None  # what the controller has heard last
 
     def scan(self, residents: Mapping[str, int] | None = None) -> int:
         """Return what all processes of the worker hold, each page counted once."""
@@ -66,23 +65,13 @@ class MemoryWatch:
         )
 
     def is_news(self, sample: MemorySample) -> bool:
-        """Tell whether the controller should hear of the sample; it counts as told then.
+        """Tell whether the controller should hear of the sample now, rather than with the next usage.
 
-        Where memory is short or waited for, each is news; else one in which something has grown or shrunk or an
-        executor came or went, and the next after a second: to tell ten times a second that nothing has happened costs
-        the controller of many machines more than its decisions do.
+        Where memory is short or waited for, each is news; else one in which something has grown or shrunk, or an
+        executor came or went: to tell ten times a second that nothing has happened costs the controller of many
+        machines more than its decisions do.
         """
-        now, told = time.monotonic(), self._told
-        is_news = (
-            told is None
-            or now - self._told_s >= _TELL_S
-            or _is_near(sample.levels)
-            or sample.pressure > 0
-            or _have_changed(told, sample)
-        )
-        if is_news:
-            self._told, self._told_s = sample, now
-        return is_news
+        return self.told is None or _is_near(sample.levels) or sample.pressure > 0 or _have_changed(self.told, sample)
 
 
 def _have_changed(told: MemorySample, sample: MemorySample) -> bool:

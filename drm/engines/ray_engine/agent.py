@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -43,7 +43,6 @@ class NodeAgent:
         self._node: dict[str, Any] = json.loads(os.environ.get(NODE_VARIABLE, "{}"))
         self._heard_at = time.monotonic()
         self._in, self._out, self._pace = Inbox(), Outbox(), Pace()
-        self._fresh = bytearray()  # from the worker, not numbered yet: it gathers while a piece is on its way
         self._more, self._room = asyncio.Event(), asyncio.Event()
         self._reader = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,12 +81,10 @@ class NodeAgent:
 
     # -- to the worker
 
-    async def write(self, number: int, data: bytes, heard: int) -> int:
-        """Pass the piece on, unless it was passed on before; return how much has been. ``heard``: what arrived."""
+    async def write(self, number: int, data: bytes) -> int:
+        """Pass the piece on, unless it was passed on before; return how many have been."""
         self._heard_at = time.monotonic()
-        self._out.acknowledged(heard)
-        self._room.set()
-        if self._in.accept(number) and data:
+        if self._in.accept(number):
             self._to_write.put_nowait(data)
         return self._in.last
 
@@ -100,29 +97,31 @@ class NodeAgent:
 
     # -- from the worker
 
-    async def read(self, heard: int) -> AsyncIterator[tuple[int, bytes, str]]:
-        """Give the pieces after ``heard`` as (number, bytes, ""), then (0, b"", why it ended, and what it printed).
+    async def read(self, heard: int, wait_s: float) -> tuple[int, bytes, str]:
+        """Return the piece after ``heard`` as (number, bytes, ""), as soon as there is one; (heard, b"", "") after
+        ``wait_s`` without; at last (heard, b"", why it ended, and what it printed).
 
-        A new call takes the place of the one before.
+        A new call takes the place of the one before. This long poll is a third faster here than a stream of Ray's, and
+        is a sign of life both ways.
         """
+        self._heard_at = time.monotonic()
+        self._out.acknowledged(heard)
+        self._room.set()
         self._reader += 1
         me = self._reader
-        self._more.set()
-        while me == self._reader:
-            self._more.clear()
-            if heard == self._out.last and self._fresh:
-                await asyncio.sleep(self._pace.wait_s(time.monotonic()))
-                self._out.put(bytes(self._fresh[:CHUNK_BYTES]))
-                del self._fresh[:CHUNK_BYTES]
-            for number, data in self._out.after(heard):
-                heard = number
-                yield number, data, ""
-            if self._fresh or heard < self._out.last:
-                continue
-            if self._ended:
-                yield 0, b"", self._ended
-                return
-            await self._more.wait()
+        self._more.set()  # for the call before
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while me == self._reader and not self._ended and not self._out.has_after(heard):
+                    self._more.clear()
+                    await self._more.wait()
+        if me != self._reader:
+            return heard, b"", ""
+        if self._out.has_after(heard):
+            if (pause_s := self._pace.wait_s(time.monotonic())) > 0:
+                await asyncio.sleep(pause_s)
+            return *self._out.after(heard), ""
+        return heard, b"", self._ended
 
     async def _fetch(self) -> None:
         assert self._socket is not None
@@ -134,9 +133,9 @@ class NodeAgent:
                 data = b""
             if not data:
                 break
-            self._fresh += data
+            self._out.put(data)
             self._more.set()
-            while self._out.kept_bytes + len(self._fresh) > _MOST_KEPT_BYTES:
+            while self._out.kept_bytes > _MOST_KEPT_BYTES:
                 self._room.clear()
                 await self._room.wait()
         await self._finish("its worker process ended")

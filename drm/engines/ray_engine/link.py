@@ -13,9 +13,8 @@ from drm.engines.ray_engine.relay import Inbox, Pace, pieces
 from drm.model.errors import LostError
 from drm.model.wire import encode_frame
 
-_BEAT_S = 1.0
+_BEAT_S = 1.25  # a worker tells of itself once a second, which is a sign of life: this is for want of that
 _AGAIN_S = 0.2
-_ACKNOWLEDGE_BYTES = 4 * 2**20
 _CLOSE_S = 10.0
 
 
@@ -41,7 +40,6 @@ class RayLink:
         self._deliver = deliver
         self._ended = ended
         self._in = Inbox()
-        self._unacknowledged_bytes = 0
         self._said = 0
         self._waiting: list[bytes] = []
         self._something = asyncio.Event()
@@ -91,46 +89,41 @@ class RayLink:
             self._end(_reason(error))
 
     async def _listen(self) -> None:
+        """Ask for what there is, again and again; an answer without any is a sign of life."""
         while not self.is_over:
             try:
-                stream = self.actor.read.options(num_returns="streaming").remote(self._in.last)
-                async for item in stream:
-                    number, data, why = await item
-                    self.heard_at = time.monotonic()
-                    if why:
-                        self._end(why)
-                        return
-                    if self._in.accept(number):
-                        self._deliver(data)
-                        self._unacknowledged_bytes += len(data)
-                        if self._unacknowledged_bytes > _ACKNOWLEDGE_BYTES:
-                            self._something.set()
+                number, data, why = await self.actor.read.remote(self._in.last, _BEAT_S)
             except Exception as error:
                 if not _may_have_run(error):
                     raise
                 await asyncio.sleep(_AGAIN_S)
+                continue
+            self.heard_at = time.monotonic()
+            if why:
+                self._end(why)
+            elif data and self._in.accept(number):
+                self._deliver(data)
 
     async def _speak(self) -> None:
-        """Pass on what waits, and a sign of life where nothing does."""
+        """Pass on what waits."""
         pace = Pace()
         while not self.is_over:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._something.wait(), _BEAT_S)
-            await asyncio.sleep(pace.wait_s(time.monotonic()))
+            await self._something.wait()
+            if (wait_s := pace.wait_s(time.monotonic())) > 0:
+                await asyncio.sleep(wait_s)
             await self._flush()
 
     async def _flush(self) -> None:
         self._something.clear()
         gathered, self._waiting = b"".join(self._waiting), []
-        for piece in pieces(gathered) or [b""]:
+        for piece in pieces(gathered):
             self._said += 1
             await self._write(self._said, piece)
 
     async def _write(self, number: int, piece: bytes) -> None:
         while True:
             try:
-                self._unacknowledged_bytes = 0
-                await self.actor.write.remote(number, piece, self._in.last)
+                await self.actor.write.remote(number, piece)
                 self.heard_at = time.monotonic()
                 return
             except Exception as error:

@@ -7,40 +7,42 @@ keeps it until it is acknowledged, and whoever receives drops what it has had al
 
 from __future__ import annotations
 
-from collections import deque
-
 CHUNK_BYTES = 64 * 1024  # below 100 KiB Ray sends values along with the call, past its object store
 _EVERY_S, _AT_ONCE = 0.005, 4  # a call costs about a millisecond of processor time, whatever its size
 
 
 class Outbox:
-    """Numbers pieces from 1 and keeps them until the other side has them."""
+    """Gives what gathers as pieces numbered from 1, one at a time: each again until it is heard of."""
 
     def __init__(self) -> None:
-        self._sent: deque[tuple[int, bytes]] = deque()
-        self.last = 0
-        self.kept_bytes = 0
+        self._fresh = bytearray()
+        self._piece = b""
+        self._last = 0
 
-    def put(self, data: bytes) -> int:
-        """Take a piece; return its number."""
-        self.last += 1
-        self._sent.append((self.last, data))
-        self.kept_bytes += len(data)
-        return self.last
+    @property
+    def kept_bytes(self) -> int:
+        return len(self._fresh) + len(self._piece)
+
+    def put(self, data: bytes) -> None:
+        """Take bytes; they gather while a piece is on its way."""
+        self._fresh += data
 
     def acknowledged(self, number: int) -> None:
         """The other side has all pieces up to this one."""
-        while self._sent and self._sent[0][0] <= number:
-            self.kept_bytes -= len(self._sent.popleft()[1])
+        if number >= self._last:
+            self._piece = b""
 
-    def after(self, number: int) -> list[tuple[int, bytes]]:
-        """Return the pieces that follow a number, as far as they are kept."""
-        found = []
-        for piece in reversed(self._sent):
-            if piece[0] <= number:
-                break
-            found.append(piece)
-        return found[::-1]
+    def has_after(self, number: int) -> bool:
+        """Tell whether there is more for one who has the pieces up to this one."""
+        return bool(self._piece and number < self._last) or bool(self._fresh)
+
+    def after(self, number: int) -> tuple[int, bytes]:
+        """Return the piece that follows, with its number; empty, with ``number``, where there is none."""
+        if number >= self._last and self._fresh:
+            self._piece = bytes(self._fresh[:CHUNK_BYTES])
+            del self._fresh[:CHUNK_BYTES]
+            self._last += 1
+        return (self._last, self._piece) if number < self._last else (number, b"")
 
 
 class Inbox:

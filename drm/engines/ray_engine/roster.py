@@ -16,7 +16,7 @@ from drm.engines.ray_engine.membership import Leases, Member, NodeState, Sightin
 from drm.model.errors import LostError
 
 _LOOK_S = 0.25
-_LIST_S = 1.0
+_LIST_S = 1.5
 _DESCRIBE_S = 60.0
 _STUCK_S = 15.0  # no answer of the head for so long
 _TRIES = 3  # agents on one machine, one after another
