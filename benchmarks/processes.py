@@ -1,15 +1,22 @@
-"""Running a command and telling what it took: wall, cpu of all its processes, and their memory together."""
+"""Running a command and telling what it took: wall, cpu of all its processes, and their memory together.
+
+    python -m benchmarks.processes COMMAND ...
+
+prints it as a line of JSON.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -90,3 +97,7 @@ def outcomes(junit: Path) -> dict[str, str]:
         kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
         found[f"{case.get('classname')}::{case.get('name')}"] = "+".join(sorted(kinds)) or "passed"
     return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measure(sys.argv[1:], Path.cwd(), sample=True))))
