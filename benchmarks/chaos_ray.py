@@ -83,9 +83,13 @@ class RayHosts:
         """Start the machine's ``drm worker`` unless it runs."""
         process = self._cluster.machines.get(name)
         if process is None or process.poll() is not None:
-            self._joined[name] = self._cluster.said(name).count("has joined")
+            self._joined[name] = self._times_joined(name)
             words = ("--cpus", "1", "--memory", "2GiB", *(("--label", "gpu") if name == LABELLED else ()))
             self._cluster.add(name, *words, host=int(name[1:]))
+
+    def _times_joined(self, name: str) -> int:
+        """Count its joinings; one that comes back too soon is told that one of its name has joined already."""
+        return int(self._cluster.said(name).count(f"drm: {name} has joined "))
 
     def _gather(self) -> None:
         """Wait until every machine is there."""
@@ -97,7 +101,7 @@ class RayHosts:
                 self._start(name)
             listed = self._cluster.command("workers").stdout
             if all(name in listed for name in names) and all(
-                self._cluster.said(name).count("has joined") > self._joined[name] for name in names
+                self._times_joined(name) > self._joined[name] for name in names
             ):
                 return
             if time.monotonic() > deadline:
