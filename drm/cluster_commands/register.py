@@ -53,25 +53,31 @@ class Register:
             check_name(facts.name, "--name")
             more = facts.more
             instance, machine = str(more["instance"]), _machine(facts, self._here().at)
+            float(more.get("waited_s", 0))
         except ConfigError as error:
             return Answer(refused=(str(error),))
         except (KeyError, TypeError, ValueError, OverflowError):
             return Answer(refused=("a machine did not say what it has; install the same drm on it",))
         with self._lock:
-            return self._decide(facts, instance, machine, str(more.get("wants", "")))
+            return self._decide(facts, instance, machine)
 
-    def _decide(self, facts: MachineFacts, instance: str, machine: Machine, wants: str) -> Answer:
+    def _decide(self, facts: MachineFacts, instance: str, machine: Machine) -> Answer:
         self._forget()
         entry = self._entries.get(facts.name)
-        if wants == "leave":
+        if facts.more.get("wants") == "leave":
             if entry is not None and entry.instance == instance:
                 self._drop(facts.name, "it left")
             return Answer()
-        others = [facts.name] if entry is not None and entry.instance != instance else []
+        is_taken = entry is not None and entry.instance != instance
+        # One at the same address may be the same machine, which ended without a word and is back.
+        came_back = is_taken and entry is not None and entry.machine.address == machine.address
+        may_wait = came_back and float(facts.more.get("waited_s", 0)) <= FORGET_S + BEAT_S
         here = self._here()
-        problems = join_problems(here, facts, others)
+        problems = join_problems(here, facts, [facts.name] if is_taken and not may_wait else [])
         if problems:
             return Answer(refused=tuple(problems))
+        if is_taken:
+            return Answer(granted={"wait": True})
         if entry is None:
             self._say(f"{facts.name} joins ({machine.cpu_cores:g} cores, {machine.memory_bytes / 2**30:.1f} GiB)")
             line = clock_line(here.at, facts)

@@ -33,7 +33,7 @@ from drm.run_options import capacity_of
 from drm.worker.gpus import machine_gpus
 
 LEASE_S = 30.0  # a machine whose coordinator is silent for so long leaves; its tests were ended long before
-_LOOK_S = 0.2
+_LOOK_S, _ASK_S = 0.2, 1.0
 _STARTS, _STARTS_WITHIN_S = 5, 300.0
 _BLOCKS = 100
 
@@ -78,8 +78,11 @@ def _join(options: argparse.Namespace) -> int:
         "labels": sorted(set(options.label)),
     }
     visitor = Visitor(host, port + 1, credentials, name, {**facts, "address": own, "instance": uuid.uuid4().hex})
-    visitor.call()
-    with end_asked() as asked, _free_ports(own, options.ports) as ports:
+    with ExitStack() as stack:
+        asked = stack.enter_context(end_asked())
+        if not visitor.arrive(asked.wait):
+            return 0
+        ports = stack.enter_context(_free_ports(own, options.ports))
         settings = NodeSettings(
             name=name,
             host=own,
@@ -106,13 +109,28 @@ class Visitor:
     has: Mapping[str, Any]
     heard_s: float = 0.0
 
-    def call(self, wants: str = "join") -> bool:
-        """Return whether the machine is to leave. DrmError where it is not let in, or nobody answers."""
+    def call(self, wants: str = "join", **more: Any) -> Mapping[str, Any]:
+        """Return what is granted: ``leave`` where the machine is to. DrmError: it is not let in, or nobody answers."""
         facts = MachineFacts.here(self.name, __version__)
-        said = replace(facts, more={**self.has, "wants": wants}).to_json()
+        said = replace(facts, more={**self.has, **more, "wants": wants}).to_json()
         granted = knock(self.host, self.port, self.credentials, said)
         self.heard_s = time.monotonic()
-        return bool(granted.get("leave"))
+        return granted
+
+    def arrive(self, wait: Callable[[float], bool]) -> bool:
+        """Ask until it is let in, or ``wait(seconds)`` is true: then return False.
+
+        The coordinator still counts a machine that has ended without a word as there, for some seconds.
+        """
+        began = time.monotonic()
+        is_told = False
+        while self.call(waited_s=time.monotonic() - began).get("wait"):
+            if not is_told:
+                is_told = True
+                say(f"the {self.name} that was here before is not forgotten yet: waiting for that")
+            if wait(_ASK_S):
+                return False
+        return True
 
 
 class Membership:
@@ -172,7 +190,7 @@ class Membership:
             return
         self._next_s = now + BEAT_S
         try:
-            if self._visitor.call():
+            if self._visitor.call().get("leave"):
                 say("asked to leave")
                 raise _Leave
         except LostError as error:

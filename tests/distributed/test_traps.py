@@ -212,3 +212,14 @@ def test_the_run_belongs_on_the_coordinators_host(world: World) -> None:
     done = world.hosts[1].run(command, env=elsewhere)
     assert done.returncode == 4
     assert f"run this on the host of {world.cluster.host}" in done.stderr
+
+
+def test_a_machine_that_lost_its_power_is_started_again_at_once_and_joins(world: World) -> None:
+    world.cluster.kill_machine("w1")
+    world.cluster.add("w1", "--cpus", "1", "--memory", "1GiB", host=1 if world.hosts else 0)
+    world.cluster.wait_for("w1", "drm: w1 has joined ", times=2)
+    assert world.cluster.said("w1").count("is not forgotten yet") == 1
+    world.begin()
+    world.wait(world.both_run)
+    assert world.end() == 0
+    world.check_outcomes()

@@ -151,7 +151,7 @@ def wait_for(gate: Gate, words: str) -> None:
 
 
 def test_a_name_that_is_taken(gate: Gate) -> None:
-    has = {"cpu_cores": 1, "memory_bytes": 1, "gpus": 0, "labels": [], "address": "127.0.0.1", "instance": "one"}
+    has = {"cpu_cores": 1, "memory_bytes": 1, "gpus": 0, "labels": [], "address": "127.0.0.9", "instance": "one"}
     there = replace(MachineFacts.here("same", __version__), ray=RAY, more=has).to_json()
     stop = threading.Event()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from drm.cluster_commands import coordinator, drain, worker, workers
-from drm.cluster_commands.register import FORGET_S, Register
+from drm.cluster_commands.register import BEAT_S, FORGET_S, Register
 from drm.cluster_commands.workers import table
 from drm.engines.ray_engine.state import CoordinatorState, check_name, folder_of, parse_address
 from drm.engines.ray_engine.tables import Machine, WorkerRow, WorkerTable
@@ -40,8 +40,10 @@ class Desk:
             say=self.said.append,
         )
 
-    def ask(self, name: str, instance: str = "a", wants: str = "join", **facts: Any) -> Any:
-        more = {**HAS, "instance": instance, "wants": wants}
+    def ask(
+        self, name: str, instance: str = "a", wants: str = "join", has: dict[str, Any] | None = None, **facts: Any
+    ) -> Any:
+        more = {**HAS, **(has or {}), "instance": instance, "wants": wants}
         return self.register.answer(replace(HERE, name=name, more=more, **facts).to_json())
 
 
@@ -61,10 +63,36 @@ def test_machines_join_and_are_listed_and_forgotten() -> None:
 def test_a_second_machine_of_the_same_name_is_refused_and_the_first_stays() -> None:
     desk = Desk()
     desk.ask("w1", "a")
-    assert "a worker called 'w1' has joined already" in desk.ask("w1", "b").refused[0]
+    elsewhere = {"address": "10.0.0.3"}
+    assert "a worker called 'w1' has joined already" in desk.ask("w1", "b", has=elsewhere).refused[0]
     assert desk.ask("w1", "a").granted
     desk.ask("w1", "b", wants="leave")
     assert len(desk.register.machines()) == 1, "only who has the name can give it up"
+
+
+def test_a_machine_that_ended_without_a_word_waits_until_it_is_forgotten() -> None:
+    desk = Desk()
+    desk.ask("w1", "a")
+    desk.now = FORGET_S - 1
+    assert desk.ask("w1", "b", has={"waited_s": 1.0}).granted == {"wait": True}
+    desk.now = FORGET_S + 1
+    assert desk.ask("w1", "b", has={"waited_s": 3.0}).granted == {"leave": False}
+    assert desk.left == ["w1"]
+
+
+def test_two_machines_of_one_name_and_address_are_two_where_both_go_on() -> None:
+    desk = Desk()
+    desk.ask("w1", "a")
+    refused = desk.ask("w1", "b", has={"waited_s": FORGET_S + BEAT_S + 1}).refused
+    assert "a worker called 'w1' has joined already" in refused[0]
+    assert desk.ask("w1", "b", has={"waited_s": "long"}).refused, "it is no number"
+
+
+def test_what_does_not_fit_is_said_at_once_and_not_waited_for() -> None:
+    desk = Desk()
+    desk.ask("w1", "a")
+    (line,) = desk.ask("w1", "b", python="3.12.2").refused
+    assert "Python 3.12.2" in line
 
 
 @pytest.mark.parametrize(
