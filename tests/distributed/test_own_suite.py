@@ -26,7 +26,9 @@ PART = (
     "tests/unit/resource_optimizer",
     "tests/unit/coordinator",
     "tests/unit/history",
-    "tests/integration/test_needs.py",
+    "tests/integration/test_components_together.py",
+    "tests/integration/test_live.py",
+    "tests/integration/test_shortcuts.py",
 )
 MACHINES = 2
 PATIENCE_S = 3600.0
