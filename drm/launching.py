@@ -7,10 +7,12 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drm.django_order import turn_of
 from drm.model.markers import group_marker, requirements_of
 from drm.model.work import Task
 from drm.nodes import arguments_for_plugins
@@ -38,14 +40,18 @@ def tasks_of(items: Mapping[str, pytest.Item], settings: ProjectSettings) -> lis
     tasks = []
     for position, (task_id, item) in enumerate(items.items()):
         markers = [mark for mark in item.iter_markers() if mark.name in ("drm", "xdist_group")]
-        key = tuple(map(id, markers))
+        turn = turn_of(item)
+        key = (turn, *map(id, markers))
         if key not in asked:  # most tests have none, and those of a class share theirs
             given = [
                 (mark.args, mark.kwargs) if mark.name == "drm" else group_marker(mark.args, mark.kwargs)
                 for mark in markers
             ]
             found = requirements_of(given, settings.requirements, where=item.nodeid, counted=settings.counted)
-            asked[key] = markers, found  # the markers are kept, for their ids not to be given to others
+            asked[key] = (
+                markers,
+                replace(found, turn=turn),
+            )  # the markers are kept, for their ids not to be given to others
         scope = item.nodeid.partition("::")[0]
         tasks.append(
             Task(

@@ -20,7 +20,8 @@ from drm.model.cluster import WorkerState, WorkerView
 from drm.model.death import DeathKind
 from drm.model.work import Task
 from drm.ports import Clock, Engine
-from drm.resource_optimizer.queue import Batch, WorkQueue
+from drm.resource_optimizer.lanes import Batch
+from drm.resource_optimizer.queue import WorkQueue
 
 _PREFETCH_S = 0.06  # when an executor holds less work than this, such as one batch, its next is sent already
 _LEAST_BUDGET_S = 0.2
@@ -68,8 +69,7 @@ class Dispatcher:
             foresight=self.foresight,
             recorder=recorder,
         )
-        self.closed = False
-        self.interrupted = False
+        self.closed = self.interrupted = False
         self.silent: set[str] = set()  # workers that get nothing new until they are heard
         self.copied: set[str] = set()  # tests that were started a second time
         self._stirred: dict[str, None] = {}  # workers on which something has changed, in order
@@ -136,7 +136,8 @@ class Dispatcher:
         view = self._manager.view(executor.worker_id)
         room = self._staffing.room(view, executor) if view is not None and self._takes_work(view) else None
         (task,) = batch.tasks
-        if room is None or not batch.amounts.fits_in(room.free) or not task.requirements.labels <= room.labels:
+        fits = room is not None and batch.amounts.fits_in(room.free) and task.requirements.labels <= room.labels
+        if not fits or not self._queue.admits_copy(executor.executor_id, task):
             return False
         self.copied.add(task.task_id)
         self._give(executor, batch)
@@ -174,8 +175,7 @@ class Dispatcher:
     def began(self, executor: Executor, task_id: str) -> None:
         task = self._accounts.task(task_id)
         now = self._clock.now()
-        executor.current, executor.began_s = task_id, now
-        executor.attempt = self._accounts.begin(task_id)
+        executor.current, executor.began_s, executor.attempt = task_id, now, self._accounts.begin(task_id)
         executor.timeout = self._timeout(task)
         if executor.timeout is not None:
             self._timed[executor.executor_id] = None

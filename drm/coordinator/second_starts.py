@@ -10,7 +10,8 @@ from drm.coordinator.dispatch import Dispatcher
 from drm.model.work import Task
 from drm.ports import Clock
 from drm.resource_optimizer import Running, next_look_s, stragglers
-from drm.resource_optimizer.queue import Batch, WorkQueue
+from drm.resource_optimizer.lanes import Batch
+from drm.resource_optimizer.queue import WorkQueue
 
 _LEAST_S, _MOST_S = 0.05, 0.25  # between two looks
 

@@ -55,18 +55,22 @@ class Staffing:
         return _room_of(worker, free) if free is not None else None
 
     def adjust(self, worker: WorkerView) -> list[Executor]:
-        """Add executors to a worker if they have something to do; return those that are to end."""
+        """Add executors to a worker if they have something to do; return those that are to end: idle for nothing, or
+        past the turn of what waits, which their successors run."""
         here = self._crew.on(worker.worker_id)
         idle = [executor for executor in here if executor.is_idle]
         least, most = self._bounds(worker)
         if (not idle and len(here) >= most) or (not len(self._queue) and (not idle or len(here) <= least)):
             return []
+        room = self.room(worker)
+        past = [executor for executor in idle if room and self._queue.is_past(executor.executor_id, room)]
+        idle = [executor for executor in idle if executor not in past]
         decision = decide_crew(self._case(worker, here, idle, least, most), _SETTINGS)
         for _ in range(decision.hire):
             self._hire(worker.worker_id)
         if decision.action is not ScalingAction.HOLD and least < most:
             self._record(worker, len(here), decision)
-        return [executor for executor in idle if executor.executor_id in decision.dismiss]
+        return past + [executor for executor in idle if executor.executor_id in decision.dismiss]
 
     def _bounds(self, worker: WorkerView) -> tuple[int, int]:
         if self._settings.has_pool:  # separate workers: one per core, or per part of one that tests ask for

@@ -98,8 +98,8 @@ class Requirements:
 
     ``labels``: the worker must carry all of them. ``claims``: what it holds of the run
     while it runs, wherever that is (see ``drm.model.claims``). ``group``: its tests run on
-    one executor, in file order. ``timeout_s``: the attempt is killed after it. ``idempotent``: a second
-    attempt may run beside the first.
+    one executor, in file order. ``turn``: no process runs it after a test of a later one (0: at any
+    time). ``timeout_s``: the attempt is killed after it. ``idempotent``: a second attempt may run beside the first.
     ``sources`` says for each amount where it came from: marker, history, default.
     """
 
@@ -107,6 +107,7 @@ class Requirements:
     labels: frozenset[str] = frozenset()
     claims: Claims = NO_CLAIMS
     group: str | None = None
+    turn: int = 0
     timeout_s: float | None = None
     idempotent: bool = False
     sources: tuple[tuple[str, str], ...] = ()

@@ -69,7 +69,7 @@ class Kind:
 
 
 class Kinds:
-    """One kind per distinct amounts, labels and claims."""
+    """One kind per distinct amounts, labels, claims and turn."""
 
     def __init__(self, settings: QueueSettings) -> None:
         self._settings = settings
@@ -84,7 +84,7 @@ class Kinds:
         kind = self._by_requirements.get(requirements)
         if kind is None:
             rounded = self._round(requirements)
-            key = (rounded.amounts, rounded.labels, rounded.claims)
+            key = (rounded.amounts, rounded.labels, rounded.claims, rounded.turn)
             kind = self._kinds.get(key)
             if kind is None:
                 kind = self._kinds[key] = Kind(rounded, self._most(rounded))

@@ -1,4 +1,5 @@
-"""What waits, in lanes: the tests of one module that ask for the same, a long test by itself, or a group."""
+"""What waits, in lanes: the tests of one module that ask for the same, a long test by itself, or a group; and what is
+cut off a lane for an executor."""
 
 from __future__ import annotations
 
@@ -6,8 +7,21 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from drm.model.claims import Claims
+from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.resource_optimizer.kinds import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Tests for one executor, in order, under one reservation of ``amounts``; it holds their ``claims`` meanwhile."""
+
+    tasks: tuple[Task, ...]
+    amounts: Resources
+    claims: Claims
+    next_task: str | None
+    expected_s: float
 
 
 @dataclass(slots=True, eq=False)

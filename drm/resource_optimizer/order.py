@@ -19,7 +19,8 @@ class Order:
     1969) over the pieces of work that executors cannot share: long tests, groups, and what is behind a bottleneck (a
     lock, a counted resource, an amount of which the workers have little), which takes its sum over what can run of it
     side by side. Before that comes what few workers can run; what runs alone comes when there is nothing else.
-    First of all comes what is tried again: it has waited its turn once.
+    First of all comes what is tried again: it has waited its turn once. Tests of a later turn wait for those of the
+    earlier, so that processes need not be changed for these.
 
     ``file_order``: as the tests were collected instead, as far as several executors can keep to it.
     """
@@ -47,6 +48,7 @@ class Order:
         if self._file_order:
             return (kind.is_serial, *self.of_lane(lane))
         return (
+            self._turn(kind),
             kind.is_serial,
             not lane.is_soon,
             -needs.amounts.gpus,
@@ -59,10 +61,15 @@ class Order:
     def is_urgent(self, lane: Lane, present: Lane, waiting_s: float) -> bool:
         """Tell whether the lane must be begun before the present one goes on: it is to come soon, or would be the end
         of the run."""
+        if self._turn(lane.kind) > self._turn(present.kind):
+            return False
         if lane.is_soon or present.is_soon:
             return not present.is_soon
         limits = (self.long_s(waiting_s), _URGENT_SHARE * waiting_s / self._executors, self._piece_s(present))
         return self._piece_s(lane) > max(limits)
+
+    def _turn(self, kind: Kind) -> int:
+        return 0 if self._file_order else max(1, kind.requirements.turn)
 
     def _piece_s(self, lane: Lane) -> float:
         """Return how long the lane, or all of its kind, takes at least, however many executors there are."""

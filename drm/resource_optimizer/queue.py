@@ -12,31 +12,18 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
-from drm.model.claims import Claims
-from drm.model.resources import Resources
 from drm.model.work import Task
 from drm.resource_optimizer.admission import able_kinds, side_by_side_in
 from drm.resource_optimizer.holdings import Holdings
 from drm.resource_optimizer.kinds import Kind, Kinds, QueueSettings, Room
-from drm.resource_optimizer.lanes import Lane, OwnedLanes
+from drm.resource_optimizer.lanes import Batch, Lane, OwnedLanes
 from drm.resource_optimizer.order import Order
+from drm.resource_optimizer.turns import Turns
 
 BATCH_S = 0.05  # short tests travel together, about this much work at a time
 _LEAST_STOLEN_S = 0.01  # less is not worth setting its fixtures up twice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Tests for one executor, in order, under one reservation of ``amounts``; it holds their ``claims`` meanwhile."""
-
-    tasks: tuple[Task, ...]
-    amounts: Resources
-    claims: Claims
-    next_task: str | None
-    expected_s: float
 
 
 class WorkQueue:
@@ -53,6 +40,7 @@ class WorkQueue:
         self._groups: dict[str, Lane] = {}
         self._kept: dict[str, list[Lane]] = {}
         self._holdings = Holdings(settings.counted)
+        self._turns = Turns()
         self._waiting = 0
         self._waiting_s = 0.0
 
@@ -123,10 +111,11 @@ class WorkQueue:
         the end batches shrink so that all have work.
         """
         able = able_kinds(self._kinds, self._holdings, room, BATCH_S)
-        fresh = min((kind for kind in able if kind.fresh), key=self._order.of_kind, default=None)
+        opened = self._turns.open_to(executor_id, able)
+        fresh = min((kind for kind in opened if kind.fresh), key=self._order.of_kind, default=None)
         lane = self._next_own(executor_id, able, fresh, room)
         if lane is None:
-            lane = fresh.fresh.pop(0) if fresh is not None else self._stolen_lane(able)
+            lane = fresh.fresh.pop(0) if fresh is not None else self._stolen_lane(opened)
             if lane is None:
                 return None
             self._own(executor_id, lane)
@@ -206,6 +195,17 @@ class WorkQueue:
         own = self._owned.get(executor_id)
         return bool(self._kept.get(executor_id)) or (own is not None and own.group is not None and bool(own.tasks))
 
+    def is_past(self, executor_id: str, room: Room) -> bool:
+        """Tell whether all that could start in the room must have run before what the executor has run already."""
+        if not self._turns.of(executor_id) or self.has_group(executor_id):
+            return False
+        able = [kind for kind in able_kinds(self._kinds, self._holdings, room, BATCH_S) if kind.fresh]
+        return bool(able) and not self._turns.open_to(executor_id, able)
+
+    def admits_copy(self, executor_id: str, task: Task) -> bool:
+        """Tell whether the executor may run another attempt at the test."""
+        return task.requirements.turn in (0, self._turns.of(executor_id))
+
     def revise(self, revised: Callable[[Sequence[Task]], Sequence[Task]], scope: str | None = None) -> None:
         """Give waiting tests (of one scope, or all) the requirements that ``revised`` returns them with.
 
@@ -231,6 +231,7 @@ class WorkQueue:
 
     def leave(self, executor_id: str) -> None:
         """The executor is no more, or is to end: others may have its lanes."""
+        self._turns.forget(executor_id)
         self._leave_lane(executor_id)
         for lane in self._kept.pop(executor_id, ()):
             self._offer(lane)
@@ -245,8 +246,6 @@ class WorkQueue:
     def release(self, executor_id: str) -> bool:
         """The executor has ended all its batches: give back what it held; tell whether others may want it."""
         return self._holdings.release(executor_id)
-
-    # -- inside
 
     def _goes_on(self, lane: Lane, able: list[Kind], fresh: Kind | None) -> bool:
         """Tell whether the owner of the lane should stay in it."""
@@ -282,6 +281,7 @@ class WorkQueue:
             expected_s += seconds
             tasks.append(lane.pop())
         self._count(-len(tasks), -sum(task.expected_s for task in tasks))
+        self._turns.reach(lane.owner, kind.requirements.turn)
         if lane.group is not None and lane.tasks:
             lane.kind = self._kinds.of(lane.tasks[0].requirements)
         return Batch(

@@ -331,6 +331,7 @@ class Rig:
     def _check_reservations(self, required: Mapping[str, Requirements]) -> None:
         capacity: dict[str, Resources] = {}
         running: dict[tuple[str, str], events.AttemptStarted] = {}
+        turns: dict[tuple[str, str], int] = {}
         for event in self.journal.events:
             if isinstance(event, events.WorkerReady):
                 capacity[event.worker_id] = event.capacity
@@ -338,6 +339,9 @@ class Rig:
                 key = (event.worker_id, event.executor_id)
                 assert key not in running, "an executor runs one test at a time"
                 running[key] = event
+                turn, in_group = required[event.task_id].turn, required[event.task_id].group is not None
+                assert in_group or not 0 < turn < turns.get(key, 0), "a process went back to an earlier turn"
+                turns[key] = max(turn, turns.get(key, 0))
                 together = total(e.reserved for (worker, _), e in running.items() if worker == event.worker_id)
                 assert together.fits_in(capacity[event.worker_id]), "more is reserved than there is"
                 assert required[event.task_id].amounts.fits_in(event.reserved)

@@ -322,6 +322,16 @@ def test_tests_go_where_their_labels_are(clock: Any) -> None:
     assert {kinds[e.worker_id] for e in rig.journal.of(events.AttemptStarted) if "::g" in e.task_id} == {"gpu"}
 
 
+def test_what_must_come_before_what_its_executors_have_run_gets_new_ones(clock: Any) -> None:
+    late, early = make_tasks(4, turn=2), [make_task("early", position=9, turn=1)]
+    rig = Rig(clock)
+    rig.coordinator.submit(late, rig.planned)
+    rig.coordinator.run()
+    assert set(rig.run(early).values()) == {PASSED}
+    rig.check([*late, *early])
+    assert [executor for task_id, executor in rig.engine.began if task_id == "m.py::early"] in (["gw2"], ["gw3"])
+
+
 # -- any order of things
 
 CLAIMS = st.builds(
@@ -338,6 +348,7 @@ NEEDS = st.fixed_dictionaries(
         "memory": st.sampled_from([0, GIB // 2, 2 * GIB]),
         "claims": CLAIMS,
         "group": st.sampled_from(["g"]),
+        "turn": st.sampled_from([1, 2]),
         "timeout_s": st.just(1.0),
     },
 )

@@ -414,6 +414,56 @@ def test_what_a_group_held_when_its_executor_died_comes_before_its_rest() -> Non
     assert take(queue, "gw2") is None
 
 
+# -- turns
+
+
+@pytest.mark.parametrize("file_order", [False, True])
+def test_a_later_turn_waits_for_the_earlier_and_what_has_none_comes_when_it_fits_best(file_order: bool) -> None:
+    late = [task(f"late{n}", seconds=9.0, position=4 + n, scope="l", turn=2) for n in range(2)]
+    tests = [
+        task("early", seconds=0.2, position=0, scope="e", turn=1),
+        task("any", seconds=3.0, position=1 if file_order else 9, scope="a"),
+        *late,
+    ]
+    queue = queue_of(*tests, file_order=file_order)
+    order = ["early", "any"] if file_order else ["any", "early"]
+    assert [names(take(queue)) for _ in tests] == [[name] for name in (*order, "late0", "late1")]
+
+
+def test_no_process_goes_back_to_an_earlier_turn() -> None:
+    late = [task(f"late{n}", seconds=1.0, position=n, turn=2) for n in range(3)]
+    queue = queue_of(*late)
+    assert names(take(queue)) == ["late0"]
+    again = task("again", seconds=1.0, turn=1)
+    queue = queue_of(*late, again)
+    assert names(take(queue)) == ["again"]
+    assert names(take(queue)) == ["late0"]
+    queue.add([again], soon=True)
+    assert names(take(queue)) == ["late1"], "its turn is over for this one"
+    assert names(take(queue)) == ["late2"]
+    assert take(queue) is None
+    assert queue.is_past("gw0", room())
+    assert not queue.is_past("gw1", room())
+    assert names(take(queue, "gw1")) == ["again"]
+    assert not queue.is_past("gw0", room()), "nothing waits"
+
+
+def test_a_copy_is_given_to_a_process_in_the_same_turn() -> None:
+    queue = queue_of(task("late", turn=2), task("any"))
+    while take(queue) is not None:
+        pass
+    assert queue.admits_copy("gw0", task("x", turn=2))
+    assert queue.admits_copy("gw1", task("x"))
+    assert not queue.admits_copy("gw0", task("x", turn=1))
+    assert not queue.admits_copy("gw1", task("x", turn=2)), "it may have an earlier one before it"
+
+
+def test_a_group_goes_on_as_it_was_collected() -> None:
+    members = [task(f"g{n}", seconds=1.0, position=n, group="g", turn=turn) for n, turn in enumerate([2, 1, 0])]
+    queue = queue_of(*members)
+    assert [names(take(queue)) for _ in members] == [["g0"], ["g1"], ["g2"]]
+
+
 # -- any order of things
 
 REQUIREMENTS = st.fixed_dictionaries(
@@ -425,6 +475,7 @@ REQUIREMENTS = st.fixed_dictionaries(
         "labels": st.sampled_from([frozenset(), frozenset({"ssd"}), frozenset({"gpu", "ssd"})]),
         "claims": st.sampled_from([(), (), DB, READ_DB, BOTH, SERIAL, LICENSE, LICENSES]),
         "group": st.sampled_from([None, None, "g", "h"]),
+        "turn": st.sampled_from([0, 1, 2]),
         "sources": st.sampled_from([(), (("memory", "marker"),)]),
     },
 )
@@ -446,6 +497,7 @@ class Holder:
     batches: list[list[Task]] = field(default_factory=list)
     amounts: Resources | None = None
     claims: Claims = ()
+    turn: int = 0
 
 
 class Model:
@@ -476,7 +528,7 @@ class Model:
             could = self.queue.startable(room(free, labels), most=9)
             batch = self.queue.take(executor_id, room(free, labels), share=len(self.holders))
             if batch is None:
-                self.check_idle(free, labels)
+                self.check_idle(free, labels, holder.turn)
                 return False
             # To others, the group that an executor works in is no work.
             assert could or {each.requirements.group for each in batch.tasks} <= {"g", "h"}, "startable said none"
@@ -488,11 +540,11 @@ class Model:
         holder.batches.append(list(batch.tasks))
         return True
 
-    def check_idle(self, free: Resources, labels: frozenset[str]) -> None:
+    def check_idle(self, free: Resources, labels: frozenset[str], turn: int) -> None:
         """Nobody is idle while something that he could run waits.
 
-        Left out: groups, which have their executor, work too short to be split, and what a claim that waits is
-        kept free for.
+        Left out: groups, which have their executor, work too short to be split, what a claim that waits is
+        kept free for, and what must have come before what he has run.
         """
         if any(each.requirements.claims for each in self.waiting.values()) or any(is_serial(c) for c in self.held()):
             return
@@ -500,6 +552,7 @@ class Model:
             each
             for each in self.waiting.values()
             if each.requirements.group is None
+            and not 0 < each.requirements.turn < turn
             and each.requirements.labels <= labels
             and self.queue._kinds.of(each.requirements).requirements.amounts.fits_in(free)
         ]
@@ -528,7 +581,9 @@ class Model:
             assert each.requirements.claims == batch.claims
             if self.holders[executor_id].batches == []:
                 assert each.requirements.labels <= labels
-            group = each.requirements.group
+            group, turn, holder = each.requirements.group, each.requirements.turn, self.holders[executor_id]
+            assert group is not None or not 0 < turn < holder.turn, "it ought to have come before"
+            holder.turn = max(turn, holder.turn)
             if group is not None:
                 elsewhere = [h for name, h in self.holders.items() if name != executor_id]
                 held = [t for h in elsewhere for b in h.batches for t in b]
@@ -609,7 +664,11 @@ def drain(model: Model) -> None:
         if other != executor_id:
             model.die(other)
     while model.waiting:
-        assert model.take(executor_id, labels=ALL_LABELS, free=model.free), "what waits is not handed out"
+        if not model.take(executor_id, labels=ALL_LABELS, free=model.free):
+            assert model.queue.is_past(executor_id, room(model.free)), "what waits is not handed out"
+            model.die(executor_id)
+            model.hire()
+            executor_id = f"gw{model.made - 1}"
         model.end(executor_id, give_back=False)
 
 
