@@ -303,6 +303,13 @@ def audit(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Change the code of the deciding packages, place by place: do their unit tests notice? Takes options after --."""
+    install(session, "test", "bench", "examples", "mutation")
+    session.run("python", "tests/mutation.py", *session.posargs)
+
+
+@nox.session(default=False)
 def package(session: nox.Session) -> None:
     """Build wheel and sdist of the last commit into dist/, twice: the wheels must be the same; check their metadata."""
     arguments(session)

@@ -43,6 +43,28 @@ def test_what_counts_as_too_long(docstring: str, lines: int, expected: bool) -> 
     assert too_long(f'"""{docstring}"""\n' + "x = 1\n" * (lines - 1)) is expected
 
 
+def dataclasses_of(package: str) -> dict[str, dict[str, bool]]:
+    """Return the marks of each dataclass, by its name."""
+    found = {}
+    for path in sorted((ROOT / "drm" / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for mark in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+                if ast.unparse(mark).startswith("dataclass"):
+                    keywords = mark.keywords if isinstance(mark, ast.Call) else []
+                    found[node.name] = {each.arg or "": ast.literal_eval(each.value) for each in keywords}
+    return found
+
+
+def test_what_is_decided_and_what_it_rests_on_cannot_be_changed() -> None:
+    """``tests/mutation.py`` leaves these marks out. What is built up while a decision is made is named here."""
+    packages = ("dynamic_resource_manager", "resource_performance_predictor", "resource_optimizer")
+    marks = {name: each for package in packages for name, each in dataclasses_of(package).items()}
+    assert len(marks) > 40
+    assert [name for name, each in marks.items() if not each.get("slots")] == []
+    changing = {name for name, each in marks.items() if not each.get("frozen")}
+    assert changing == {"Bought", "Kind", "Lane", "_Demand", "_Seen"}
+
+
 def test_what_vulture_is_not_to_report_is_there() -> None:
     """An excuse for a name that is gone would hide the next one of that name."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["vulture"]
