@@ -64,14 +64,14 @@ class Deadlines:
     """How long a worker may be in each state, in seconds. ``lease_s``: of its machine (infinite: it has none);
     ``lease_margin_s`` before its end a worker drains, so that its machine is not switched off under a test."""
 
+    allocated_s: float
+    registered_s: float
+    draining_s: float
+    lease_s: float
+    lease_margin_s: float
     requested_s: float = 120.0
-    allocated_s: float = 300.0
-    registered_s: float = 300.0
-    draining_s: float = 60.0
     gone_s: float = 30.0
     ask_again_s: float = 5.0
-    lease_s: float = math.inf
-    lease_margin_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

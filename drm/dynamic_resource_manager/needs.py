@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from drm.dynamic_resource_manager.settings import ScalingSettings
-from drm.dynamic_resource_manager.utilization import UNUSED, Utilization
+from drm.dynamic_resource_manager.utilization import Utilization
 from drm.dynamic_resource_manager.worth import UNBOUNDED, Outlook
 from drm.model.cluster import QueueView, WorkerState, WorkerType, WorkerView
 from drm.model.errors import ConfigError
@@ -34,11 +34,11 @@ class ScalingCase:
     now_s: float
     last_up_s: float
     last_down_s: float
-    utilization: Utilization = UNUSED
-    boot_s: float = 0.0
-    pending_s: float | None = None
-    votes: int = 0
-    leaving: frozenset[str] = frozenset()
+    utilization: Utilization
+    boot_s: float
+    pending_s: float | None
+    votes: int
+    leaving: frozenset[str]
     present: int = field(init=False)  # that run or are on their way; those that drain no longer count
     busy: int = field(init=False)
 

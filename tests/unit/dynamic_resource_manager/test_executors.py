@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drm.dynamic_resource_manager.executors import CrewCase, CrewDecision, CrewSettings, IdleExecutor, decide_crew
-from drm.model.plan import ScalingAction
+from drm.model.plan import ScalingAction, Trigger
 
 MIB = 2**20
 SETTINGS = CrewSettings()
@@ -72,6 +72,52 @@ def test_an_executor_that_a_group_waits_for_stays() -> None:
     assert decide(waited_for, idle("b", 9, 1), busy=1, short=True).dismiss == ("b",)
     assert decide(waited_for, idle("b", 9), busy=1).dismiss == ("b",)
     assert decide(waited_for, busy=1, short=True).dismiss == ()
+
+
+def test_an_idle_executor_goes_after_three_seconds() -> None:
+    assert decide(idle("a", 3.0), busy=1).dismiss == ()
+    found = decide(idle("a", 3.25), idle("b", 4.5), busy=1)
+    assert found == CrewDecision(
+        action=ScalingAction.DOWN,
+        trigger=Trigger(code="idle", metric="idle_s", value=4.5, threshold=3.0),
+        reason="executor b is idle for 4.5 s (limit 3 s) and nothing that waits can start: 2 of 3 end",
+        dismiss=("b", "a"),
+    )
+
+
+def test_an_executor_that_gives_16_mib_back_is_worth_to_be_ended() -> None:
+    assert decide(idle("a", 0, 15), busy=1, least=2, short=True).dismiss == ()
+    assert decide(idle("a", 0, 16), busy=1, least=2, short=True).dismiss == ("a",)
+    found = decide(idle("a", 0, 16), idle("b", 0, 16), idle("c", 0, 20), least=3, short=True)
+    assert found.dismiss == ("c", "a"), "those who give most, by name where they give the same, and one stays"
+    assert found.trigger == Trigger(code="memory", metric="given_back_bytes", value=36.0 * MIB, threshold=0.0)
+    assert decide(idle("a", 0, 1), idle("b", 0, 2), least=0, short=True).dismiss == ("b",), "one stays here too"
+
+
+def test_a_decision_about_executors_counts_those_that_are_there() -> None:
+    found = decide(idle("a", 1.0), busy=2, starting=1, startable=3, most=9)
+    assert found == CrewDecision(
+        action=ScalingAction.UP,
+        trigger=Trigger(code="waiting", metric="startable", value=3.0, threshold=2.0),
+        reason="10 tests wait and 3 could start: 1 more than 4",
+        hire=1,
+    )
+    found = decide(idle("a", 1.0), busy=2, starting=1, startable=2)
+    assert found == CrewDecision(
+        action=ScalingAction.HOLD,
+        trigger=Trigger(code="steady", metric="startable", value=2.0, threshold=2.0),
+        reason="4 executors are enough",
+    )
+    assert decide(least=3, waiting=9, startable=0).hire == 0, "nothing could start"
+    assert decide(busy=1, least=4, waiting=2, startable=1).hire == 2, "no more than there is work for"
+    assert decide(starting=1, least=2, waiting=9, startable=1).hire == 1
+
+
+def test_times_and_amounts_can_be_set() -> None:
+    case = CrewCase(least=1, most=4, busy=1, starting=0, idle=(idle("a", 4, 1),), waiting=0, startable=0, short=False)
+    assert decide_crew(case, CrewSettings(idle_s=5)).dismiss == ()
+    assert decide_crew(case, CrewSettings(idle_s=4)).dismiss == ()
+    assert decide_crew(case, CrewSettings(idle_s=1)).dismiss == ("a",)
 
 
 @given(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from drm.dynamic_resource_manager import DynamicResourceManager
-from drm.model.cluster import WorkerState
+from drm.model.cluster import WorkerState, WorkerView
 from drm.model.errors import (
     CapacityError,
     ConfigError,
@@ -203,3 +205,113 @@ def test_gpus_are_not_taken_away_under_a_reservation(manager: DynamicResourceMan
     manager.release_resources("r", now_s=2.0)
     manager.update_worker_resources("w1", now_s=2.0, allocatable=cpu(4))
     assert manager.check_resource_availability(Resources(gpus=0.5)) == ()
+
+
+def test_the_view_says_all_there_is_to_say(manager: DynamicResourceManager) -> None:
+    amounts = Resources(cpu_cores=1.5, memory_bytes=GIB, gpus=0.25)
+    manager.reserve_resources("w1", "r", amounts, now_s=2.0)
+    manager.update_worker_resources("w1", cpu(2.5), now_s=3.0)
+    assert manager.view("w1") == WorkerView(
+        worker_id="w1",
+        worker_type="cpu",
+        state=WorkerState.READY,
+        capacity=CAPACITY,
+        allocatable=CAPACITY,
+        reserved=amounts,
+        used=cpu(2.5),
+        labels=frozenset({"db"}),
+        reservations=1,
+        idle_since_s=None,
+        ready_at_s=1.0,
+    )
+    assert manager.free("w1") == Resources(cpu_cores=2.5, memory_bytes=7 * GIB, gpus=0.75)
+    assert manager.view("w9") is None
+
+
+def test_gpus_that_are_released_can_be_had_again(manager: DynamicResourceManager) -> None:
+    manager.register_worker("w2", worker_type="gpu", capacity=Resources(cpu_cores=1, gpus=2), now_s=1.0)
+    assert manager.reserve_resources("w2", "share", Resources(gpus=0.5), now_s=2.0) == (0,)
+    assert manager.reserve_resources("w2", "whole", Resources(gpus=1), now_s=2.0) == (1,)
+    assert manager.check_resource_availability(Resources(gpus=0.5)) == ("w1", "w2")
+    assert manager.check_resource_availability(Resources(gpus=0.501)) == ("w1",)
+    manager.release_resources("share", now_s=3.0)
+    manager.release_resources("whole", now_s=3.0)
+    assert manager.reserve_resources("w2", "both", Resources(gpus=2), now_s=4.0) == (0, 1)
+
+
+def test_a_reservation_that_comes_back_is_on_the_gpu_it_had(manager: DynamicResourceManager) -> None:
+    """CUDA stays on the device that a process used first."""
+    manager.register_worker("w2", worker_type="gpu", capacity=Resources(cpu_cores=1, gpus=2), now_s=1.0)
+    manager.reserve_resources("w2", "first", Resources(gpus=1), now_s=2.0)
+    assert manager.reserve_resources("w2", "second", Resources(gpus=1), now_s=2.0) == (1,)
+    manager.release_resources("first", now_s=3.0)
+    manager.release_resources("second", now_s=3.0)
+    assert manager.reserve_resources("w2", "second", Resources(gpus=1), now_s=4.0) == (1,)
+
+
+def test_a_worker_is_idle_from_when_it_is_ready(manager: DynamicResourceManager) -> None:
+    def state(to: WorkerState, now_s: float) -> tuple[float | None, float | None]:
+        manager.set_worker_state("w1", to, now_s=now_s)
+        view = manager.view("w1")
+        assert view is not None
+        return view.ready_at_s, view.idle_since_s
+
+    assert state(WorkerState.STARTING, 2.0) == (None, 1.0)
+    assert state(WorkerState.READY, 5.0) == (5.0, 5.0)
+    assert state(WorkerState.DRAINING, 6.0) == (5.0, 5.0)
+    assert state(WorkerState.READY, 7.0) == (5.0, 5.0), "it was ready all the time"
+    manager.reserve_resources("w1", "r", cpu(1), now_s=8.0)
+    state(WorkerState.STARTING, 9.0)
+    assert state(WorkerState.READY, 10.0) == (10.0, None)
+    assert state(WorkerState.GONE, 11.0) == state(WorkerState.GONE, 12.0), "and gone is gone, told twice"
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (
+            lambda it: it.register_worker("w1", worker_type="t", capacity=CAPACITY, now_s=3.0),
+            "worker w1 is registered already; deregister it first",
+        ),
+        (
+            lambda it: it.register_worker("w", worker_type="t", capacity=ZERO, now_s=3.0),
+            "capacity of worker w is nothing; give it cpu and memory",
+        ),
+        (
+            lambda it: it.register_worker("w", worker_type="t", capacity=cpu(2), allocatable=cpu(3), now_s=3.0),
+            "allocatable of worker w passes its capacity: 3 cpu of 2",
+        ),
+        (
+            lambda it: it.reserve_resources("w1", "r", cpu(1), now_s=3.0),
+            "reservation 'r' holds 1 cpu, 2 GiB, 1 gpu on worker w1 already; release it first",
+        ),
+        (
+            lambda it: it.reserve_resources("w1", "n", ZERO, now_s=3.0),
+            "reservation 'n' asks for nothing; ask for cpu, memory or a gpu",
+        ),
+        (
+            lambda it: it.reserve_resources("w1", "n", Resources(cpu_cores=4, memory_bytes=7 * GIB), now_s=3.0),
+            "worker w1 has too little left: 4 cpu of 3, 7 GiB memory of 6 GiB; wait for a release or add a worker",
+        ),
+        (
+            lambda it: it.update_worker_resources("w1", now_s=3.0, allocatable=Resources(memory_bytes=GIB)),
+            (
+                "worker w1 cannot shrink below what is reserved: 1 cpu of 0, 2 GiB memory of 1 GiB, 1 gpu of 0; "
+                "release reservations first, or deregister it"
+            ),
+        ),
+        (
+            lambda it: it.update_worker_resources("w1", now_s=3.0, allocatable=cpu(5)),
+            "allocatable of worker w1 passes its capacity: 5 cpu of 4",
+        ),
+        (lambda it: it.release_resources("n", now_s=3.0), "no reservation 'n' is held"),
+        (lambda it: it.deregister_worker("w9"), "no worker 'w9' is registered"),
+    ],
+)
+def test_what_is_refused_says_what_and_why(
+    manager: DynamicResourceManager, bad: Callable[[DynamicResourceManager], object], said: str
+) -> None:
+    manager.reserve_resources("w1", "r", Resources(cpu_cores=1, memory_bytes=2 * GIB, gpus=1), now_s=2.0)
+    with pytest.raises(DrmError) as caught:
+        bad(manager)
+    assert str(caught.value) == said

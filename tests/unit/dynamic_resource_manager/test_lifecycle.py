@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,92 @@ def test_a_worker_drains_before_the_lease_of_its_machine_ends() -> None:
     assert "lease" in life.reason
     unlimited = advance(ready, LifeEvent(kind=Happened.TICK, now_s=1e9), replace(LIMITS, lease_s=math.inf))
     assert unlimited[1] == ()
+
+
+def heard(life: Life, kind: Happened, now_s: float, reason: str = "", *, busy: bool = False) -> Life:
+    return advance(life, LifeEvent(kind=kind, now_s=now_s, reason=reason, busy=busy), LIMITS)[0]
+
+
+def test_each_step_of_a_life_notes_when_and_why() -> None:
+    asked = Life(asked_s=1.0)
+    assert (asked.phase, asked.is_pending) == (Phase.REQUESTED, True)
+    lost = heard(asked, Happened.FATE_UNKNOWN, 2.0, "reset by peer")
+    assert lost == Life(asked_s=1.0, again_s=4.0, reason="reset by peer")
+    there = heard(lost, Happened.CREATED, 5.0)
+    assert there == Life(asked_s=1.0, phase=Phase.ALLOCATED, since_s=5.0, reason="reset by peer")
+    joined = heard(replace(there, reason=""), Happened.JOINED, 6.0)
+    assert (joined.phase, joined.since_s, joined.is_pending) == (Phase.REGISTERED, 6.0, False)
+    hired = heard(heard(joined, Happened.HIRED, 7.0), Happened.HIRED, 8.0)
+    assert hired == replace(joined, hired_s=7.0), "the first one counts"
+    ready = heard(hired, Happened.SERVES, 9.0)
+    drains = heard(ready, Happened.DRAIN, 10.0, "idle")
+    assert drains == replace(ready, phase=Phase.DRAINING, since_s=10.0, reason="idle")
+    assert heard(drains, Happened.KEEP, 11.0) == replace(ready, since_s=11.0)
+    told = heard(drains, Happened.EMPTY, 12.0)
+    assert told == replace(drains, released=True, told=True)
+    assert at(told, 12.5, Happened.EMPTY) == (told, ()), "once is enough"
+    gone = heard(told, Happened.LEFT, 13.0)
+    assert gone == replace(told, phase=Phase.GONE, since_s=13.0, again_s=17.0, expected=True)
+    again = heard(gone, Happened.END_FAILED, 14.0, "throttled")
+    assert again == replace(gone, again_s=18.0), "and why it is gone stays what it was"
+    assert heard(again, Happened.ENDED, 15.0) == replace(gone, again_s=math.inf)
+
+
+def test_it_is_known_whether_it_ever_served_and_whether_we_let_it_go() -> None:
+    refused = heard(Life(asked_s=0.0), Happened.REFUSED, 1.0, "quota")
+    assert refused == Life(asked_s=0.0, phase=Phase.GONE, since_s=1.0, reason="quota", failed_start=True)
+    ends = {
+        (): (True, False),
+        (Happened.CREATED,): (True, False),
+        (Happened.CREATED, Happened.JOINED): (True, False),
+        READY: (False, False),
+        (*READY, Happened.DRAIN): (False, True),
+    }
+    for kinds, expected in ends.items():
+        left = heard(lived(*kinds), Happened.LEFT, 1.0, "cut off")
+        assert (left.failed_start, left.expected) == expected, kinds
+        assert (left.reason, left.again_s) == ("cut off", 5.0)
+    assert heard(lived(Happened.CREATED), Happened.VANISHED, 1.0).failed_start
+    assert heard(lived(*READY), Happened.VANISHED, 1.0) == lived(*READY), "the engine misses it"
+
+
+def test_a_notice_of_the_provider_is_no_new_beginning_of_a_drain() -> None:
+    drains = heard(lived(*READY), Happened.DRAIN, 3.0, "idle")
+    noticed = heard(drains, Happened.NOTICED, 4.0, "spot")
+    assert noticed == replace(drains, released=True, reason="spot")
+    assert heard(lived(*READY), Happened.NOTICED, 4.0, "spot").since_s == 4.0
+    assert at(noticed, 8.0, Happened.TICK)[1] == ()
+    assert at(noticed, 8.1, Happened.TICK)[1] == (Do.END,)
+
+
+def test_deadlines_are_kept_to_the_second() -> None:
+    overdue = at(lived(), 10.0)[0], at(lived(), 10.1)[0]
+    assert [life.overdue for life in overdue] == [False, True]
+    lost = heard(Life(asked_s=0.0), Happened.FATE_UNKNOWN, 1.0)
+    assert at(lost, 2.9)[1] == ()
+    asked, do = at(lost, 3.0)
+    assert (do, asked.again_s) == ((Do.ASK,), math.inf), "asked again once, until the answer is lost again"
+    registered = heard(lived(Happened.CREATED, Happened.JOINED), Happened.HIRED, 5.0)
+    assert at(registered, 35.0)[1] == ()
+    assert at(registered, 35.1)[1] == (Do.RELEASE, Do.END)
+    assert at(lived(Happened.CREATED, Happened.JOINED), 899.0)[1] == (), "nobody has asked for an executor"
+    assert at(lived(Happened.CREATED, Happened.JOINED), 901.0)[1] == (Do.STOP,), "its lease ends as well"
+    leased = replace(lived(*READY), asked_s=10.0)
+    assert at(leased, 910.0)[1] == ()
+    assert at(leased, 910.1)[0].reason == "the lease of its machine, 1000 s, ends soon"
+    gone = heard(lived(*READY), Happened.LEFT, 1.0)
+    assert at(gone, 4.9)[1] == ()
+    ended, do = at(gone, 5.0)
+    assert (do, ended.again_s) == ((Do.END,), 9.0)
+    assert at(heard(lived(*READY), Happened.DRAIN, 0.0), 5.1)[0].reason == "it drained"
+    assert at(heard(lived(*READY), Happened.DRAIN, 0.0, "idle"), 5.1)[0].reason == "idle"
+
+
+def test_the_deadlines_are_those_of_the_documentation() -> None:
+    limits = Deadlines(allocated_s=1, registered_s=1, draining_s=1, lease_s=math.inf, lease_margin_s=1)
+    text = (Path(__file__).parents[3] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert f"| {limits.requested_s:g} s without an answer" in text
+    assert f"| every {limits.gone_s:g} s it is ended again" in text
 
 
 @given(st.lists(st.tuples(st.sampled_from(Happened), st.floats(0, 40), st.booleans()), max_size=30))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from drm.dynamic_resource_manager.memory import Holder, MemoryCase, MemorySettings, MemoryVerdict, judge, room_bytes
 from drm.model.memory import MemoryLevel, MemorySample
+from drm.model.plan import Trigger
 
 MIB = 2**20
 SETTINGS = MemorySettings()
@@ -109,6 +110,65 @@ def test_nobody_is_killed_needlessly(used_mib: int, holders: tuple[Holder, ...],
 
 def test_past_the_limit_one_is_killed_also_alone() -> None:
     assert verdict(1010, holder("a", 50, 900)).kill == "a"
+
+
+def test_on_a_large_machine_the_spare_is_so_many_bytes() -> None:
+    """Parts of the limit on a small one; of 64 GB that would be too much."""
+    large = MemorySample(levels=(MemoryLevel(name="the machine", limit_bytes=64 * LIMIT, used_bytes=LIMIT),))
+    assert room_bytes(large, (), SETTINGS) == 63 * LIMIT - 256 * MIB
+
+    def left(mib: int, *, held: bool = False) -> MemoryVerdict:
+        level = MemoryLevel(name="the machine", limit_bytes=64 * LIMIT, used_bytes=64 * LIMIT - mib * MIB)
+        both = (holder("a", 50, 500), holder("b", 50, 50))
+        case = MemoryCase(
+            sample=MemorySample(levels=(level,)),
+            holders=both,
+            free_bytes=LIMIT,
+            held=held,
+            now_s=5.0,
+            killed_s=4.0,
+        )
+        return judge(case, SETTINGS)
+
+    assert (left(256).held, left(257).held) == (True, False)
+    assert (left(512, held=True).held, left(513, held=True).held) == (True, False)
+    assert (left(63).kill, left(64).kill) == ("a", None), "and a second after the last one"
+
+
+def test_at_the_limit_itself_nobody_is_killed_alone() -> None:
+    assert verdict(1000, holder("a", 50, 900)).kill is None
+    assert verdict(1001, holder("a", 50, 900)).kill == "a"
+    assert verdict(981, holder("a", 50, 51), holder("b", 50, 50)).kill == "a"
+    assert verdict(980, holder("a", 50, 51), holder("b", 50, 50)).kill is None, "20 MiB are left"
+    assert verdict(990, holder("a", 50, 50), holder("b", 50, 50)).kill is None, "none is above"
+
+
+def test_a_verdict_says_what_was_measured_against_what() -> None:
+    waits = verdict(300, pressure=0.3)
+    assert waits.trigger == Trigger(code="pressure", metric="memory_pressure", value=0.3, threshold=0.2)
+    still = verdict(300, pressure=0.15, held=True)
+    assert still.trigger == Trigger(code="pressure", metric="memory_pressure", value=0.15, threshold=0.1)
+    tight = verdict(950, holder("a", 100, 80))
+    assert tight.trigger == Trigger(code="memory", metric="room_bytes", value=-10.0 * MIB, threshold=0.0)
+    roomy = verdict(900, held=True)
+    assert roomy.trigger == Trigger(code="memory", metric="room_bytes", value=60.0 * MIB, threshold=40.0 * MIB)
+    assert not roomy.held
+    assert roomy.kill_reason == ""
+    assert verdict(800, pressure=0.2).held is False, "only above it"
+    boundless = judge(
+        MemoryCase(sample=MemorySample(levels=()), holders=(), free_bytes=1, held=False, now_s=0.0, killed_s=0.0),
+        SETTINGS,
+    )
+    assert not boundless.held
+    assert "of nothing's" in boundless.reason
+
+
+def test_who_holds_as_much_as_is_free_in_the_books_is_not_held() -> None:
+    """Starting is held when the books say that something could start, and memory that it could not."""
+    assert verdict(960, free_mib=1).held
+    assert not verdict(960, free_mib=0).held
+    assert verdict(930, held=True, free_mib=31).held
+    assert not verdict(930, held=True, free_mib=30).held, "the books leave no more than there is"
 
 
 holders_strategy = st.lists(

@@ -128,6 +128,10 @@ def test_the_same_case_gives_the_same_decision_within_the_limits(
         last_up_s=float("-inf"),
         last_down_s=float("-inf"),
         utilization=Utilization(cpu_reserved=share, window_s=300.0),
+        boot_s=0.0,
+        pending_s=None,
+        votes=0,
+        leaving=frozenset(),
     )
     decision = evaluate_scaling(SETTINGS, case)
     assert decision == evaluate_scaling(SETTINGS, case)
