@@ -160,5 +160,5 @@ def test_performance_runs_alone() -> None:
     noxfile = runpy.run_path(str(ROOT / "noxfile.py"))
     sessions = noxfile["nox"].registry.get()
     alone = {name for name, session in sessions.items() if not session.allow_parallel}
-    unhurried = {"audit", "package", "publish", "status", "tests-all-pythons"}
+    unhurried = {"audit", "mutation", "package", "publish", "status", "tests-all-pythons"}
     assert alone == {"performance", "benchmarks-all", "report", "badges"} | unhurried
