@@ -14,6 +14,7 @@ from drm.ci_commands import git
 from drm.ci_commands.lines import say
 from drm.ci_commands.requirement import is_of_this_machine, requirement_of_this_drm
 from drm.cicd_integration.project import Project, component_names, project_of
+from drm.cicd_integration.project_files import READ
 from drm.cicd_integration.rendering import NOXFILE_MARK, PROVIDERS, Pipeline, Provider, render, render_noxfile
 from drm.model.errors import ConfigError
 from drm.reporting.files import write_atomic
@@ -82,7 +83,7 @@ def _init(options: argparse.Namespace) -> int:
 def _project(folder: Path, components: str | None) -> Project:
     files = _listing(folder)
     texts: dict[str, str] = {}
-    for name in ("pyproject.toml", "setup.cfg"):
+    for name in READ:
         if name in files:
             try:
                 texts[name] = (folder / name).read_text(encoding="utf-8")
@@ -165,8 +166,10 @@ def _write_noxfile(file: _File, *, force: bool) -> bool:
 
 def _explain(project: Project, folder: Path) -> None:
     for stage in project.stages:
-        there = [path for path in stage.paths if (folder / path).is_dir()]
+        there = ["this folder" if path == "." else path for path in stage.paths if (folder / path).is_dir()]
         say(f"{stage.name}: {', '.join(there) or f'skipped until there is {stage.paths[0]}/'}")
+    if not any(path == "." or (folder / path).is_dir() for stage in project.stages for path in stage.paths):
+        say(f"no test was found; files of tests are called {' or '.join(project.patterns)} (pytest's python_files)")
     say(f"components: {', '.join(project.components) or 'the unit stage is not split'}")
     say(f"installed for the tests: {' '.join(project.install) or 'nothing but DRM'} (PROJECT in noxfile.py)")
     say("git should ignore .nox/, .venv-ci/, reports/ and .github/badges/")

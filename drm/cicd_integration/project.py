@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import configparser
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
 
+from drm.cicd_integration.project_files import PytestFiles, ini_of, pytest_files_of, table_in, toml_of
 from drm.model.errors import ConfigError
 from drm.model.stages import STAGES, Stage
 
-__all__ = ["OTHER", "REQUIREMENT", "Project", "component_names", "is_test_file", "project_of"]
+__all__ = ["OTHER", "REQUIREMENT", "Project", "component_names", "project_of"]
 
 REQUIREMENT = "drm-testing[badges,ci]"
 OTHER = "other"  # the component of a test that no component's folder holds
@@ -50,9 +49,10 @@ _REQUIREMENTS = tuple(
 class Project:
     """``stages``: those of the table, with this project's folders; ``components``: none, or two and more.
 
-    ``install``: arguments of ``pip install``.
+    ``install``: arguments of ``pip install``; ``patterns``: what files of tests are called.
     """
 
+    patterns: tuple[str, ...] = PytestFiles().patterns
     stages: tuple[Stage, ...]
     components: tuple[str, ...] = ()
     install: tuple[str, ...] = ()
@@ -63,21 +63,17 @@ class Project:
         return {stage.name: stage.paths for stage in self.stages}
 
 
-def is_test_file(path: str) -> bool:
-    """Tell whether pytest, or pytest-benchmark's custom, takes the file for one of tests."""
-    name = PurePosixPath(path).name
-    return name.endswith(".py") and (name.startswith(("test_", "bench_")) or name.endswith("_test.py"))
-
-
 def project_of(files: Sequence[str], texts: Mapping[str, str], *, components: tuple[str, ...] | None = None) -> Project:
     """Return what the project's files say. ``files``: relative, with ``/``; ``texts``: of those in its root.
 
     ``components`` wins over what the folders of the unit stage say. ConfigError for a file that cannot be parsed.
     """
-    tests = [path for path in files if is_test_file(path)]
+    named = pytest_files_of(texts)
+    tests = [path for path in files if named.are(path)]
     folders = {stage.name: _folders(stage, tests) for stage in STAGES if stage.name != "unit"}
     taken = [folder for found in folders.values() for folder in found]
     rest = [path for path in tests if not any(_within(path, folder) for folder in taken)]
+    rest = [path for path in rest if named.are_looked_for_at(path)]
     folders["unit"] = _unit_folders(rest)
     stages = tuple(
         replace(
@@ -88,8 +84,8 @@ def project_of(files: Sequence[str], texts: Mapping[str, str], *, components: tu
         )
         for stage in STAGES
     )
-    found = _components(folders["unit"], rest) if components is None else components
-    return Project(stages=stages, components=found, install=_install(files, texts))
+    found = _components(rest) if components is None else components
+    return Project(stages=stages, components=found, install=_install(files, texts), patterns=named.patterns)
 
 
 def component_names(text: str) -> tuple[str, ...]:
@@ -118,61 +114,46 @@ def _folders(stage: Stage, tests: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unit_folders(tests: Sequence[str]) -> tuple[str, ...]:
-    """Return ``tests/unit`` where all tests of no other stage lie there, else all of ``tests``."""
+    """Return ``tests/unit`` where all tests of no other stage lie there, else all of ``tests``; and the folders that
+    hold tests beside it. Where some lie in the project's own folder, that is all: ``.``."""
+    if any("/" not in path for path in tests):
+        return (".",)
     found = []
-    for root in _ROOTS:
+    for root in dict.fromkeys((*_ROOTS, *sorted(path.partition("/")[0] for path in tests))):
         here = [path for path in tests if _within(path, root)]
         if here:
             own = f"{root}/unit"
-            found.append(own if all(_within(path, own) for path in here) else root)
+            found.append(own if root in _ROOTS and all(_within(path, own) for path in here) else root)
     return tuple(found)
 
 
-def _components(folders: Sequence[str], tests: Sequence[str]) -> tuple[str, ...]:
-    """Return the folders of the unit stage that hold tests, and one for all else; nothing for fewer than two."""
+def _components(tests: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders in ``tests/unit`` or ``tests`` that hold tests, and one for all else; nothing for fewer than
+    two."""
     names = set()
-    for folder in folders:
-        for path in tests:
-            inner = PurePosixPath(path).parent.parts[len(PurePosixPath(folder).parts) :]
-            inner = inner[1:] if inner[:1] == ("unit",) else inner
-            if _within(path, folder) and inner and _NAME.fullmatch(inner[0]):
-                names.add(inner[0])
+    for path in tests:
+        root, *inner = PurePosixPath(path).parent.parts or ("",)
+        inner = inner[1:] if inner[:1] == ["unit"] else inner
+        if root in _ROOTS and inner and _NAME.fullmatch(inner[0]):
+            names.add(inner[0])
     return (*sorted(names - {OTHER}), OTHER) if len(names) > 1 else ()
 
 
 def _install(files: Sequence[str], texts: Mapping[str, str]) -> tuple[str, ...]:
-    project = _toml(texts["pyproject.toml"]) if "pyproject.toml" in texts else {}
-    setup = _ini(texts["setup.cfg"]) if "setup.cfg" in texts else configparser.ConfigParser(interpolation=None)
+    project = toml_of("pyproject.toml", texts["pyproject.toml"]) if "pyproject.toml" in texts else {}
+    setup = (
+        ini_of("setup.cfg", texts["setup.cfg"])
+        if "setup.cfg" in texts
+        else configparser.ConfigParser(interpolation=None)
+    )
     arguments: list[str] = []
     if "project" in project or "build-system" in project or "setup.py" in files or setup.has_section("metadata"):
-        declared = _table(_table(project, "project"), "optional-dependencies")
+        declared = table_in(table_in(project, "project"), "optional-dependencies")
         section = "options.extras_require"
         extras = {*declared, *(setup.options(section) if setup.has_section(section) else ())}
         extra = next((name for name in _NEEDS if name in extras), None)
         arguments += ["-e", f".[{extra}]" if extra else "."]
-    group = next((name for name in _NEEDS if name in _table(project, "dependency-groups")), None)
+    group = next((name for name in _NEEDS if name in table_in(project, "dependency-groups")), None)
     if group:
         arguments += ["--group", group]
     return (*arguments, *(word for name in _REQUIREMENTS if name in files for word in ("-r", name)))
-
-
-def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = data.get(name, {})
-    return value if isinstance(value, Mapping) else {}
-
-
-def _toml(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"pyproject.toml cannot be read: {error}", remedy="correct the file") from error
-
-
-def _ini(text: str) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"setup.cfg cannot be read: {first}", remedy="correct the file") from error
-    return parser

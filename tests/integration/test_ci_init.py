@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,15 @@ def test_init_writes_what_the_provider_reads_and_a_noxfile(
     assert written == {*files, "noxfile.py"}
     assert "components: api, db, other" in capsys.readouterr().out
     assert ci("init", provider) == 0, "again, with nothing changed"
+
+
+def test_init_finds_tests_beside_the_code(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(project / "tests")
+    assert ci("init", "github") == 0
+    assert "no test was found; files of tests are called test_*.py or " in capsys.readouterr().out
+    (project / "test_here.py").write_text("def test_it_works():\n    assert True\n")
+    assert ci("init", "github", "--force") == 0
+    assert "unit: this folder" in capsys.readouterr().out
 
 
 def test_init_writes_over_nothing_unless_forced(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drm.cicd_integration.project import OTHER, Project, component_names, is_test_file, project_of
+from drm.cicd_integration.project import OTHER, Project, component_names, project_of
+from drm.cicd_integration.project_files import PytestFiles, pytest_files_of
 from drm.cicd_integration.rendering import NOXFILE_MARK, render_noxfile
 from drm.model.errors import ConfigError
 from drm.model.stages import STAGES
@@ -44,11 +45,53 @@ def test_tests_of_no_stage_are_unit_tests() -> None:
 
 
 @given(files=PATHS)
-def test_no_test_under_tests_is_lost(files: list[str]) -> None:
+def test_no_test_is_lost(files: list[str]) -> None:
     found = project_of(files, {})
     for path in files:
-        if path.startswith(("tests/", "test/", "benchmarks/")):
-            assert any(path.startswith(f"{folder}/") for stage in found.stages for folder in stage.paths)
+        assert any(f"./{path}".startswith((f"./{folder}/", f"{folder}/")) for s in found.stages for folder in s.paths)
+
+
+@pytest.mark.parametrize(
+    ("files", "unit"),
+    [
+        (["test_a.py", "tests/test_b.py"], (".",)),
+        (["shop/tests/test_a.py", "orders/test_b.py", "tests/unit/test_c.py"], ("tests/unit", "orders", "shop")),
+        (["src/pkg/a_test.py"], ("src",)),
+        (["shop/tests.py"], ("tests/unit",)),
+    ],
+)
+def test_tests_are_found_wherever_they_are(files: list[str], unit: tuple[str, ...]) -> None:
+    found = project_of(files, {})
+    assert folders(found)["unit"] == unit
+    assert found.components == ()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"pytest.ini": "[pytest]\npython_files = tests.py test_*.py\ntestpaths = shop/ orders\n"},
+        {"pyproject.toml": "[tool.pytest.ini_options]\npython_files='tests.py test_*.py'\ntestpaths='shop orders'"},
+        {"pyproject.toml": "[tool.pytest]\npython_files=['tests.py', 'test_*.py']\ntestpaths=['shop', 'orders']"},
+        {"setup.cfg": "[tool:pytest]\npython_files =\n  tests.py\n  test_*.py\ntestpaths = shop\n  orders"},
+        {
+            "pyproject.toml": "[tool.ruff]\n",
+            "tox.ini": "[tox]\n[pytest]\npython_files = tests.py test_*.py\ntestpaths = shop orders",
+        },
+    ],
+    ids=lambda texts: " ".join(texts),
+)
+def test_tests_are_those_that_pytest_is_told_of(texts: dict[str, str]) -> None:
+    files = ["shop/tests.py", "orders/test_a.py", "examples/test_b.py", "shop/a_test.py", "tests/e2e/test_c.py"]
+    found = project_of(files, texts)
+    assert folders(found)["unit"] == ("orders", "shop")
+    assert folders(found)["e2e"] == ("tests/e2e",)
+    assert found.patterns == ("tests.py", "test_*.py", "bench_*.py")
+
+
+def test_the_first_file_with_settings_of_pytest_counts() -> None:
+    texts = {"pytest.ini": "[pytest]\n", "setup.cfg": "[tool:pytest]\ntestpaths = a\n"}
+    assert pytest_files_of(texts) == PytestFiles()
+    assert pytest_files_of({"setup.cfg": "[tool:pytest]\ntestpaths = .\n"}).are_looked_for_at("b/test_a.py")
 
 
 @pytest.mark.parametrize(
@@ -119,4 +162,9 @@ def test_noxfile_is_python_whatever_is_in_it(files: list[str], requirement: str)
 
 def test_only_files_of_tests_count() -> None:
     names = ["test_a.py", "bench_a.py", "a_test.py", "conftest.py", "test_a.txt", "a/test_b.py"]
-    assert [name for name in names if is_test_file(name)] == ["test_a.py", "bench_a.py", "a_test.py", "a/test_b.py"]
+    assert [name for name in names if PytestFiles().are(name)] == [
+        "test_a.py",
+        "bench_a.py",
+        "a_test.py",
+        "a/test_b.py",
+    ]
