@@ -206,6 +206,8 @@ class Controller:
         if self._interruptions.signal or isinstance(failure, KeyboardInterrupt):
             raise KeyboardInterrupt
         if failure is not None:
+            if self._options.report_dir is not None:
+                self._status.say(f"drm run --resume {self._options.report_dir} goes on with what did not run")
             raise pytest.exit.Exception(f"drm: {failure}", returncode=3)
         if asked is not None and asked.kind == "exit":
             raise pytest.exit.Exception(asked.message, returncode=asked.exit_code)

@@ -1,4 +1,4 @@
-"""A run whose coordinator was killed, read from its journal, so that another coordinator can go on with it.
+"""A run whose coordinator was killed, or that was cut short, read from its journal, so that another can go on with it.
 
 The journal goes on: numbers, clock and run id continue, so that the record of a run that was resumed is that of one
 run. The time during which nobody ran it does not count.
@@ -47,6 +47,7 @@ class InterruptedRun:
     under_way: dict[tuple[str, int], events.AttemptStarted] = field(default_factory=dict)
     workers: dict[str, None] = field(default_factory=dict)
     asked_workers: int = 0
+    was_cancelled: bool = False
     kept: dict[str, list[list[Any]]] = field(default_factory=dict)
 
     @property
@@ -116,24 +117,39 @@ def read_interrupted(folder: Path) -> InterruptedRun:
     if not path.exists():
         raise ConfigError(f"{folder} holds no record of a run (no events.ndjson)", remedy="start the run again")
     reader = EventReader(path)
-    found = list(reader.read(on_note=lambda _: None))
+    found, offsets = [], [0]
+    for event in reader.read(on_note=lambda _: None):
+        found.append(event)
+        offsets.append(reader.offset)
     if not found or not isinstance(found[0], events.RunStarted):
         raise ConfigError(f"{path} has no beginning", remedy="start the run again")
-    run = InterruptedRun(folder=folder, journal=found, offset=reader.offset, started=found[0])
-    for event in found:
+    count = len(found)
+    while _closes(found[count - 1]):
+        count -= 1
+    if count == len(found) - 1 and isinstance(found[-1], events.RunFinished):
+        reason = f" ({found[-1].reason})" if found[-1].reason else ""
+        raise ConfigError(
+            f"run {found[0].run_id} has ended{reason}; there is nothing to resume",
+            remedy="start it again; --lf runs what failed",
+        )
+    run = InterruptedRun(folder=folder, journal=found[:count], offset=offsets[count], started=found[0])
+    for event in run.journal:
         _take(run, event)
     run.kept = read_kept_reports(folder / KEPT_REPORTS)
     return run
 
 
+def _closes(event: events.Event) -> bool:
+    """Tell whether the event is of the end of a run that was cut short: that a test did not run, and the account."""
+    return isinstance(event, events.RunFinished) or (
+        isinstance(event, events.TestFinished) and event.outcome is Outcome.NOT_RUN
+    )
+
+
 def _take(run: InterruptedRun, event: events.Event) -> None:
     match event:
-        case events.RunFinished():
-            reason = f" ({event.reason})" if event.reason else ""
-            raise ConfigError(
-                f"run {run.run_id} has ended{reason}; there is nothing to resume",
-                remedy="start it again; --lf runs what failed",
-            )
+        case events.CancelRequested() | events.RunResumed():
+            run.was_cancelled = isinstance(event, events.CancelRequested)
         case events.TestsDiscovered():
             run.discovered.update(dict.fromkeys(event.task_ids))
         case events.AttemptStarted():
@@ -144,7 +160,9 @@ def _take(run: InterruptedRun, event: events.Event) -> None:
             run.under_way.pop((event.task_id, event.attempt), None)
             if event.cause or (event.outcome is not None and event.outcome.is_bad):
                 before = run.past.get(event.task_id, PastTest())
-                run.past[event.task_id] = PastTest(attempts=before.attempts, mishaps=(*before.mishaps, _mishap(event)))
+                run.past[event.task_id] = PastTest(
+                    attempts=before.attempts, mishaps=(*before.mishaps, _mishap(event, run))
+                )
         case events.TestFinished():
             run.finished[event.task_id] = event
         case events.TeardownFailed():
@@ -157,8 +175,8 @@ def _take(run: InterruptedRun, event: events.Event) -> None:
             run.asked_workers += 1
 
 
-def _mishap(event: events.AttemptFinished) -> Mishap:
-    innocent = event.cause == _WHY
+def _mishap(event: events.AttemptFinished, run: InterruptedRun) -> Mishap:
+    innocent = event.cause == _WHY or (run.was_cancelled and event.outcome is None)
     return Mishap(
         attempt=event.attempt,
         kind=event.death,

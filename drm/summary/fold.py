@@ -76,7 +76,7 @@ class Summarizer:
         self._samples: dict[str, list[UtilizationSampled]] = {}
         self._feeders: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._run_started,
-            RunResumed: lambda _: None,  # what ended with the first coordinator has events of its own
+            RunResumed: lambda _: self._facts.pop("reason", None),  # what had ended has events of its own
             TestsDiscovered: self._tests_discovered,
             ForecastMade: self._forecast_made,
             PlanMade: self._plan_made,

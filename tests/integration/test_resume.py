@@ -15,6 +15,7 @@ from projects import MODES, Project, junit_of, wait_until
 
 from drm.model.death import DeathKind
 from drm.model.events import AttemptFinished, AttemptStarted, RunResumed, RunStarted, TestFinished
+from drm.model.work import Outcome
 from drm.reporting.ndjson import read_events
 from drm.summary import summarise
 
@@ -112,6 +113,33 @@ def test_a_killed_run_goes_on_where_it_was(project: Project, mode: str) -> None:
     assert summary.finished
     assert project.results().summary.counts == summary.counts
     project.assert_nothing_left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_run_that_was_cut_short_goes_on_where_it_was(project: Project, number: signal.Signals) -> None:
+    project.file("test_it.py", SUITE)
+    running = project.start("--drm-report-dir", str(project.report_dir), *MODES["fork"], *ARGUMENTS)
+    running.wait_for(lambda: len(settled(project)) > 17)
+    running.process.send_signal(number)
+    assert running.end().code == {signal.SIGINT: 2, signal.SIGTERM: 143}[number]
+    before = {name: ended for name, ended in settled(project).items() if ended.outcome is not Outcome.NOT_RUN}
+    assert 17 < len(before) < len(settled(project)) == 60, "the others did not run"
+    project.file("go", "")
+    resume = ("--drm-resume", str(project.report_dir), "--drm-report-dir", str(project.report_dir))
+    ran = project.run(*resume, *MODES["fork"], *ARGUMENTS)
+    assert ran.code == 1, ran.out
+    assert f"{len(before)} of 60 tests had ended and are not run again" in ran.out
+    assert ran.account() == {"passed": 57, "failed": 1, "skipped": 1, "xfailed": 1}
+    events = project.events()  # numbers without a gap
+    ended = Counter(event.task_id for event in events if isinstance(event, TestFinished))
+    assert (len(ended), set(ended.values())) == (60, {1})
+    assert {name: ended for name, ended in settled(project).items() if name in before} == before
+    summary = summarise(events)
+    assert (summary.doubts, summary.reason, summary.finished) == ((), "", True)
+    assert project.results().summary.counts == summary.counts
+    flaky = {event.task_id for event in events if isinstance(event, TestFinished) and event.flaky}
+    assert flaky <= {"test_it.py::test_n[5]"}, "what was under way when it was cut short is not held against it"
+    assert project.run(*resume, *MODES["fork"], *ARGUMENTS).code == 4, "now it has ended"
 
 
 def test_what_is_told_of_a_resumed_run_is_what_would_have_been_told(project: Project) -> None:

@@ -199,9 +199,7 @@ class RayEngine(MessagingEngine):
         self._head = reason
         for worker_id in list(self._links):
             self._take(worker_id, ["left", reason])
-        raise LostError(
-            f"{reason} ({self._state.address})", remedy="start it again with drm coordinator, and run the tests again"
-        )
+        raise LostError(f"{reason} ({self._state.address})", remedy="start it again with drm coordinator")
 
     def _forget(self, worker_id: str) -> None:
         super()._forget(worker_id)
