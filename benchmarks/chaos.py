@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks import run_checks
-from benchmarks.chaos_clusters import Cluster, SocketCluster, Victim, clusters, send
+from benchmarks.chaos_clusters import SHORT, TO_THE_END, Cluster, Outage, SocketCluster, Victim, clusters, send
 from drm.model import events
 from drm.model.errors import DrmError
 from drm.model.work import Outcome
@@ -43,6 +43,7 @@ MARK = "DRM_CHAOS_RUN"
 PATIENCE_S = 180.0  # for one run; a run that takes longer hangs
 _LEFT_S = 15.0  # for processes to end after the run
 _TICK_S = 0.02
+_SILENT = ("freeze", "partition", "pause", "stop")  # faults after which nothing is heard of a worker
 
 SUITE = """
 import os, random, time
@@ -60,7 +61,7 @@ def kept():
 @pytest.mark.parametrize("n", range(%(tests)d))
 def test_n(n):
     note(n)
-    time.sleep(random.Random(n).choice((0.01, 0.05, 0.1, 0.4)))
+    time.sleep(random.Random(n).choice((0.01, 0.05, 0.1, 0.4)) + %(slower_s)g)
     if n %% 17 == 3:
         assert n < 0, "it fails, always"
     if n %% 17 == 5:
@@ -74,7 +75,11 @@ def expected(number: int) -> Outcome:
 
 @dataclass
 class Result:
-    """What became of one run. ``wrong``: a sentence for everything that must not be."""
+    """What became of one run. ``wrong``: a sentence for everything that must not be.
+
+    ``healed_amid``: faults that were made good again while it went on; ``silent_lost``: lost workers that had been
+    cut off or had stood still; ``back_again``: those that joined after they had been lost.
+    """
 
     number: int
     seed: int
@@ -82,7 +87,11 @@ class Result:
     wall_s: float = 0.0
     exit_code: int | None = None
     faults: list[str] = field(default_factory=list)
+    outage: str = ""
+    healed_amid: int = 0
     workers_lost: int = 0
+    silent_lost: int = 0
+    back_again: int = 0
     attempts: int = 0
     attempts_lost: int = 0
     given_up: int = 0
@@ -93,28 +102,47 @@ Faults = Mapping[str, Callable[[Victim], Callable[[], None] | None]]
 
 
 class Striker:
-    """Strikes with ``faults``: at which shares of ended tests and with what says ``strikes``, or else chance."""
+    """Strikes with ``faults``: at which shares of ended tests and with what says ``strikes``, or else chance.
 
-    def __init__(self, rng: random.Random, faults: Faults, strikes: Sequence[tuple[float, str]] | None = None) -> None:
+    ``outage``: how long it takes until they are made good again. To the end of the run that is of the first only: not
+    all workers may be gone.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        faults: Faults,
+        strikes: Sequence[tuple[float, str]] | None = None,
+        *,
+        outage: Outage = SHORT,
+    ) -> None:
         self._rng = rng
         self._faults = faults
+        self._outage = outage
         if strikes is None:
-            strikes = [(rng.random() * 0.9, "") for _ in range(rng.choice((1, 1, 2, 2, 3)))]
+            strikes = [(rng.random() * outage.until, "") for _ in range(rng.choice((1, 1, 2, 2, 3)))]
         self._left = sorted(strikes)
         self._healing: list[tuple[float, Callable[[], None]]] = []
         self.struck: list[str] = []
+        self.healed = 0  # while the run went on
 
     def look(self, share: float, victims: Sequence[Victim], now_s: float) -> None:
         for due in [entry for entry in self._healing if entry[0] <= now_s]:
             self._healing.remove(due)
             due[1]()
+            self.healed += 1
         if self._left and share >= self._left[0][0] and victims:
             name = self._left.pop(0)[1] or self._rng.choice(sorted(self._faults))
             victim = self._rng.choice(victims)
             heal = self._faults[name](victim)
+            told = f"{name} {victim.worker_id} at {share:.0%}"
             if heal is not None:
-                self._healing.append((now_s + self._rng.uniform(0.2, 2.5), heal))
-            self.struck.append(f"{name} {victim.worker_id} at {share:.0%}")
+                lasts_s = self._outage.lasts_s(self._rng)
+                self._healing.append((now_s + lasts_s, heal))
+                told += f" {TO_THE_END.name}" if self._outage.is_to_the_end else f" for {lasts_s:.1f} s"
+                if self._outage.is_to_the_end:
+                    self._outage = SHORT
+            self.struck.append(told)
 
     def heal(self) -> None:
         for _, heal in self._healing:
@@ -125,13 +153,15 @@ class Striker:
 def run_once(number: int, seed: int, tests: int, cluster: Cluster, folder: Path) -> Result:
     """Run the suite once under faults; ``folder`` is empty, and keeps the record in ``record/``."""
     rng = random.Random(f"{seed}/{number}")
-    result = Result(number=number, seed=seed, tests=tests)
-    (folder / "test_chaos.py").write_text(SUITE % {"tests": tests}, encoding="utf-8")
+    outage = random.Random(f"{seed}/{number}/outage").choice(cluster.outages)
+    result = Result(number=number, seed=seed, tests=tests, outage=outage.name)
+    suite = SUITE % {"tests": tests, "slower_s": outage.slower_s}
+    (folder / "test_chaos.py").write_text(suite, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -q\n", encoding="utf-8")
     temp, mark, record = folder / "t", uuid.uuid4().hex, folder / "record"
     temp.mkdir()
     command = [sys.executable, "-m", "pytest", "-p", "drm.pytest_plugin", "--drm", f"--drm-report-dir={record}"]
-    striker = Striker(rng, cluster.faults)
+    striker = Striker(rng, cluster.faults, outage=outage)
     began = time.monotonic()
     with (folder / "log").open("wb") as log:
         process = cluster.start([*command, *cluster.options(rng)], folder, environment(mark, temp), log)
@@ -139,7 +169,7 @@ def run_once(number: int, seed: int, tests: int, cluster: Cluster, folder: Path)
             result.wrong.append(f"it did not end within {PATIENCE_S:g} s")
     result.wall_s = round(time.monotonic() - began, 2)
     result.exit_code = process.wait()
-    result.faults = striker.struck
+    result.faults, result.healed_amid = striker.struck, striker.healed
     result.wrong += left(mark, temp, cluster)
     _check_record(result, record / "events.ndjson", folder / "begun")
     return result
@@ -243,7 +273,11 @@ def _check_record(result: Result, record: Path, begun: Path) -> None:
     started = [event for event in seen if isinstance(event, events.AttemptStarted)]
     lost = [event for event in seen if isinstance(event, events.AttemptFinished) and event.death is not None]
     result.attempts, result.attempts_lost = len(started), len(lost)
-    result.workers_lost = sum(isinstance(event, events.WorkerLost) for event in seen)
+    gone = [event for event in seen if isinstance(event, events.WorkerLost)]
+    result.workers_lost = len(gone)
+    silent = {words[1] for words in map(str.split, result.faults) if words[0] in _SILENT}
+    result.silent_lost = sum(event.worker_id in silent for event in gone)
+    result.back_again = run_checks.back_again(seen)
     summary = summarise(seen)
     result.wrong += [f"the account: {doubt}" for doubt in summary.doubts]
     if not summary.finished or summary.reason:
@@ -275,6 +309,10 @@ def summary_of(results: Sequence[Result], engine: str) -> dict[str, object]:
         "attempts": sum(result.attempts for result in results),
         "attempts_lost": sum(result.attempts_lost for result in results),
         "workers_lost": sum(result.workers_lost for result in results),
+        "silent_lost": sum(result.silent_lost for result in results),
+        "back_again": sum(result.back_again for result in results),
+        "healed_amid": sum(result.healed_amid for result in results),
+        "outages": dict(sorted(Counter(result.outage for result in results).items())),
         "tests_given_up": sum(result.given_up for result in results),
         "faults": dict(sorted(kinds.items())),
         "median_wall_s": walls[len(walls) // 2],
@@ -331,7 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 results.append(result)
                 told = "; ".join(result.wrong) or "well"
                 faults = ", ".join(result.faults) or "no fault"
-                print(f"run {number}: {faults}: {result.wall_s:.1f} s, {result.attempts_lost} lost: {told}", flush=True)
+                lost = f"{result.attempts_lost} lost, {result.silent_lost} silent, {result.back_again} back"
+                print(f"run {number} ({result.outage}): {faults}: {result.wall_s:.1f} s, {lost}: {told}", flush=True)
                 if (len(result.wrong), result.attempts_lost) > (0, most) or result.wrong:
                     most = result.attempts_lost
                     _keep(folder, given.output / ("wrong" if result.wrong else "run"))

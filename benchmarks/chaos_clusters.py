@@ -17,6 +17,7 @@ from drm.model.events import WorkerReady
 from drm.worker.linux import children_of, descendants_of
 
 Heal = Callable[[], None]
+_TO_THE_END_S = 1e6
 _LOST_AFTER_S = 2  # of silence
 _MOST_EXECUTORS = 6
 _SPAWNED = "drm.worker.spawned"
@@ -30,10 +31,38 @@ class Victim:
     pid: int
 
 
-class Cluster(Protocol):
-    """``faults``: by name, what strikes a victim; it returns what makes it good again, where something does."""
+@dataclass(frozen=True)
+class Outage:
+    """How long a fault that can be made good again lasts: drawn between two times.
+
+    ``slower_s``: by how much each test takes longer then, ``until``: up to which share of ended tests faults strike;
+    so that the run still goes on when the worker is back.
+    """
 
     name: str
+    least_s: float
+    most_s: float
+    slower_s: float = 0.0
+    until: float = 0.9
+
+    @property
+    def is_to_the_end(self) -> bool:
+        return self.least_s >= _TO_THE_END_S
+
+    def lasts_s(self, rng: random.Random) -> float:
+        return rng.uniform(self.least_s, self.most_s)
+
+
+SHORT = Outage("short", 0.2, 2.5)
+TO_THE_END = Outage("to the end", _TO_THE_END_S, _TO_THE_END_S)  # of the run; then it is made good
+
+
+class Cluster(Protocol):
+    """``faults``: by name, what strikes a victim; it returns what makes it good again, where something does.
+    ``outages``: the kinds there are of how long that takes; a run has one."""
+
+    name: str
+    outages: Sequence[Outage]
     faults: Mapping[str, Callable[[Victim], Heal | None]]
 
     def __init__(self) -> None: ...
@@ -119,6 +148,7 @@ class LocalExecutors:
     """The processes in which ``drm run`` itself runs tests. Each is a victim: one dies, or stands still for good."""
 
     name = "executors"
+    outages: Sequence[Outage] = (SHORT,)
     faults: Mapping[str, Callable[[Victim], Heal | None]] = {"kill": kill, "stop": stop, "pause": pause}
 
     def why_not(self) -> str:

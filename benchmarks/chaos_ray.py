@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from benchmarks.chaos_clusters import Heal, Victim, command_of, send
+from benchmarks.chaos_clusters import SHORT, TO_THE_END, Heal, Outage, Victim, command_of, send
 from benchmarks.hosts import Host, Hosts, why_not
 from benchmarks.ray_cluster import RayCluster
 from drm.model.events import WorkerReady
@@ -22,6 +22,10 @@ from drm.model.events import WorkerReady
 _MACHINES = 3
 LABELLED = "m1"  # the machine that carries the label "gpu"
 _JOIN_S = 120.0
+# A worker gets nothing new after 2.5 s of silence, ends what it runs after 8 s, and counts as lost after 9 s; a machine
+# that is back within 30 s joins again.
+_AT_THE_LEASE = Outage("about the lease", 6.0, 9.0, slower_s=0.8, until=0.35)
+_BEYOND_IT = Outage("beyond the lease", 10.0, 20.0, slower_s=2.2, until=0.35)
 _OF_A_RUN = "drm.worker"  # agents, zygotes and executors have it in their command line
 
 
@@ -29,6 +33,7 @@ class RayHosts:
     """Three machines, each on a host of its own; one that ended is started again before the next run, or amid this."""
 
     name = "ray"
+    outages = (SHORT, _AT_THE_LEASE, _BEYOND_IT, TO_THE_END)
 
     def __init__(self) -> None:
         self.faults: Mapping[str, Callable[[Victim], Heal | None]] = {

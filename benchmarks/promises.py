@@ -364,7 +364,12 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     ),
     Measurement(
         ("benchmarks.chaos", "--runs", "200", "--engine", "ray"),
-        (Figure("200 runs over Ray: gone wrong", _told("runs_gone_wrong"), most=0, unit="runs"),),
+        (
+            Figure("200 runs over Ray: gone wrong", _told("runs_gone_wrong"), most=0, unit="runs"),
+            # What is said of them is said of silence beyond the lease too.
+            Figure("200 runs over Ray: silent workers lost", _told("silent_lost"), least=20, unit="workers"),
+            Figure("200 runs over Ray: back after they were lost", _told("back_again"), least=20, unit="workers"),
+        ),
     ),
     Measurement(
         ("benchmarks.soak", "--json"),

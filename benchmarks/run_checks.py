@@ -20,7 +20,17 @@ from drm.model.work import Outcome
 from drm.reporting.results import Results
 from drm.summary import summarise
 
-__all__ = ["attempts", "ended_once", "given_up", "instances", "ran_too_late", "reservations", "results", "times"]
+__all__ = [
+    "attempts",
+    "back_again",
+    "ended_once",
+    "given_up",
+    "instances",
+    "ran_too_late",
+    "reservations",
+    "results",
+    "times",
+]
 
 _SAME_MOMENT_S = 0.05
 _FROM_OUTSIDE = (DeathKind.CRASH, DeathKind.LOST, DeathKind.HUNG, DeathKind.MEMORY)
@@ -64,6 +74,19 @@ def given_up(seen: Events) -> dict[str, int]:
         for name, ended in _final(seen).items()
         if ended.outcome is Outcome.FAILED and last.get(name) in _FROM_OUTSIDE
     }
+
+
+def back_again(seen: Events) -> int:
+    """Count the workers that joined after one of their name had been lost."""
+    lost: set[str] = set()
+    count = 0
+    for event in seen:
+        if isinstance(event, events.WorkerLost):
+            lost.add(event.worker_id)
+        elif isinstance(event, events.WorkerReady) and event.worker_id in lost:
+            lost.discard(event.worker_id)
+            count += 1
+    return count
 
 
 def ran_too_late(seen: Events, begun: Iterable[tuple[float, str]]) -> list[str]:

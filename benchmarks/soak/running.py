@@ -116,7 +116,10 @@ def _strike(run: Run) -> None:
             killed.append(True)
 
     faults = {**run.cluster.faults, **run.around.faults, "controller": kill_controller}
-    striker = Striker(run.plan.chance("strikes"), faults, run.plan.strikes)
+    # Not to the end: a test that only this worker can run would wait for ever.
+    outages = [outage for outage in run.cluster.outages if not outage.is_to_the_end]
+    outage = run.plan.chance("outage").choice(outages)
+    striker = Striker(run.plan.chance("strikes"), faults, run.plan.strikes, outage=outage)
     watched = Watched(record, result.tests)
     command, began = run.command, time.monotonic()
     with (run.project / "log").open("wb") as log:
