@@ -16,6 +16,7 @@ from drm.worker.channel import Channel
 from drm.worker.coverage_data import CoverageData
 from drm.worker.gpus import VisibleGpus
 from drm.worker.ground import Ground
+from drm.worker.lease import Lease
 from drm.worker.live import show_live
 from drm.worker.measure import Meter
 from drm.worker.pools import ThreadPools
@@ -63,6 +64,7 @@ class Executor:
         self._failures = 0
         self._coverage = CoverageData.find()
         self._ground = Ground(session.config)
+        self._lease = Lease.find(os.environ)
         self._sending = threading.Lock()  # tests may print from any thread
         if session.config.getoption("drm_live", False):
             show_live(session.config, self._show)
@@ -138,6 +140,8 @@ class Executor:
         return message is not None and message[0] == "stop"
 
     def _run_test(self, task_id: str, attempt: int, following: str | None) -> None:
+        if self._lease is not None:
+            self._lease.wait()
         self._put(["begin", task_id, attempt])
         item = self._items.get(task_id)
         if item is None:

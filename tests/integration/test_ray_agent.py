@@ -106,3 +106,38 @@ def test_without_a_controller_the_worker_ends(tmp_path: Path) -> None:
     run(test, lease_s=0.2)
     wait_gone(pids[0])
     assert Path(f"/proc/{os.getpid()}").exists()
+
+
+def test_a_machine_whose_lease_is_over_begins_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent stands still too: only what the machine's processes do by themselves is left."""
+    engine = EmbeddedEngine(suite=make_suite(tmp_path))
+    (tmp_path / "test_slow.py").write_text(
+        "import time\ndef test_first(): time.sleep(1.5)\ndef test_second(): open('begun', 'w')\n"
+    )
+
+    async def stand_still(agent: NodeAgent) -> None:
+        await asyncio.Event().wait()
+
+    async def test(agent: NodeAgent) -> None:
+        await agent.open("w0")
+        reader = FrameReader()
+        await until_said(agent, "hello", reader)
+        await agent.write(1, encode_frame(engine._greeting(KIND)))
+        heard = await until_said(agent, "joined", reader, 1)
+        await agent.write(2, encode_frame(["spawn", "gw0", {"workerid": "gw0"}]))
+        heard = await until_said(agent, "ready", reader, heard)
+        batch = [["test_slow.py::test_first", 1], ["test_slow.py::test_second", 1]]
+        await agent.write(3, encode_frame(["run", "gw0", batch, None, 60.0, [], 1.0]))
+        heard = await until_said(agent, "begin", reader, heard)
+        await asyncio.sleep(3.0)  # the first ended half of this ago, the lease before that
+        assert not list(tmp_path.rglob("begun"))
+        said: list[str] = []
+        while "idle" not in said:  # the controller is heard of again
+            heard, data, _ = await agent.read(heard, 1.0)
+            said += [message[0] for message in reader.feed(data)]
+        assert said.count("begin") == 1
+        assert list(tmp_path.rglob("begun"))
+
+    monkeypatch.setattr(NodeAgent, "_watch", stand_still)
+    run(test, lease_s=1.0)
+    engine.close()

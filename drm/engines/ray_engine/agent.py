@@ -17,10 +17,10 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any
 
 from drm.engines.ray_engine.relay import CHUNK_BYTES, Inbox, Outbox, Pace
+from drm.worker.lease import Heard
 
 NODE_VARIABLE = "DRM_NODE"  # what ``drm worker`` tells of the machine, as JSON
 _MOST_KEPT_BYTES = 32 * 2**20
@@ -39,9 +39,8 @@ class NodeAgent:
     """An asynchronous actor; one per worker and run. Ends its worker when the controller is silent for ``lease_s``."""
 
     def __init__(self, lease_s: float) -> None:
-        self._lease_s = lease_s
+        self._heard = Heard(lease_s)
         self._node: dict[str, Any] = json.loads(os.environ.get(NODE_VARIABLE, "{}"))
-        self._heard_at = time.monotonic()
         self._in, self._out, self._pace = Inbox(), Outbox(), Pace()
         self._more, self._room = asyncio.Event(), asyncio.Event()
         self._reader = 0
@@ -68,14 +67,14 @@ class NodeAgent:
             self._process = subprocess.Popen(
                 [*command, "--worker-id", worker_id],
                 pass_fds=(theirs.fileno(),),
-                env=worker_environment(os.environ, names),
+                env=worker_environment(os.environ, names) | self._heard.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
                 start_new_session=True,
             )
             theirs.close()
-            self._heard_at = time.monotonic()
+            self._heard.note()
             self._tasks = [asyncio.create_task(each) for each in (self._fetch(), self._bring(), self._watch())]
         return self._process.pid
 
@@ -83,7 +82,7 @@ class NodeAgent:
 
     async def write(self, number: int, data: bytes) -> int:
         """Pass the piece on, unless it was passed on before; return how many have been."""
-        self._heard_at = time.monotonic()
+        self._heard.note()
         if self._in.accept(number):
             self._to_write.put_nowait(data)
         return self._in.last
@@ -104,7 +103,7 @@ class NodeAgent:
         A new call takes the place of the one before. This long poll is a third faster here than a stream of Ray's, and
         is a sign of life both ways.
         """
-        self._heard_at = time.monotonic()
+        self._heard.note()
         self._out.acknowledged(heard)
         self._room.set()
         self._reader += 1
@@ -146,10 +145,10 @@ class NodeAgent:
         """End the worker when the controller has been silent for too long."""
         while not self._ended:
             await asyncio.sleep(_LOOK_S)
-            if time.monotonic() - self._heard_at > self._lease_s:
+            if self._heard.is_over:
                 await asyncio.sleep(_LOOK_S)  # this process itself may have stood still: what came meanwhile is heard
-                if time.monotonic() - self._heard_at > self._lease_s:
-                    await self._finish(f"nothing was heard of the controller for {self._lease_s:g} s")
+                if self._heard.is_over:
+                    await self._finish(f"nothing was heard of the controller for {self._heard.lease_s:g} s")
 
     async def _finish(self, reason: str) -> None:
         if self._ended:
@@ -170,7 +169,7 @@ class NodeAgent:
             await asyncio.sleep(0.02)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        code = process.wait()
+        code = await asyncio.to_thread(process.wait)  # in a moment, unless the kernel holds it
         return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
     def _last_words(self) -> list[str]:
@@ -184,10 +183,3 @@ class NodeAgent:
     async def close(self) -> None:
         """End the worker; return when nothing of it is left."""
         await self._finish("it was told to")
-
-    async def leave(self) -> None:
-        """Let the machine leave the cluster: ``drm worker`` ends, and this actor with it."""
-        await self.close()
-        pid = int(self._node.get("pid", 0))
-        if pid and Path(f"/proc/{pid}").exists():
-            os.kill(pid, signal.SIGTERM)
