@@ -23,6 +23,7 @@ from drm.worker.linux import descendants_of
 ROOT = Path(__file__).resolve().parents[1]
 _START_S = 240.0
 _END_S = 60.0
+_READY = "run tests on them"
 
 
 class RayCluster:
@@ -45,9 +46,15 @@ class RayCluster:
         made = make_trust(folder / "made", coordinator=network, workers=network)
         for path, role in zip(made, (COORDINATOR, WORKER), strict=True):
             path.rename(folder / role)
+        self.coordinator = self.start_coordinator()
+
+    def start_coordinator(self) -> subprocess.Popen[Any]:
+        """Start it, also again after it ended; return when machines can join."""
+        times = self.said("coordinator").count(_READY) + 1
         bind = ("--bind", self.host, "--port", str(self._ports.first))
         self.coordinator = self.start("coordinator", self._host(0), "coordinator", *bind)
-        self.wait_for("coordinator", "run tests on them")
+        self.wait_for("coordinator", _READY, times=times)
+        return self.coordinator
 
     def _host(self, number: int) -> Host | None:
         return self.hosts[number] if self.hosts is not None else None

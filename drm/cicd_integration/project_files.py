@@ -65,11 +65,13 @@ def _words(value: object) -> tuple[str, ...]:
 
 
 def table_in(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a table of a table; empty where there is none."""
     value = data.get(name, {})
     return value if isinstance(value, Mapping) else {}
 
 
 def toml_of(name: str, text: str) -> dict[str, Any]:
+    """Parse a file of TOML. ConfigError where it is none."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -77,6 +79,7 @@ def toml_of(name: str, text: str) -> dict[str, Any]:
 
 
 def ini_of(name: str, text: str) -> configparser.ConfigParser:
+    """Parse a file of sections. ConfigError where it is none."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(text)

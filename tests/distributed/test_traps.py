@@ -16,6 +16,7 @@ import pytest
 from benchmarks.hosts import Hosts, faketime, why_not
 from benchmarks.ray_cluster import RayCluster
 from drm.model.events import AttemptStarted, Event, TestFinished, WorkerLost
+from drm.model.work import Outcome
 from drm.reporting.ndjson import read_events
 from drm.worker.linux import descendants_of
 
@@ -51,10 +52,16 @@ class World:
         self.cluster = RayCluster(folder / "cluster", self.hosts)
         self.environment = {**self.cluster.environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         self.cluster.environment = self.environment
-        for name, host in (("w1", 1), ("w2", 2)):
-            self.cluster.add(name, "--cpus", "1", "--memory", "1GiB", host=host if self.hosts else 0)
-        self.cluster.wait_joined("w1", "w2")
+        self.record = folder / "record"
         self.run: subprocess.Popen[Any] | None = None
+        self.join()
+
+    def join(self) -> None:
+        """Let both machines join."""
+        for name, host in (("w1", 1), ("w2", 2)):
+            times = self.cluster.said(name).count(f"drm: {name} has joined ") + 1
+            self.cluster.add(name, "--cpus", "1", "--memory", "1GiB", host=host if self.hosts else 0)
+            self.cluster.wait_for(name, f"drm: {name} has joined ", times=times)
 
     def begin(self) -> None:
         words = (
@@ -62,13 +69,13 @@ class World:
             "--coordinator",
             self.cluster.address,
             "--drm-no-report",
-            f"--drm-report-dir={self.folder}/record",
+            f"--drm-report-dir={self.record}",
         )
         host = self.hosts[0] if self.hosts else None
         self.run = self.cluster.start("run", host, *words, str(self.project))
 
     def events(self) -> list[Event]:
-        path = self.folder / "record" / "events.ndjson"
+        path = self.record / "events.ndjson"
         return list(read_events(path)) if path.exists() else []
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -146,9 +153,10 @@ def test_a_machine_that_is_cut_off_joins_again_when_it_is_back(world: World) -> 
     world.cluster.wait_for("w1", "has joined", times=2)
 
 
-def test_without_its_coordinator_the_run_ends_and_machines_leave(world: World) -> None:
+def test_without_its_coordinator_the_run_ends_and_machines_leave_and_then_it_is_resumed(world: World) -> None:
     world.begin()
     world.wait(world.both_run)
+    world.wait(lambda: world.of(TestFinished))
     head = world.cluster.coordinator
     for pid in (head.pid, *descendants_of(head.pid)):
         os.kill(pid, signal.SIGKILL)
@@ -158,6 +166,19 @@ def test_without_its_coordinator_the_run_ends_and_machines_leave(world: World) -
     for name in ("w1", "w2"):
         assert world.cluster.machines[name].wait(90) == 1
         assert "the coordinator has not answered" in world.cluster.said(name)
+    ended = {event.task_id for event in world.of(TestFinished) if event.outcome is not Outcome.NOT_RUN}
+    assert 0 < len(ended) < 4, "some ended, some did not run"
+
+    world.cluster.start_coordinator()
+    world.join()
+    world.run = world.cluster.start(
+        "run", world.hosts[0] if world.hosts else None, "run", "--resume", str(world.record)
+    )
+    assert world.end() == 0, world.cluster.said("run")[-3000:]
+    assert f"{len(ended)} of 4 tests had ended and are not run again" in world.cluster.said("run")
+    world.check_outcomes()
+    again = [event for event in world.of(AttemptStarted) if event.task_id in ended and event.attempt > 1]
+    assert again == []
 
 
 def test_a_machine_that_is_told_to_end_while_it_runs_a_test_is_gone_within_seconds(world: World) -> None:

@@ -57,6 +57,7 @@ class RayEngine(MessagingEngine):
         self._types: dict[str, WorkerType] = {}
         self._last_words: dict[str, str] = {}  # why a worker ends, in its own words
         self._draining: set[str] = set()
+        self._dropped: set[str] = set()
         self._head = ""
         self._lonely_s = lonely_s
         self._seen_s = time.monotonic()
@@ -91,8 +92,9 @@ class RayEngine(MessagingEngine):
     @property
     def machines(self) -> tuple[WorkerType, ...]:
         """Return those that are there, also while their agent has not answered yet."""
-        coming = [type_of(each.name, asdict(each)) for each in self._state.machines() if not each.leaving]
-        return (*self._types.values(), *(each for each in coming if each.name not in self._types))
+        told = [each for each in self._state.machines() if not each.leaving and each.name not in self._dropped]
+        coming = [type_of(each.name, asdict(each)) for each in told if each.name not in self._types]
+        return (*self._types.values(), *coming)
 
     def listen(self) -> Path:
         return self._state.folder
@@ -134,6 +136,7 @@ class RayEngine(MessagingEngine):
 
     def _opened(self, worker_id: str, more: tuple[RayLink, dict[str, Any]]) -> None:
         link, described = more
+        self._dropped.discard(worker_id)
         self._links[worker_id] = link
         self._readers[worker_id] = FrameReader()
         self._types[worker_id] = self._expected.get(worker_id) or type_of(worker_id, described)
@@ -155,9 +158,7 @@ class RayEngine(MessagingEngine):
             elif message[0] == "project":
                 self._carry(worker_id, message[1:])
             elif message[0] == "left":
-                self._last_words[worker_id] = " ".join(
-                    map(str, message[1:])
-                )  # its agent tells of the end, and what was printed
+                self._last_words[worker_id] = " ".join(map(str, message[1:]))
                 link.finish()
             else:
                 self._take(worker_id, message)
@@ -182,6 +183,10 @@ class RayEngine(MessagingEngine):
 
     def _refused(self, worker_id: str, reason: str) -> None:
         self._say(f"worker {worker_id} was not let in: {reason}")
+
+    def _drop(self, worker_id: str, reason: str) -> None:
+        self._dropped.add(worker_id)
+        self._say(f"worker {worker_id} is not used any more in this run: {reason}")
 
     def _drain(self, worker_id: str, reason: str) -> None:
         if worker_id not in self._draining:
@@ -236,6 +241,7 @@ _TOLD: dict[str, Callable[[RayEngine, str, Any], None]] = {
     "bytes": RayEngine._heard_bytes,
     "left": RayEngine._left,
     "refused": RayEngine._refused,
+    "dropped": RayEngine._drop,
     "drain": RayEngine._drain,
     "suspect": RayEngine._suspect,
     "heard": RayEngine._heard,

@@ -80,25 +80,29 @@ class RayLink:
 
     async def _run(self) -> None:
         try:
-            await self.actor.open.remote(self.worker_id)
-            self.heard_at = time.monotonic()
+            await self._surely("open", self.worker_id)
             await asyncio.gather(self._listen(), self._speak())
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self._end(_reason(error))
 
-    async def _listen(self) -> None:
-        """Ask for what there is, again and again; an answer without any is a sign of life."""
-        while not self.is_over:
+    async def _surely(self, method: str, *arguments: Any) -> Any:
+        """Call until it was answered: the agent knows a call that it has had already."""
+        while True:
             try:
-                number, data, why = await self.actor.read.remote(self._in.last, _BEAT_S)
+                answer = await getattr(self.actor, method).remote(*arguments)
+                self.heard_at = time.monotonic()
+                return answer
             except Exception as error:
                 if not _may_have_run(error):
                     raise
                 await asyncio.sleep(_AGAIN_S)
-                continue
-            self.heard_at = time.monotonic()
+
+    async def _listen(self) -> None:
+        """Ask for what there is, again and again; an answer without any is a sign of life."""
+        while not self.is_over:
+            number, data, why = await self._surely("read", self._in.last, _BEAT_S)
             if why:
                 self._end(why)
             elif data and self._in.accept(number):
@@ -107,10 +111,12 @@ class RayLink:
     async def _speak(self) -> None:
         """Pass on what waits."""
         pace = Pace()
-        while not self.is_over:
+        while True:
             await self._something.wait()
             if (wait_s := pace.wait_s(time.monotonic())) > 0:
                 await asyncio.sleep(wait_s)
+            if self.is_over:
+                return
             await self._flush()
 
     async def _flush(self) -> None:
@@ -118,22 +124,12 @@ class RayLink:
         gathered, self._waiting = b"".join(self._waiting), []
         for piece in pieces(gathered):
             self._said += 1
-            await self._write(self._said, piece)
-
-    async def _write(self, number: int, piece: bytes) -> None:
-        while True:
-            try:
-                await self.actor.write.remote(number, piece)
-                self.heard_at = time.monotonic()
-                return
-            except Exception as error:
-                if not _may_have_run(error):
-                    raise
-                await asyncio.sleep(_AGAIN_S)  # the agent knows the number, should it have had it
+            await self._surely("write", self._said, piece)
 
     def _end(self, reason: str) -> None:
         if not self.is_over:
             self.is_over = True
+            self._something.set()  # nothing more is said
             self._ended(reason)
 
     async def _close(self) -> None:

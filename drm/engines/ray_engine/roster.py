@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -19,7 +20,8 @@ _LOOK_S = 0.25
 _LIST_S = 1.5
 _DESCRIBE_S = 60.0
 _STUCK_S = 15.0  # no answer of the head for so long
-_TRIES = 3  # agents on one machine, one after another
+_TRIES = 3  # agents on one machine, one after another; one that lived for so long is none of them:
+_WELL_S = 600.0
 _STOP_S = 30.0
 
 Say = tuple[str, str, Any]  # what, worker, more
@@ -27,12 +29,12 @@ Say = tuple[str, str, Any]  # what, worker, more
 
 @dataclass(slots=True)
 class _Seat:
-    """An agent on a machine. ``link`` is there once the machine has described itself."""
+    """An agent on a machine. ``link`` is there once the machine has described itself, at ``opened_s``."""
 
     member: Member
-    actor: Any
     link: RayLink | None = None
     opening: asyncio.Future[None] | None = None  # held, for the loop itself does not
+    opened_s: float = 0.0
     state: NodeState = NodeState.JOINED
     ended_s: float | None = None
     reason: str = ""
@@ -41,7 +43,7 @@ class _Seat:
 class Roster:
     """Says, into ``said``: ("opened", worker, (link, description)), ("bytes", worker, (link, data)),
     ("suspect", worker, why), ("heard", worker, ""), ("left", worker, why), ("refused", worker, why),
-    ("drain", worker, why), ("head", "", why).
+    ("dropped", worker, why), ("drain", worker, why), ("head", "", why).
 
     ``drained``: returns the names that are to leave. ``head_lives``: tells whether the coordinator does.
     """
@@ -62,13 +64,19 @@ class Roster:
         self._seats: dict[str, _Seat] = {}
         self._tries: dict[str, int] = {}
         self._refused: set[str] = set()
+        self._let_go: set[str] = set()
         self._closing: list[RayLink] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="drm-ray", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
+        asyncio.run_coroutine_threadsafe(self._watch(), self._loop).add_done_callback(self._watched)
+
+    def _watched(self, watch: Future[None]) -> None:
+        """Nobody looks after the machines any more: the run must not go on as if somebody did."""
+        if not watch.cancelled() and (error := watch.exception()) is not None:
+            self._tell("head", "", f"its machines cannot be watched any more ({_first_line(error)})")
 
     def stop(self) -> None:
         """End every agent and the thread."""
@@ -109,8 +117,10 @@ class Roster:
             if listing is None and now - listed >= _LIST_S:
                 listing = asyncio.create_task(asyncio.to_thread(_members))
             if listing is not None and listing.done():
-                listed = answered = now
-                self._compare(listing.result() if listing.exception() is None else [])
+                listed = now
+                if listing.exception() is None:
+                    answered = now
+                    self._compare(listing.result())
                 listing = None
             if now - answered > _STUCK_S:
                 self._tell("head", "", f"the coordinator has not answered for {_STUCK_S:g} s")
@@ -128,7 +138,7 @@ class Roster:
                 if mine and seat is not None and not member.is_missed and seat.ended_s is None:
                     seat.ended_s, seat.reason = time.monotonic(), f"its machine is gone ({member.down})"
             elif seat is None:
-                if member.name not in leaving and self._tries.get(member.node_id, 0) < _TRIES:
+                if member.name not in leaving and member.node_id not in self._refused | self._let_go:
                     self._admit(member)
             elif mine and member.name in leaving and seat.state is not NodeState.LEFT:
                 self._tell("drain", member.name, "it was asked to leave")
@@ -142,21 +152,28 @@ class Roster:
             self._tell("refused", member.name, f"{member.address} has the name of a worker that is there")
 
     def _admit(self, member: Member) -> None:
-        self._tries[member.node_id] = self._tries.get(member.node_id, 0) + 1
-        seat = self._seats[member.name] = _Seat(member, actor_on(member.node_id, self._leases))
+        tries = self._tries[member.node_id] = self._tries.get(member.node_id, 0) + 1
+        if tries > _TRIES:
+            self._refused.add(member.node_id)
+            self._tell("dropped", member.name, f"{_TRIES} agents on {member.address} have ended one after another")
+            return
+        seat = self._seats[member.name] = _Seat(member)
         seat.opening = asyncio.ensure_future(self._open(seat))
 
     async def _open(self, seat: _Seat) -> None:
         name = seat.member.name
         try:
-            described = await asyncio.wait_for(_described(seat.actor), _DESCRIBE_S)
+            async with asyncio.timeout(_DESCRIBE_S):
+                actor = await asyncio.to_thread(actor_on, seat.member.node_id, self._leases)  # it asks the head
+                described = await _described(actor)
         except Exception as error:
             del self._seats[name]  # it is tried again, while it is there
             self._tell("refused", name, f"no agent could be started on {seat.member.address} ({_first_line(error)})")
             return
+        seat.opened_s = time.monotonic()
         seat.link = RayLink(
             self._loop,
-            seat.actor,
+            actor,
             name,
             deliver=lambda data: self._tell("bytes", name, (seat.link, data)),
             ended=lambda reason: self._ended(seat, reason),
@@ -181,6 +198,8 @@ class Roster:
                 continue
             seat.state = state
             if state is NodeState.LEFT:
+                if now - seat.opened_s > _WELL_S:
+                    self._tries.pop(seat.member.node_id, None)
                 del self._seats[name]
                 self._closing.append(seat.link)
                 seat.link.close()
@@ -204,7 +223,7 @@ class Roster:
         """Open no further agent on the machine that has this worker: it was let go."""
         seat = self._seats.get(worker_id)
         if seat is not None:
-            self._tries[seat.member.node_id] = _TRIES
+            self._let_go.add(seat.member.node_id)
 
 
 async def _described(actor: Any) -> dict[str, Any]:
@@ -221,5 +240,5 @@ def _members() -> list[Member]:
         raise LostError(str(error)) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,94 @@
+"""The thread that watches machines: what it does where Ray answers with an error, and agents do not last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from drm.engines.ray_engine import roster as roster_module
+from drm.engines.ray_engine.membership import Leases, Member
+from drm.engines.ray_engine.roster import Roster
+
+W1 = Member(node_id="n1", name="w1", address="10.0.0.2")
+
+
+class Cluster:
+    """What Ray says, and what the roster says of it."""
+
+    def __init__(self) -> None:
+        self.members: Callable[[], list[Member]] = lambda: [W1]
+        self.agent: Callable[[], Any] = lambda: None
+        self.drained: Callable[[], frozenset[str]] = frozenset
+        self.roster: Roster | None = None
+
+    def start(self) -> None:
+        self.roster = Roster(Leases(), wake=lambda: None, drained=lambda: self.drained(), head_lives=lambda: True)
+        self.roster.start()
+
+    def say(self, what: str) -> tuple[str, str, Any]:
+        """Return the next thing of a kind that is said."""
+        assert self.roster is not None
+        deadline = time.monotonic() + 20.0
+        while True:
+            said = self.roster.said.get(timeout=max(0.0, deadline - time.monotonic()))
+            if said[0] == what:
+                return said
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    made = Cluster()
+    monkeypatch.setattr(roster_module, "_members", lambda: made.members())
+    monkeypatch.setattr(roster_module, "actor_on", lambda node_id, leases: made.agent())
+    for name in ("_LIST_S", "_LOOK_S"):
+        monkeypatch.setattr(roster_module, name, 0.01)
+    yield made
+    if made.roster is not None:
+        made.roster.stop()
+
+
+def test_a_head_that_answers_with_errors_only_is_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster_module, "_STUCK_S", 0.2)
+    cluster.members = lambda: _raise(RuntimeError("GCS"))
+    cluster.start()
+    assert cluster.say("head")[2] == "the coordinator has not answered for 0.2 s"
+
+
+def test_an_error_of_the_watch_itself_ends_the_run(cluster: Cluster) -> None:
+    cluster.drained = lambda: _raise(OSError("no descriptors are left"))
+    cluster.start()
+    assert cluster.say("head")[2] == "its machines cannot be watched any more (no descriptors are left)"
+
+
+def test_a_machine_on_which_no_agent_lasts_is_dropped_and_that_is_said(cluster: Cluster) -> None:
+    cluster.agent = lambda: _raise(RuntimeError("no memory\nat all"))
+    cluster.start()
+    for _ in range(3):
+        assert cluster.say("refused") == ("refused", "w1", "no agent could be started on 10.0.0.2 (no memory)")
+    assert cluster.say("dropped") == ("dropped", "w1", "3 agents on 10.0.0.2 have ended one after another")
+
+
+def test_a_machine_that_was_let_go_gets_no_agent(cluster: Cluster) -> None:
+    seen: list[str] = []
+    cluster.agent = lambda: seen.append("agent") or _raise(RuntimeError("none"))
+    cluster.drained = lambda: frozenset({"w1"})
+    cluster.start()
+    time_of_lists = [0]
+
+    def members() -> list[Member]:
+        time_of_lists[0] += 1
+        return [W1]
+
+    cluster.members = members
+    deadline = time.monotonic() + 10
+    while time_of_lists[0] < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert time_of_lists[0] >= 3
+    assert seen == []
