@@ -26,9 +26,6 @@ class Spread:
     p90: float
     p99: float
 
-    def scaled(self, factor: float) -> Spread:
-        return Spread(p50=self.p50 * factor, p90=self.p90 * factor, p99=self.p99 * factor)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:

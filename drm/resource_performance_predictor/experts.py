@@ -57,11 +57,6 @@ class SizedMemory:
         self.samples = 0
 
     @property
-    def largest(self) -> float:
-        """The largest peak of those kept, in bytes; 0 before the first."""
-        return float(self._y.max()) if self.samples else 0.0
-
-    @property
     def sizes_vary(self) -> bool:
         return bool(self.samples) and bool(self._x.max() > self._x.min())
 

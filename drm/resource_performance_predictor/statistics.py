@@ -22,13 +22,13 @@ class PredictorStatistics:
     ``mean_wall_s`` (seconds) and ``peak_rss_bytes`` are over all attempts seen.
     """
 
-    tests: int = 0
-    scopes: int = 0
-    learnt: int = 0
-    recorded: int = 0
-    censored: int = 0
-    mean_wall_s: float = 0.0
-    peak_rss_bytes: int = 0
+    tests: int
+    scopes: int
+    learnt: int
+    recorded: int
+    censored: int
+    mean_wall_s: float
+    peak_rss_bytes: int
 
 
 _UNSORTED = 256

@@ -7,13 +7,15 @@ import random
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drm.resource_performance_predictor.boosting import Booster
 from drm.resource_performance_predictor.costs import CostSettings, next_reservation
 from drm.resource_performance_predictor.experts import SizedMemory
-from drm.resource_performance_predictor.families import Family, size_in
+from drm.resource_performance_predictor.families import Family, Scaling, size_in
 
 MIB = 2.0**20
 LIMIT = 64 * 2.0**30
@@ -145,3 +147,73 @@ def test_without_lightgbm_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     pairs = [(float(n), (100 + n) * MIB) for n in range(1, 60)]
     assert "LightGBM" not in learnt(pairs).predict(30.0, LIMIT)[1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "size"),
+    [("0.5", 0.5), ("1", 1.0), ("-3", 3.0), ("1e17-9", 9e17), ("1e17-10", None), ("1" + "0" * 9, 1e9)],
+)
+def test_sizes_have_bounds(parameters: str, size: float | None) -> None:
+    assert size_in(f"m.py::t[{parameters}]") == size
+    assert size_in(f"m.py::t[{'x' * 198}-2]") is None, "so long a parameter is text"
+    assert size_in(f"m.py::t[{'x' * 197}-2]") == 2.0
+
+
+def test_a_slope_is_trusted_from_five_attempts_that_it_explains() -> None:
+    pairs = [(1.0, 10.0), (2.0, 20.0), (4.0, 40.0), (8.0, 80.0), (16.0, 160.0)]
+    assert learnt(pairs).scaling() == Scaling(exponent=pytest.approx(1.0), samples=5, trusted=True)
+    assert not learnt(pairs[:4]).scaling().trusted
+    assert learnt([]).scaling() == Scaling(exponent=0.0, samples=0, trusted=False)
+    same = learnt([(4.0, 100.0)] * 6).scaling()
+    assert (same.exponent, same.trusted) == (0.0, False)
+    assert learnt([*pairs, (32.0, 0.0)]).scaling().samples == 5, "what was not measured says nothing"
+    trusted = Scaling(exponent=2.0, samples=9, trusted=True)
+    assert (trusted.factor(2, 6), trusted.factor(0, 6), trusted.factor(2, 0)) == (9.0, 1.0, 1.0)
+    assert (trusted.factor(0.5, 0.25), trusted.factor(1, 1)) == (0.25, 1.0)
+
+
+def test_before_five_attempts_nobody_gets_less_than_the_least_or_more_than_there_is() -> None:
+    assert Family().predict(5.0, LIMIT) == (32 * MIB, "the largest seen, and a tenth")
+    assert Family().expect(5.0, LIMIT) == 0.0
+    assert learnt([(1.0, MIB)]).predict(5.0, LIMIT)[0] == 32 * MIB
+    assert learnt([(1.0, 100 * MIB)]).predict(5.0, 105 * MIB)[0] == 105 * MIB
+    assert learnt([(1.0, 100 * MIB)] * 5).predict(1.0, LIMIT)[0] < 110 * MIB
+
+
+def test_lightgbm_is_trained_at_thirty_attempts_and_when_a_third_more_are_known() -> None:
+    pytest.importorskip("lightgbm")
+    booster = Booster(0.5)
+
+    def model(count: int) -> Any:
+        sizes = np.arange(1.0, count + 1)
+        booster.learn(sizes, sizes * MIB)
+        return booster._model
+
+    assert model(29) is None
+    booster.learn(np.ones(30), np.ones(30) * MIB)
+    assert booster._model is None, "all of one size"
+    first = model(30)
+    assert first is not None
+    assert model(38) is first
+    assert model(39) is not first
+
+
+def test_lightgbm_bids_its_quantile_times_the_factor_that_has_cost_least_of_late() -> None:
+    pytest.importorskip("lightgbm")
+    booster = Booster(0.5)
+    booster.judge(5.0, 1.0, lambda offers: pytest.fail("there is no model"))
+    sizes = np.arange(1.0, 41.0)
+    booster.learn(sizes, 100 * MIB + sizes * MIB)
+    guess = booster._guess(20.0)
+    assert 110 * MIB < guess < 141 * MIB
+
+    def prefer(factor: float) -> Any:
+        return lambda offers: [abs(offer - factor * guess) for offer in offers]
+
+    for count in range(1, 11):
+        booster.judge(20.0, 3 * guess, prefer(1.2))
+        assert booster.leads is (count == 10), "it is followed from ten guesses on"
+    assert booster.offer(20.0) == 1.2 * guess
+    for _ in range(3):
+        booster.judge(20.0, 3 * guess, prefer(0.9))
+    assert booster.offer(20.0) == 0.9 * guess

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from drm.model.errors import ConfigError
 from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
+from drm.past import Attempts
 from drm.ports import Forecaster
-from drm.resource_performance_predictor import PredictorStatistics, ResourcePerformancePredictor
+from drm.resource_performance_predictor import CostSettings, PredictorStatistics, ResourcePerformancePredictor
 
 MIB = 2**20
 
@@ -245,3 +246,70 @@ def test_forecasts_stay_within_what_was_seen(attempts: list[tuple[str, float, in
         own = [memory for task_id, _, memory, outcome in attempts if task_id == each.task_id and outcome != "not_run"]
         assert forecast.memory_bytes >= (max(own, default=0) if len(own) < 5 else min(filter(None, own), default=0))
         assert forecast.method != "history" or not max(own) or forecast.memory_bytes <= max(2 * max(own), MIB)
+
+
+def test_what_is_no_setting_or_no_measurement_is_said() -> None:
+    wrong: list[tuple[dict[str, float], str]] = [
+        ({"default_wall_s": 0.0}, "default_wall_s: 0.0 is not a duration"),
+        ({"default_memory_bytes": -1}, "default_memory_bytes: -1 B is not a size"),
+        ({"memory_margin": 0.99}, "memory_margin: 0.99 is not a factor of at least 1"),
+        ({"sibling_margin": math.inf}, "sibling_margin: inf is not a factor of at least 1"),
+    ]
+    for options, said in wrong:
+        with pytest.raises(ConfigError) as caught:
+            ResourcePerformancePredictor(**options)  # type: ignore[arg-type]
+        assert str(caught.value) == said
+    exact = ResourcePerformancePredictor(memory_margin=1.0, sibling_margin=1.0, default_memory_bytes=0)
+    exact.record_task_execution("m.py::a", usage(1.0, 100), Outcome.PASSED)
+    assert memory_of(exact, "m.py::a") == 100 * MIB
+    with pytest.raises(ConfigError) as caught:
+        exact.record_task_execution("m.py::a", Usage(peak_rss_bytes=-1), Outcome.PASSED)
+    assert str(caught.value) == "sample of m.py::a: peak_rss_bytes is -1; leave this sample out"
+
+
+def test_nothing_known_is_nothing_counted() -> None:
+    assert ResourcePerformancePredictor().get_statistics() == PredictorStatistics(
+        tests=0, scopes=0, learnt=0, recorded=0, censored=0, mean_wall_s=0.0, peak_rss_bytes=0
+    )
+
+
+def test_history_of_a_test_that_this_run_has_seen_is_learnt_too() -> None:
+    """An attempt can end before the history has been read."""
+    predictor = ResourcePerformancePredictor(machine="")
+    predictor.record_task_execution("m.py::a", usage(5.0, 100), Outcome.PASSED)
+    read = Attempts("m.py::a", [("passed", 2.0, 1.0, 300 * MIB, 1.0, "", 0, "", 0, 0)])
+    assert predictor.train_models({"m.py::a": read}) == 1
+    assert memory_of(predictor, "m.py::a") == pytest.approx(330 * MIB)
+    assert predictor.expected_wall_s("m.py::a", "m.py") == 2.0
+
+
+def test_the_slowest_of_the_last_three_is_what_a_test_takes_when_it_is_slow() -> None:
+    predictor = trained(a=[9.0, 1.0, 3.0, 2.0])
+    assert predictor.slow_wall_s("m.py::a") == 3.0
+    assert predictor.slow_wall_s("m.py::never") is None
+    predictor.record_task_execution("m.py::cut", usage(7.0), None)
+    assert predictor.slow_wall_s("m.py::cut") is None
+
+
+def test_cpu_time_counts_from_fifty_milliseconds_on() -> None:
+    predictor = ResourcePerformancePredictor()
+    for wall_s in (0.05, 0.049):
+        predictor.record_task_execution(f"m.py::{wall_s}", usage(wall_s, cpu_s=3 * wall_s), Outcome.PASSED)
+    read = {f"n.py::{wall_s}": [("passed", wall_s, 3 * wall_s, MIB, 1.0, "", 0, "", 0, 0)] for wall_s in (0.05, 0.049)}
+    predictor.train_models({name: Attempts(name, list(rows)) for name, rows in read.items()})
+    names = ("m.py::0.05", "m.py::0.049", "n.py::0.05", "n.py::0.049")
+    forecasts = predictor.predict_resource_requirements([task(name) for name in names])
+    assert [forecast.cpu_cores for forecast in forecasts] == [3.0, 1.0, 3.0, 1.0]
+
+
+def test_sizes_speak_from_five_attempts_and_64_mib_on() -> None:
+    def why(count: int, mib: int, *, vary: bool = True) -> str:
+        predictor = ResourcePerformancePredictor(costs=CostSettings(boosted=False))
+        for number in range(count):
+            name = f"m.py::t[{number + 1 if vary else 1}]"
+            predictor.record_task_execution(name, usage(1.0, mib), Outcome.PASSED)
+        return predictor.predict_distribution(task("m.py::t[99]")).why
+
+    assert why(5, 64).startswith("by size, from 5 attempts with other parameters; nearest so far: ")
+    for nothing in (why(4, 64), why(5, 63), why(5, 64, vary=False)):
+        assert nothing.endswith("attempts of its function, fixture or module: it has none of its own")

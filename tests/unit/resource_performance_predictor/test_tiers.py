@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
 from drm.resource_performance_predictor import SAFE, CostSettings, ResourcePerformancePredictor
 from drm.resource_performance_predictor.statistics import Totals
+from drm.resource_performance_predictor.surplus import Surplus
 
 MIB = 2**20
 GIB = 2**30
@@ -146,3 +149,78 @@ def test_peaks_are_sorted_anew_only_when_there_are_more_of_them() -> None:
     totals.add(1.0, 40)
     assert totals.memory_quantile(2.0) == pytest.approx(50)
     assert totals.peaks == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("growth", "margin", "words"),
+    [
+        (1.0, 1.02, "the largest of its 8 attempts and 2%"),
+        (1.04, 1.05, "the largest of its 8 attempts and 5%"),
+        (1.08, 1.1, "the largest of its 8 attempts and 10%"),
+        (1.3, 1.1, "the largest of its 8 attempts and 10%"),
+    ],
+)
+def test_from_five_attempts_on_the_margin_is_the_one_that_would_have_cost_least(
+    growth: float, margin: float, words: str
+) -> None:
+    def grown(count: int) -> list[Sample]:
+        usages = [Usage(wall_s=1.0, peak_rss_bytes=int(5 * MIB * growth**number)) for number in range(count)]
+        return [Sample(task_id="m.py::t", usage=usage, outcome=Outcome.PASSED) for usage in usages]
+
+    for one_by_one in (False, True):
+        for count in (1, 4, 8):
+            rows = grown(count)
+            predictor = after(*([] if one_by_one else rows))
+            for each in rows if one_by_one else ():
+                predictor.record_task_execution("m.py::t", each.usage, Outcome.PASSED)
+            largest = rows[-1].usage.peak_rss_bytes / MIB
+            expected = largest * (margin if count == 8 else 1.1)
+            assert reserved_mib(predictor, "m.py::t") == pytest.approx(expected)
+            said = {1: "that of its only attempt and 10%", 4: "the largest of its 4 attempts and 10%", 8: words}
+            assert predictor.predict_distribution(task("m.py::t")).why.startswith(said[count])
+
+
+def test_a_constant_is_tried_only_where_it_can_save_something() -> None:
+    """Of one that needed far more once: 64 MiB are worth it, a little less are not."""
+    for largest, constant in ((64, True), (63, False)):
+        predictor = after(*(row("m.py::t", mib) for mib in (largest, *[4] * 20)))
+        assert ("constant" in predictor.predict_distribution(task("m.py::t")).why) is constant
+        assert reserved_mib(predictor, "m.py::t") == pytest.approx(4 * 1.02 if constant else largest * 1.02)
+    recent = after(*(row("m.py::t", mib) for mib in (3000, *[200] * 30, *[250] * 21)))
+    assert reserved_mib(recent, "m.py::t") == pytest.approx(255), "the newest twenty peaks count"
+
+
+def test_the_surplus_is_what_97_in_100_of_the_newest_attempts_used_beyond_their_own_past() -> None:
+    surplus = Surplus()
+    for beyond in range(19):
+        surplus.see(float(beyond))
+        assert surplus.bytes == 0
+    surplus.see(19.0)
+    assert surplus.bytes == 19
+    for beyond in range(100, 110):
+        assert surplus.bytes == 19, "looked at again after ten"
+        surplus.see(float(beyond))
+    assert surplus.bytes == 109
+    for _ in range(70):
+        surplus.see(-5.0)
+    assert surplus.bytes == 107, "the fourth of a hundred"
+    for _ in range(100):
+        surplus.see(-5.0)
+    assert surplus.bytes == 0
+
+
+def test_the_costs_are_those_of_the_documentation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "predictions.md").read_text(encoding="utf-8")
+    costs = CostSettings()
+    assert f"| leaders that are averaged | {costs.leaders} |" in text
+    assert f"| penalty of a failure, in what it used | {costs.failure_penalty} |" in text
+    assert f"| the least that is reserved | {costs.least_bytes / MIB:g} MiB |" in text
+    assert f"| decay of costs | {costs.decay} |" in text
+    safe = "the largest" if SAFE.cautious else "the mean"
+    assert f"| {SAFE.failure_penalty:g}, {SAFE.leaders}, {safe} |" in text
+    assert not costs.cautious
+    for name, wrong, least in (("leaders", 0, 1), ("decay", -0.1, 0), ("least_bytes", float("inf"), 0)):
+        with pytest.raises(ConfigError) as caught:
+            CostSettings(**{name: wrong})  # type: ignore[arg-type]
+        assert str(caught.value) == f"{name}: {wrong!r} is not a number of at least {least}"
+    CostSettings(failure_penalty=0.0, decay=0.0, leaders=1, least_bytes=0.0)
