@@ -130,7 +130,7 @@ def _distinct(keys: Sequence[Ints]) -> tuple[NDArray[np.int32], NDArray[np.intp]
 def _ranks(key: Ints) -> tuple[Ints, int]:
     """Return the rank of each value among the distinct ones, and how many those are."""
     if not len(key):
-        return key, 1
+        return key, 0
     low, high = int(key.min()), int(key.max())
     if high - low <= 4 * len(key) + 2**16:
         there = np.zeros(high - low + 1, dtype=bool)

@@ -278,3 +278,165 @@ def test_an_id_twice_is_an_error() -> None:
         TaskTable.of([("a", Request(cpu_milli=1)), ("a", Request(cpu_milli=1))])
     with pytest.raises(DuplicateError):
         Fleet.of([worker("a"), worker("a")])
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (Request(gpu_devices=1), None),
+        (Request(cpu_milli=2000, memory_bytes=4, gpu_milli=1), None),
+        (
+            Request(cpu_milli=1, all_labels=frozenset({"arm", "ppc", "ssd"})),
+            "needs the labels arm, ppc; no worker carries them",
+        ),
+        (
+            Request(cpu_milli=1, all_labels=frozenset({"ssd", "big"}), any_labels=frozenset({"x86", "mips"})),
+            "needs the labels big, ssd, mips or x86 together; no one worker carries all of them",
+        ),
+        (
+            Request(cpu_milli=3000, all_labels=frozenset({"big"})),
+            "needs 3 cpu on one worker; the largest with its labels has 2",
+        ),
+        (
+            Request(cpu_milli=2500, memory_bytes=9, any_labels=frozenset({"big"})),
+            (
+                "needs 2.5 cpu on one worker; the largest with its labels has 2 and "
+                "needs 9 B of memory on one worker; the largest with its labels has 8 B"
+            ),
+        ),
+        (Request(resources=(("licence", 4),)), "needs 4 licence on one worker; the largest has 3"),
+        (
+            Request(resources=(("licence", 4), ("port", 1))),
+            "needs 4 licence on one worker; the largest has 3 and needs port; no worker has any",
+        ),
+        (Request(gpu_devices=3), "needs 3 GPUs on one worker; the largest has 2"),
+        (
+            Request(gpu_memory_bytes=20, all_labels=frozenset({"big"})),
+            "needs 20 B of one GPU; no worker says how much its GPUs have",
+        ),
+        (Request(gpu_memory_bytes=20), "needs 20 B of one GPU; the largest has 16 B"),
+        (Request(gpu_memory_bytes=16), None),
+        (
+            Request(gpu_devices=1, all_labels=frozenset({"ssd"})),
+            "needs 1 GPU; no worker with its labels has a GPU",
+        ),
+        (
+            Request(cpu_milli=2000, gpu_devices=2, resources=(("licence", 3),)),
+            "needs 2 cpu, 2 GPUs, 3 licence together; no one worker has all of it",
+        ),
+    ],
+)
+def test_a_refusal_names_each_thing_that_no_worker_has(request_: Request, reason: str | None) -> None:
+    machines = [
+        worker("a", cpu=2000, memory=8, gpus=1, labels=frozenset({"big"})),
+        worker("b", cpu=1000, memory=16, gpus=2, gpu_memory_bytes=16, labels=frozenset({"x86"})),
+        worker("c", cpu=4000, memory=4, labels=frozenset({"ssd"}), resources=(("licence", 3),)),
+    ]
+    plan = allocate_resources(table([request_]), Fleet.of(machines))
+    assert [each.reason for each in plan.plan().refusals] == ([reason] if reason else [])
+
+
+def test_who_waits_for_room_is_told_how_many_could_run_it() -> None:
+    asked = [Request(cpu_milli=600)] * 4 + [Request(cpu_milli=300, memory_bytes=GIB, gpu_milli=250)] * 9
+    made = allocate_resources(table(asked), Fleet.of([worker("a"), worker("b", gpus=1)])).plan()
+    assert sorted({each.reason for each in made.refusals}) == [
+        "waits for room: needs 0.3 cpu, 1 GiB, 0.25 of one GPU; the one worker that could run it is too full now",
+        "waits for room: needs 0.6 cpu; the 2 workers that could run it are too full now",
+    ]
+
+
+def test_gpus_given_out_are_counted_once_for_a_group() -> None:
+    asked = [
+        *[Request(gpu_milli=300, group="g")] * 3,
+        *[Request(gpu_milli=200)] * 2,
+        Request(gpu_devices=2),
+        Request(cpu_milli=1),
+        Request(gpu_memory_bytes=4),
+    ]
+    plan = allocate_resources(table(asked), Fleet.of([worker(gpus=4, gpu_memory_bytes=16)]))
+    assert (plan.placed, plan.gpu_milli()) == (8, 300 + 2 * 200 + 2000 + 250)
+    assert plan.devices is not None
+    assert len(set(plan.devices.tolist()[:3])) == 1
+    alone = allocate_resources(table([Request(cpu_milli=1)]), Fleet.of([worker()]))
+    assert (alone.devices, alone.gpu_milli()) == (None, 0)
+
+
+def test_locks_are_held_by_the_longest_task_of_the_first_class() -> None:
+    tasks = TaskTable.of(
+        [
+            ("short", Request(cpu_milli=10, locks=("b", "a"))),
+            ("long", Request(cpu_milli=10, locks=("a", "b"))),
+            ("other", Request(cpu_milli=5, locks=("b",))),
+        ],
+        expected_s=[1.0, 9.0, 5.0],
+    )
+    made = allocate_resources(tasks, Fleet.of([worker()])).plan()
+    assert [each.task_id for each in made.allocations] == ["long"]
+    assert [(each.task_id, each.reason) for each in made.refusals] == [
+        ("short", "waits for the lock a, which long holds"),
+        ("other", "waits for the lock b, which long holds"),
+    ]
+
+
+def test_what_a_task_or_worker_cannot_be_is_said() -> None:
+    wrong = [
+        (lambda: Request(), "a task asks for nothing; give it cpu_milli, at least 1"),
+        (
+            lambda: Request(gpu_milli=1001),
+            "gpu_milli: 1001 is more than one device; ask for whole devices by gpu_devices",
+        ),
+        (
+            lambda: Request(gpu_milli=1, gpu_memory_bytes=1),
+            "a task asks for its gpu in two ways; give whole devices, or thousandths of one, or memory of one",
+        ),
+        (lambda: Request(cpu_milli=1, priority=True), "priority: True is not a whole number; give an integer"),
+        (lambda: Request(cpu_milli=1, priority=2**31), "priority: 2147483648 is not a whole number; give an integer"),
+        (
+            lambda: Request(cpu_milli=2**53),
+            f"cpu_milli: {2**53} is not an amount; give a whole number from 0 to {2**53 - 1}",
+        ),
+        (lambda: Request(resources=(("a", 1), ("a", 2))), "a resource is named twice; name each once, with its amount"),
+        (lambda: worker(gpus=64), "a: 64 gpus are more than 63 on one worker; split it into several workers"),
+        (lambda: TaskTable.from_columns([-1], [1]), "cpu_milli: not all are whole numbers from 0 to"),
+        (
+            lambda: TaskTable.from_columns([1], [1], expected_s=[1.0, 2.0]),
+            "expected_s: not one finite number of seconds",
+        ),
+        (lambda: TaskTable.from_columns([1], [1], expected_s=[-1.0]), "expected_s: not one finite number of seconds"),
+    ]
+    for bad, said in wrong:
+        with pytest.raises(ConfigError) as caught:
+            bad()
+        assert str(caught.value).startswith(said)
+    assert Request(cpu_milli=2**53 - 1, gpu_milli=1000, priority=1 - 2**31).is_whole_device
+    assert not Request(gpu_milli=999).is_whole_device
+    assert Request(gpu_devices=1).is_whole_device
+    assert [Request(**each).uses_gpu for each in ({"cpu_milli": 1}, {"gpu_milli": 1}, {"gpu_memory_bytes": 1})] == [
+        False,
+        True,
+        True,
+    ]
+    assert worker(gpus=63).gpu_devices == 63
+    assert Request(resources={"b": 1, "a": 2, "c": 0}).resources == (("a", 2), ("b", 1))  # type: ignore[arg-type]
+    assert Request(cpu_milli=1, locks=("b", "a", "b")).locks == ("a", "b")
+
+
+def test_columns_become_classes_with_ids_by_number() -> None:
+    tasks = TaskTable.from_columns(
+        [1000, 500, 1000, 1000], [1, 2, 1, 1], gpu_devices=[0, 0, 0, 1], priority=[0, 0, 0, 0], expected_s=[1, 2, 3, 4]
+    )
+    assert len(tasks) == 4
+    assert [tasks.requests[number] for number in tasks.class_of] == [
+        Request(cpu_milli=1000, memory_bytes=1),
+        Request(cpu_milli=500, memory_bytes=2),
+        Request(cpu_milli=1000, memory_bytes=1),
+        Request(cpu_milli=1000, memory_bytes=1, gpu_devices=1),
+    ]
+    assert (len(tasks.requests), tasks.id_of(3)) == (3, "3")
+    far = TaskTable.from_columns([1, 2**50, 1], [2**52, 0, 2**52])
+    assert [(each.cpu_milli, each.memory_bytes) for each in far.requests] == [(1, 2**52), (2**50, 0)]
+    assert far.class_of.tolist() == [0, 1, 0]
+    rounded = TaskTable.from_columns([15, 16, 17, 18, 33, 0], [1, 1, 1, 1, 1, 9], rounded=True)
+    assert [rounded.requests[number].cpu_milli for number in rounded.class_of] == [15, 16, 18, 18, 36, 0]
+    nothing = np.zeros(0, dtype=np.int64)
+    assert len(TaskTable.from_columns(nothing, nothing)) == 0

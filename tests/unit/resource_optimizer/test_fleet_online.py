@@ -205,3 +205,65 @@ def test_a_share_by_memory_is_of_that_worker_s_devices() -> None:
     assert allocator.allocate("1", allocator.intern(request)) == ("b", ((0, 400),))
     assert allocator.allocate("2", allocator.intern(request)) == ("b", ((0, 400),))
     assert isinstance(allocator.allocate("3", allocator.intern(request)), Refused)
+
+
+def test_errors_say_what_to_do() -> None:
+    allocator = OnlineAllocator(Fleet.of([worker(gpus=1)]))
+    number = allocator.intern(Request(cpu_milli=800, gpu_milli=200))
+    assert number == allocator.intern(Request(cpu_milli=800, gpu_milli=200)) == 0
+    assert allocator.intern_all([Request(cpu_milli=1), Request(cpu_milli=800, gpu_milli=200)]) == [1, 0]
+    allocator.allocate("t", number)
+    said = []
+    for call in (
+        lambda: allocator.allocate("t", number),
+        lambda: allocator.release("u"),
+        lambda: allocator.on(Fleet.of([worker(cpu=799, gpus=1)])),
+    ):
+        with pytest.raises((CapacityError, DuplicateError, UnknownTaskError)) as caught:
+            call()
+        said.append(str(caught.value))
+    assert said == [
+        "t has a reservation already; release it first",
+        "u has no reservation; release each task once",
+        "a has less than is reserved on it; drain it first, or take it away",
+    ]
+
+
+def test_a_group_stays_where_it_is_as_long_as_one_of_it_runs() -> None:
+    allocator = OnlineAllocator(Fleet.of([worker("a"), worker("b", cpu=4000, gpus=1)]))
+
+    def ask(task: str, **request: object) -> object:
+        return allocator.allocate(task, allocator.intern(Request(group="g", **request)))[0]  # type: ignore[arg-type]
+
+    assert ask("1", cpu_milli=600) == "a", "no gpu is taken up for it"
+    assert ask("2", cpu_milli=400) == "a"
+    assert ask("3", cpu_milli=400) == "waits for room on a, where its group g runs"
+    allocator.release("1")
+    assert ask("3", cpu_milli=400) == "a"
+    allocator.release("2")
+    allocator.release("3")
+    assert ask("4", cpu_milli=2000) == "b"
+    assert ask("5", gpu_milli=600) == "b"
+    assert ask("6", gpu_milli=600) == "waits for room on b, where its group g runs"
+    assert ask("7", gpu_devices=2) == "needs 2 GPUs on one worker; the largest has 1"
+
+
+def test_reservations_are_taken_along_to_a_fleet_that_has_changed() -> None:
+    allocator = OnlineAllocator(Fleet.of([worker("a"), worker("b", gpus=2), worker("c", gpus=1)]))
+
+    def ask(of: OnlineAllocator, task: str, **request: object) -> Placed | Refused:
+        return of.allocate(task, of.intern(Request(**request)))  # type: ignore[arg-type]
+
+    assert ask(allocator, "1", cpu_milli=700, locks=("db",)) == ("a", ())
+    assert ask(allocator, "2", gpu_devices=2, group="g") == ("b", ((0, 1000), (1, 1000)))
+    assert ask(allocator, "3", cpu_milli=100, gpu_milli=400) == ("c", ((0, 400),))
+    fleet = Fleet.of([worker("c", gpus=1), worker("d", gpus=3), worker("b", gpus=2, cpu=3000)])
+    moved, gone = allocator.on(fleet)
+    assert (len(moved), gone) == (2, ("1",))
+    assert moved.free().left.tolist() == [[600, 0, 0], [1000, 1000, 1000], [0, 0, 0]]
+    assert moved.free().free[0].tolist() == [900, 1000, 3000]
+    assert ask(moved, "4", cpu_milli=1, locks=("db",))[0] in ("b", "c", "d"), "the lock went with its worker"
+    assert ask(moved, "5", gpu_milli=100, group="g") == ("waits for room on b, where its group g runs", False)
+    moved.release("2")
+    assert ask(moved, "5", gpu_devices=2, group="g")[0] in ("b", "d")
+    assert len(allocator) == 3, "the old one is as it was"

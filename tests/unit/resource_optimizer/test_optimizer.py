@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -207,3 +208,95 @@ def test_of_equally_cheap_types_the_smallest_is_taken() -> None:
 def test_a_negative_maximum_is_refused() -> None:
     with pytest.raises(ConfigError, match="maximum"):
         ResourceOptimizer().recommend_worker_types([task(0)], TYPES, maximum=-1)
+
+
+def test_each_sentence_about_a_type_that_was_not_taken() -> None:
+    same = WorkerType(name="same", capacity=Resources(cpu_cores=4, memory_bytes=8 * GIB), usd_per_hour=0.2)
+    types = (GPU, LARGE, SMALL, same)
+    optimizer = ResourceOptimizer()
+
+    def why(tasks: list[Task], maximum: int = 100) -> dict[str, str]:
+        taken = optimizer.recommend_worker_types(tasks, types, maximum=maximum)
+        rows = optimizer.rejected_worker_types(tasks, types, taken)
+        assert all((row.count, row.tasks, row.usd_per_hour) == (0, 0, 0.0) for row in rows)
+        return {row.worker_type: row.reason for row in rows}
+
+    assert why([task(n) for n in range(2)]) == {
+        "gpu": "a test-second costs 0.000139 USD, and 1.39e-05 USD on small",
+        "large": "a test-second costs 2.78e-05 USD, and 1.39e-05 USD on small",
+        "same": "small costs the same per test-second (1.39e-05 USD), and is smaller or comes first",
+    }
+    large = [task(n, needs(cpu_cores=3, memory_bytes=9 * GIB)) for n in range(3)]
+    assert why([*large, task(9)], maximum=1) == {
+        "gpu": "a test-second costs 0.000556 USD, and 0.000111 USD on large",
+        "small": "it is the cheapest for 1 tests, for which the maximum of workers leaves no room",
+        "same": "small costs the same per test-second (1.39e-05 USD), and is smaller or comes first",
+    }
+    assert (
+        why(large)["small"]
+        == "none of the tests fits it: one needs 3 cpu; it has 2 and needs 9 GiB of memory; it has 4 GiB"
+    )
+    assert set(why([]).values()) == {"there is nothing to run"}
+
+
+def test_a_maximum_is_shared_out_in_proportion() -> None:
+    types = [replace(SMALL, usd_per_hour=0.0), replace(GPU, usd_per_hour=0.0)]
+    tasks = [task(n) for n in range(20)] + [task(50 + n, needs(gpus=1)) for n in range(5)]
+
+    def counts(maximum: int) -> list[tuple[str, int]]:
+        rows = ResourceOptimizer().recommend_worker_types(tasks, types, maximum=maximum)
+        return [(row.worker_type, row.count) for row in rows]
+
+    assert counts(15) == [("small", 10), ("gpu", 5)]
+    assert counts(14) == [("small", 9), ("gpu", 5)]
+    assert counts(8) == [("small", 5), ("gpu", 3)], "one each, then six for nine and four that are missing"
+    assert counts(2) == [("small", 1), ("gpu", 1)]
+    assert counts(1) == [("small", 1)], "the one with most tests"
+
+
+def test_what_can_run_at_once_is_bought_for() -> None:
+    def bought(*tasks: Task, counted: dict[str, int] | None = None) -> dict[str, int]:
+        rows = ResourceOptimizer(counted=counted).recommend_worker_types(tasks, (SMALL, LARGE), maximum=99)
+        return {row.worker_type: row.count for row in rows}
+
+    licences = [task(n, Requirements(claims=claims_of(counted={"licence": 2}))) for n in range(9)]
+    assert bought(*licences, counted={"licence": 8}) == {"small": 2}, "four at a time, two on each"
+    assert bought(*licences, counted={"licence": 5}) == {"small": 1}
+    both = [task(20 + n, Requirements(claims=claims_of(counted={"licence": 1}))) for n in range(9)]
+    assert bought(*licences, *both, counted={"licence": 12}) == {"small": 3}, "twelve licences are six tests"
+    assert bought(*(task(n, needs(memory_bytes=3 * GIB)) for n in range(4))) == {"small": 4}
+    assert bought(*(task(n, needs(memory_bytes=9 * GIB)) for n in range(7))) == {"large": 3}
+    assert bought(task(0, needs(cpu_cores=0)), task(1, needs(cpu_cores=0))) == {"small": 1}, "nothing is asked for"
+
+
+def test_tests_of_unknown_duration_count_a_tenth_of_a_second() -> None:
+    tasks = [task(n, seconds=0.0) for n in range(6)]
+    ((_, view),) = ResourceOptimizer().get_scaling_recommendations(tasks, ClusterSnapshot(now_s=0), [SMALL])
+    assert (view.waiting_s, view.longest_s, view.runnable) == (pytest.approx(0.6), 0.1, 6)
+    (row,) = ResourceOptimizer().recommend_worker_types(tasks, [SMALL], maximum=1)
+    assert row.reason == (
+        "small is the cheapest type for 6 waiting tests (0.6 s of work, 2 side by side on one worker), "
+        "3 would run them all at once"
+    )
+
+
+def test_a_forecast_that_was_too_large_is_taken_back() -> None:
+    def predicted(of: Task, memory_bytes: int) -> Task:
+        (made,) = ResourceOptimizer(FixedForecaster(memory_bytes)).predict_task_requirements([of])
+        return made
+
+    first = predicted(task(0), 500 * MIB)
+    assert first.requirements.amounts.memory_bytes == 512 * MIB
+    again = predicted(first, 100 * MIB)
+    assert again.requirements.amounts.memory_bytes == 104 * MIB
+    assert again.requirements.sources == (("memory", "history"),)
+    assert predicted(again, 104 * MIB).requirements is again.requirements
+    assert predicted(task(0, needs(memory_bytes=GIB)), 100 * MIB).requirements.amounts.memory_bytes == GIB
+
+
+@pytest.mark.parametrize(
+    ("size", "rounded"),
+    [(0, 0), (1, MIB), (8 * MIB, 8 * MIB), (15 * MIB + 1, 16 * MIB), (17 * MIB, 18 * MIB), (33 * MIB, 36 * MIB)],
+)
+def test_the_memory_grid_by_hand(size: int, rounded: int) -> None:
+    assert round_up_memory(size) == rounded
