@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from drm.cluster_trust import COORDINATOR, default_folder, load_credentials, probe_port
 from drm.engines.carrying import Carrier, checked
 from drm.engines.common import MessagingEngine, own_code
 from drm.engines.ray_engine.environment import prepare
@@ -262,13 +263,15 @@ def type_of(worker_id: str, described: Mapping[str, Any]) -> WorkerType:
 def connect(state: CoordinatorState) -> None:
     """Make this process a driver of the coordinator's cluster. Signals stay with whoever handles them now.
 
-    ConfigError where Ray was loaded before it could be told of the certificates: it would wait for minutes.
+    Certificates that do not fit, and Ray that was loaded before it could be told of them, are told at once
+    (UnauthorisedError, ConfigError): Ray itself would wait for minutes.
     """
     if "ray" in sys.modules and os.environ.get("RAY_USE_TLS") != "1":
         raise ConfigError(
             "Ray is loaded already, and was not told of the coordinator's certificates",
             remedy="import ray in the tests that use it, not while tests are collected",
         )
+    probe_port(state.host, state.port, load_credentials(default_folder() / COORDINATOR))
     prepare(state.trust())
     import ray
 
