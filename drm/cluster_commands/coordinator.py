@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from drm.cluster_commands.register import Register
 from drm.cluster_trust import COORDINATOR, WORKER, Door, default_folder, environment, load_credentials, make_trust
 from drm.command_line import Parser
 from drm.engines.ray_engine.node import NodeProcess, NodeSettings, Ports
-from drm.engines.ray_engine.state import CoordinatorState, folder_of
+from drm.engines.ray_engine.state import CoordinatorState, running_coordinators
 from drm.joining import MachineFacts
 from drm.model.errors import ConfigError, LostError
 
@@ -57,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _init(options: argparse.Namespace) -> int:
     folder = default_folder()
+    running = running_coordinators()
+    if running:
+        raise ConfigError(
+            f"the coordinator at {running[0].address} runs with the credentials that are there",
+            remedy="end it, then make new ones; its workers need the new folder",
+        )
     for role in (COORDINATOR, WORKER):
         if (folder / role).exists() and not options.replace:
             raise ConfigError(
@@ -69,17 +76,18 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _make(folder: Path, options: argparse.Namespace) -> tuple[Path, Path]:
-    """Make credentials beside what a coordinator keeps in the same folder."""
+    """Make credentials beside what a coordinator keeps in the same folder.
+
+    The old ones go last: whoever stops in between leaves no part of a folder, and can make them again.
+    """
     fresh = folder / ".fresh"
     made = make_trust(fresh, coordinator=options.host, workers=options.worker_network, replace=True)
     for path in made:
         target = folder / path.name
         if target.exists():
-            for old in target.iterdir():
-                old.unlink()
-            target.rmdir()
+            target.rename(fresh / f"old-{path.name}")
         path.rename(target)
-    fresh.rmdir()
+    shutil.rmtree(fresh)
     return folder / COORDINATOR, folder / WORKER
 
 
@@ -91,11 +99,12 @@ def _serve(options: argparse.Namespace) -> int:
     warning = credentials.warning(datetime.now(UTC))
     if warning:
         say(warning)
-    taken = ports.taken(host, head=True)
-    if taken is not None:
-        raise ConfigError(f"port {taken} of {host} is in use", remedy="give another --port, or end who listens there")
-    state = CoordinatorState.create(folder_of(ports.first), {"host": host, "port": ports.first})
-    with end_asked() as asked, state.living():
+    with end_asked() as asked, CoordinatorState.living(host, ports.first) as state:
+        taken = ports.taken(host, head=True)
+        if taken is not None:
+            raise ConfigError(
+                f"port {taken} of {host} is in use", remedy="give another --port, or end who listens there"
+            )
         register = Register(
             lambda: MachineFacts.here("coordinator", __version__),
             must_leave=lambda name: name in state.draining() and name not in state.rows(),

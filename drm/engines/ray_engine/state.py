@@ -1,8 +1,9 @@
 """What a coordinator leaves on its host for ``drm run``, ``drm workers`` and ``drm drain``: a folder of small files.
 
-``coordinator.json``: where it is. ``alive``, ``run``: files that the coordinator and the run that is connected hold
-locked, so that the kernel tells when they are gone. ``machines.json``: which machines are there, by the coordinator.
-``workers.json``: what is given out and used on them, by the run. ``drain/NAME``: a machine that is to leave.
+``coordinator.json``: where it is, and by which boot of a host, for several may share a home. ``alive``, ``run``: files
+that the coordinator and the run that is connected hold locked, so that the kernel tells when they are gone.
+``machines.json``: which machines are there, by the coordinator. ``workers.json``: what is given out and used on them,
+by the run. ``drain/NAME``: a machine that is to leave.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +31,10 @@ __all__ = [
     "running_coordinators",
 ]
 
-_FILES = ("coordinator.json", "machines.json", "workers.json", "drain", "run", "alive")
+_TRACES = ("coordinator.json", "machines.json", "workers.json", "drain")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_LOCK_S = 0.5  # who looks whether a file is locked has it locked too, for a moment
+_LOOK_S = 0.01
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,60}[A-Za-z0-9])?")
 
@@ -59,7 +64,7 @@ class CoordinatorState:
         self.folder = folder
         self.host = str(facts["host"])
         self.port = int(facts["port"])
-        self.pid = int(facts.get("pid", 0))
+        self._boot = facts.get("boot")
         self._claim: IO[str] | None = None
 
     @property
@@ -83,26 +88,30 @@ class CoordinatorState:
     # -- the coordinator's side
 
     @classmethod
-    def create(cls, folder: Path, facts: Mapping[str, Any]) -> CoordinatorState:
-        """Write down where a coordinator is."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in _FILES:
-            remove(folder / name)
-        write_json(folder / "coordinator.json", dict(facts))
-        return cls(folder, facts)
-
     @contextmanager
-    def living(self) -> Iterator[None]:
-        """Hold what tells others that this coordinator lives; take its traces away at the end."""
-        with open(self.folder / "alive", "w", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def living(cls, host: str, port: int) -> Iterator[CoordinatorState]:
+        """Hold what tells others that a coordinator lives here; take its traces away at the end.
+
+        ConfigError where another has this address: nothing of its is touched.
+        """
+        folder = folder_of(host, port)
+        alive = _lock(folder / "alive")
+        if alive is None:
+            raise ConfigError(
+                f"a coordinator of this user is at {host}:{port} already", remedy="end it, or give another --port"
+            )
+        with alive:
+            for name in _TRACES:
+                remove(folder / name)
+            facts = {"host": host, "port": port, "boot": _boot_id()}
+            write_json(folder / "coordinator.json", facts)
             try:
-                yield
+                yield cls(folder, facts)
             finally:
-                for name in _FILES:
-                    remove(self.folder / name)
+                for name in (*_TRACES, "run", "alive"):
+                    remove(folder / name)
                 with suppress(OSError):
-                    self.folder.rmdir()
+                    folder.rmdir()
 
     # -- the others' side
 
@@ -110,26 +119,25 @@ class CoordinatorState:
     def of(cls, address: str) -> CoordinatorState:
         """Return the coordinator of this host at an address; ConfigError where there is none."""
         host, port = parse_address(address)
-        folder = folder_of(port)
-        try:
-            state = cls(folder, json.loads((folder / "coordinator.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError):
-            state = None
-        if state is None or not state.is_alive():
+        found = [state for state in running_coordinators() if state.port == port]
+        if not found:
             raise ConfigError(
                 f"no coordinator of this user runs on this host at port {port}",
                 remedy=f"run this on the host of {host}, where drm coordinator runs",
             )
-        if host not in (state.host, "localhost"):
+        wanted = (host,) if host != "localhost" else ("127.0.0.1", *(state.host for state in found))
+        named = [state for each in wanted for state in found if state.host == each]
+        if not named:
+            where = " and ".join(state.address for state in found)
             raise ConfigError(
-                f"the coordinator on this host is at {state.address}, not at {address}",
-                remedy=f"give --coordinator {state.address}, or run this on the host of {host}",
+                f"the coordinator on this host is at {where}, not at {address}",
+                remedy=f"give --coordinator {found[0].address}, or run this on the host of {host}",
             )
-        return state
+        return named[0]
 
     def is_alive(self) -> bool:
-        """Tell whether the coordinator's process is there."""
-        return _is_locked(self.folder / "alive")
+        """Tell whether the coordinator's process is there, on this host."""
+        return self._boot == _boot_id() and _is_locked(self.folder / "alive")
 
     def has_run(self) -> bool:
         """Tell whether a run is connected."""
@@ -137,16 +145,12 @@ class CoordinatorState:
 
     def claim(self) -> None:
         """Be the run of this coordinator; ConfigError where another is."""
-        file = open(self.folder / "run", "a", encoding="ascii")  # noqa: SIM115 - held while the run goes on
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
+        self._claim = _lock(self.folder / "run")
+        if self._claim is None:
             raise ConfigError(
                 f"another run uses the coordinator at {self.address}",
                 remedy="wait for its end, or start a second coordinator with another --port",
-            ) from None
-        self._claim = file
+            )
 
     def give_up(self) -> None:
         if self._claim is not None:
@@ -191,9 +195,9 @@ class CoordinatorState:
             return {}
 
 
-def folder_of(port: int) -> Path:
-    """Return where the coordinator at this port keeps its state."""
-    return default_folder() / str(port)
+def folder_of(host: str, port: int) -> Path:
+    """Return where the coordinator at this address keeps its state."""
+    return default_folder() / f"{port}-{host.replace(':', '.')}"
 
 
 def running_coordinators() -> list[CoordinatorState]:
@@ -208,12 +212,36 @@ def running_coordinators() -> list[CoordinatorState]:
     return found
 
 
+def _boot_id() -> str:
+    """Return what no other host has, nor this one after it was started again; empty where that cannot be known."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """Return the file, locked until it is closed; None where another holds it. It is made where it is missing."""
+    deadline = time.monotonic() + _LOCK_S
+    while time.monotonic() <= deadline:
+        # Who had it may remove it and its folder between any two of these lines; what is locked then tells nobody.
+        with suppress(BlockingIOError, FileNotFoundError, FileExistsError), ExitStack() as held:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = held.enter_context(open(path, "a", encoding="ascii"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                held.pop_all()
+                return file
+        time.sleep(_LOOK_S)
+    return None
+
+
 def _is_locked(path: Path) -> bool:
     try:
         with open(path, encoding="ascii") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:  # it is locked, or that cannot be known now: nobody is given up for that
+        return True
     return False

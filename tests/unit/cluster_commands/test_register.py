@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,9 @@ import pytest
 from drm.cluster_commands import coordinator, drain, worker, workers
 from drm.cluster_commands.register import BEAT_S, FORGET_S, Register
 from drm.cluster_commands.workers import table
-from drm.engines.ray_engine.state import CoordinatorState, check_name, folder_of, parse_address
+from drm.cluster_trust import load_credentials
+from drm.engines.ray_engine import state as state_module
+from drm.engines.ray_engine.state import CoordinatorState, check_name, folder_of, parse_address, running_coordinators
 from drm.engines.ray_engine.tables import Machine, WorkerRow, WorkerTable
 from drm.joining import MachineFacts
 from drm.model.errors import ConfigError
@@ -172,37 +179,122 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cluster"
 
 
-def make_state() -> CoordinatorState:
-    return CoordinatorState.create(folder_of(7410), {"host": "10.0.0.1", "port": 7410})
+@pytest.fixture
+def state(home: Path) -> Iterator[CoordinatorState]:
+    with CoordinatorState.living("10.0.0.1", 7410) as state:
+        yield state
 
 
 def test_a_coordinator_is_found_on_its_host_only_while_it_lives(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"no coordinator .* run this on the host of 10.0.0.1"):
         CoordinatorState.of("10.0.0.1:7410")
-    state = make_state()
-    with pytest.raises(ConfigError, match="no coordinator"):
-        CoordinatorState.of("10.0.0.1:7410")
-    with state.living():
+    with CoordinatorState.living("10.0.0.1", 7410) as state:
         assert CoordinatorState.of("10.0.0.1:7410").address == "10.0.0.1:7410"
+        assert CoordinatorState.of("localhost:7410").address == "10.0.0.1:7410"
         with pytest.raises(ConfigError, match=r"is at 10\.0\.0\.1:7410, not at 10\.9\.9\.9:7410"):
             CoordinatorState.of("10.9.9.9:7410")
     assert not state.is_alive()
     assert list(home.iterdir()) == [], "nothing is left"
 
 
-def test_one_run_at_a_time(home: Path) -> None:
-    first, second = make_state(), CoordinatorState(folder_of(7410), {"host": "10.0.0.1", "port": 7410})
-    first.claim()
+def test_two_coordinators_at_one_port_of_two_addresses_are_two(state: CoordinatorState) -> None:
+    state.claim()
+    with CoordinatorState.living("127.0.0.1", 7410) as other:
+        assert CoordinatorState.of("10.0.0.1:7410").folder == state.folder
+        assert CoordinatorState.of("localhost:7410").folder == other.folder
+        assert not other.has_run()
+    assert state.is_alive()
+    assert state.has_run()
+    assert CoordinatorState.of("10.0.0.1:7410").folder == state.folder
+    state.give_up()
+
+
+def test_a_second_coordinator_at_an_address_is_refused_and_the_first_stays(state: CoordinatorState) -> None:
+    state.claim()
+    state.ask_to_leave("w1")
+    with (
+        pytest.raises(ConfigError, match=r"is at 10\.0\.0\.1:7410 already; end it, or give another --port"),
+        CoordinatorState.living("10.0.0.1", 7410),
+    ):
+        pass
+    assert state.is_alive()
+    assert state.has_run()
+    assert state.draining() == {"w1"}
+    state.give_up()
+
+
+def test_what_a_coordinator_left_that_was_killed_is_no_matter(home: Path) -> None:
+    folder = folder_of("10.0.0.1", 7410)
+    (folder / "drain").mkdir(parents=True)
+    (folder / "drain" / "w1").touch()
+    (folder / "alive").touch()
+    with CoordinatorState.living("10.0.0.1", 7410) as state:
+        assert state.draining() == frozenset()
+        assert state.is_alive()
+
+
+def test_a_coordinator_on_another_host_that_shares_the_home_is_not_taken_for_one_here(
+    state: CoordinatorState, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A lock is seen from all hosts that share a folder."""
+    (tmp_path / "boot_id").write_text("of another host\n")
+    monkeypatch.setattr(state_module, "_BOOT", tmp_path / "boot_id")
+    with pytest.raises(ConfigError, match=r"no coordinator .* run this on the host of 10.0.0.1"):
+        CoordinatorState.of("10.0.0.1:7410")
+    assert running_coordinators() == []
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who ends takes the file away between the moment when it is opened and the moment when it is locked."""
+    path, flock, removals = home / "alive", fcntl.flock, [1]
+
+    def remove_first(file: Any, how: int) -> None:
+        if removals:
+            removals.pop()
+            path.unlink()
+            home.rmdir()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    file = state_module._lock(path)
+    assert file is not None
+    with file:
+        assert state_module._is_locked(path)
+
+
+def test_one_run_at_a_time(state: CoordinatorState) -> None:
+    second = CoordinatorState.of(state.address)
+    state.claim()
     assert second.has_run()
     with pytest.raises(ConfigError, match="another run uses the coordinator"):
         second.claim()
-    first.give_up()
+    state.give_up()
     second.claim()
     second.give_up()
 
 
-def test_what_a_run_says_of_its_workers(home: Path) -> None:
-    state, held = make_state(), {"w1"}
+def test_who_looks_at_a_lock_keeps_no_run_out(state: CoordinatorState, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state.folder / "run").touch()
+    with open(state.folder / "run", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as drm workers does for a moment, when it looks whether there is a run
+        monkeypatch.setattr(time, "sleep", lambda _: file.close())
+        state.claim()
+    assert state.has_run()
+    state.give_up()
+
+
+def test_who_has_no_file_descriptors_left_takes_no_coordinator_for_gone(
+    state: CoordinatorState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("builtins.open", no_more)
+    assert state.is_alive()
+
+
+def test_what_a_run_says_of_its_workers(state: CoordinatorState) -> None:
+    held = {"w1"}
     table = WorkerTable(state.folder, lambda: held)
     at = {"at": "2026-01-01T00:00:00.000Z", "elapsed_s": 1.0}
     table.emit(WorkerReady(seq=1, worker_id="w1", worker_type="w1", capacity=Resources(cpu_cores=2), **at))
@@ -225,8 +317,7 @@ def test_what_a_run_says_of_its_workers(home: Path) -> None:
     assert not (state.folder / "workers.json").exists()
 
 
-def test_machines_are_written_and_read(home: Path) -> None:
-    state = make_state()
+def test_machines_are_written_and_read(state: CoordinatorState) -> None:
     machine = Machine(name="w1", address="10.0.0.2", cpu_cores=4, memory_bytes=5, labels=("ssd",), heard_at=3.0)
     state.note_machines([machine])
     assert state.machines() == [machine]
@@ -265,6 +356,49 @@ def test_bad_input_is_one_line(
     said = capsys.readouterr().err
     assert line in said
     assert said.count("\n") == 1
+
+
+def test_credentials_are_not_replaced_while_a_coordinator_runs(
+    home: Path, state: CoordinatorState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else runs, which read the new ones, and the coordinator, which has the old ones, would not meet."""
+    assert coordinator.main(["--init", "--replace"]) == 4
+    assert capsys.readouterr().err == (
+        f"drm: the coordinator at {state.address} runs with the credentials that are there; "
+        "end it, then make new ones; its workers need the new folder\n"
+    )
+    assert not (home / "coordinator").exists()
+
+
+def test_credentials_that_are_replaced_are_never_there_in_part(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed: pip install 'drm-testing[cluster]'")
+    left = sys.maxsize  # so many files are renamed or removed before the command is ended
+
+    def ending(change: Callable[..., None]) -> Callable[..., None]:
+        def changed(*words: Any, **more: Any) -> None:
+            nonlocal left
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            change(*words, **more)
+
+        return changed
+
+    for name in ("rename", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, ending(getattr(os, name)))
+    assert coordinator.main(["--init"]) == 0
+    for changes in range(10):
+        left = changes
+        with pytest.raises(KeyboardInterrupt):
+            coordinator.main(["--init", "--replace"])
+        assert {len(list((home / role).iterdir())) for role in ("coordinator", "worker") if (home / role).exists()} == {
+            4
+        }
+        left = sys.maxsize
+        assert coordinator.main(["--init", "--replace"]) == 0
+    load_credentials(home / "coordinator")
+    load_credentials(home / "worker")
+    assert (home / "coordinator" / "ca.pem").read_bytes() == (home / "worker" / "ca.pem").read_bytes()
 
 
 def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

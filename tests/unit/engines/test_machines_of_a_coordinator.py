@@ -13,7 +13,7 @@ GPU = Machine(name="g", cpu_cores=4, memory_bytes=2**30, gpus=1, labels=("cuda",
 
 
 def test_a_machine_whose_agent_has_not_answered_yet_is_planned_with(tmp_path: Path) -> None:
-    state = CoordinatorState.create(tmp_path / "7410", {"host": "127.0.0.1", "port": 7410})
+    state = CoordinatorState(tmp_path, {"host": "127.0.0.1", "port": 7410})
     suite = Suite(args=(), cwd="/", sys_path=(), run_id="r", executor_count=1, basetemp=str(tmp_path))
     engine = RayEngine(suite=suite, state=state, say=print)
     assert engine.machines == ()
