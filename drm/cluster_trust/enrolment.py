@@ -5,8 +5,9 @@ we     -> {"files": {...}} or {"refused": line}
 
 over TLS 1.3, in which the coordinator shows a certificate of the authority that the machine was told of. The token is
 in what the machine boots with. It is no secret for long: it is one worker's, works once and until that worker's
-deadline to join, and only its hash is kept here. One that is stolen in that time keeps the real worker out, which is
-seen: its machine does not join, and is ended.
+deadline to join, and only its hash is kept here. As an answer may be lost, the address that has used it may ask again,
+for 30 s. One that is stolen in that time keeps the real worker out, which is seen: its machine does not join, and is
+ended.
 
 ``python -m drm.cluster_trust.enrolment --at HOST:PORT --authority BASE64 --worker-id ID -- COMMAND...`` is the side of
 the machine: it takes the token from the environment and away from it, fetches the credentials, becomes the command.
@@ -21,27 +22,36 @@ import hmac
 import os
 import secrets
 import socket
-import socketserver
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drm.cluster_trust.credentials import CA, CERTIFICATE, FILES, KEY, WORKER
 from drm.cluster_trust.handshake import Line
+from drm.cluster_trust.reception import PATIENCE_S, Reception
 from drm.model.errors import ConfigError, DrmError, LostError, UnauthorisedError
 
 __all__ = ["JOIN_TOKEN", "Enrolment", "enrol"]
 
 JOIN_TOKEN = "DRM_JOIN_TOKEN"  # noqa: S105 - the name of the variable
 _PATIENCE_S = 10.0
-_MOST_VISITORS = 32
+_AGAIN_S = 30.0
 _ASKED_AGAIN_AFTER_S = (1.0, 3.0, 9.0, 27.0)
 _REFUSED = "this token is not known, was used already, or came too late"
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A token that is open. ``peer``: who has used it, and may ask again."""
+
+    hash: bytes
+    until_s: float
+    peer: str | None = None
 
 
 class Enrolment:
@@ -60,27 +70,22 @@ class Enrolment:
         worker: Path,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._context.load_cert_chain(coordinator / CERTIFICATE, coordinator / KEY)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(coordinator / CERTIFICATE, coordinator / KEY)
         self._files = {name: (worker / name).read_text(encoding="ascii") for name in FILES}
         self._now = now
-        self._open: dict[str, tuple[bytes, float]] = {}  # by worker: the token's hash, and until when
+        self._open: dict[str, _Ticket] = {}  # by worker
         self._lock = threading.Lock()
-        self._room = threading.Semaphore(_MOST_VISITORS)
         self.authority = base64.b64encode((coordinator / CA).read_bytes()).decode("ascii")
-        self._server = _server(host, port, self._visited)
-        self.address: tuple[str, int] = self._server.server_address[:2]  # type: ignore[assignment]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), daemon=True, name="drm-enrolment"
-        )
-        self._thread.start()
+        self._reception = Reception(host, port, context, self._receive, remedy="give another port")
+        self.address = self._reception.address
 
     def ticket(self, worker_id: str, *, valid_s: float) -> str:
         """Return a new token for this worker, good once and for so long; one that it had before is void."""
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._open[worker_id] = (_hash(token), self._now() + valid_s)
+            self._open[worker_id] = _Ticket(_hash(token), self._now() + valid_s)
         return token
 
     def revoke(self, worker_id: str) -> None:
@@ -89,9 +94,7 @@ class Enrolment:
             self._open.pop(worker_id, None)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._reception.close()
 
     def __enter__(self) -> Enrolment:
         return self
@@ -99,29 +102,29 @@ class Enrolment:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _visited(self, sock: socket.socket) -> None:
-        with self._room, suppress(OSError, DrmError):  # a visitor that goes wrong is no matter of ours
-            sock.settimeout(_PATIENCE_S)
-            with self._context.wrap_socket(sock, server_side=True) as tls:
-                line = Line(tls, time.monotonic() + _PATIENCE_S)
-                said = line.hear()
-                if self._redeem(said.get("worker"), said.get("token")):
-                    line.say({"files": self._files})
-                else:
-                    line.say({"refused": _REFUSED})
-                with suppress(OSError, ssl.SSLError):
-                    tls.recv(1)  # until the visitor has read all and goes
+    def _receive(self, tls: ssl.SSLSocket, _known: Callable[[], None]) -> None:
+        tls.do_handshake()
+        line = Line(tls, time.monotonic() + PATIENCE_S)
+        said = line.hear()
+        if self._redeem(said.get("worker"), said.get("token"), tls.getpeername()[0]):
+            line.say({"files": self._files})
+        else:
+            line.say({"refused": _REFUSED})
 
-    def _redeem(self, worker_id: object, token: object) -> bool:
-        """Tell whether the token is open, and close it. A wrong one closes nothing: it could be anybody's."""
+    def _redeem(self, worker_id: object, token: object, peer: str) -> bool:
+        """Tell whether the token is open, and leave it open to this peer alone, for a while: the answer may be lost.
+
+        A wrong one closes nothing: it could be anybody's.
+        """
         if not isinstance(worker_id, str) or not isinstance(token, str):
             return False
         with self._lock:
-            held, until_s = self._open.get(worker_id, (b"", 0.0))
-            if not hmac.compare_digest(held, _hash(token)):
+            ticket = self._open.get(worker_id)
+            if ticket is None or not hmac.compare_digest(ticket.hash, _hash(token)):
                 return False
-            del self._open[worker_id]
-            return self._now() < until_s
+            if ticket.peer is None:
+                ticket.peer, ticket.until_s = peer, min(ticket.until_s, self._now() + _AGAIN_S)
+            return ticket.peer == peer and self._now() < ticket.until_s
 
 
 def enrol(
@@ -187,27 +190,7 @@ def _kept(files: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def _server(host: str, port: int, visited: Callable[[socket.socket], None]) -> socketserver.ThreadingTCPServer:
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            visited(self.request)
-
-    class Server(socketserver.ThreadingTCPServer):
-        allow_reuse_address = True
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Say nothing: what a stranger sends is in it."""
-
-    try:
-        return Server((host, port), Handler)
-    except OSError as error:
-        raise ConfigError(
-            f"{host}:{port} cannot be listened on ({error.strerror})", remedy="give another port"
-        ) from None
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

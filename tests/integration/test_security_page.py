@@ -75,8 +75,7 @@ def test_nothing_listens_but_what_the_page_names() -> None:
     brought = {"socket", "socketserver", "uvicorn", "asyncio", "http.server"}
     opens = {"listen", "bind", "create_server", "start_server", "ThreadingTCPServer", "Server", "HTTPServer"}
     assert {name for name, text in CODE.items() if imports(text) & brought and calls(text) & opens} == {
-        "drm/cluster_trust/door.py",
-        "drm/cluster_trust/enrolment.py",
+        "drm/cluster_trust/reception.py",  # of the coordinator, and of a run that buys machines
         "drm/engines/embedded.py",  # a Unix socket
         "drm/engines/ray_engine/node.py",  # sees whether a port is free
         "drm/report_commands/dashboard.py",
@@ -121,7 +120,7 @@ def test_the_token_is_in_nothing_that_the_two_sides_say(tmp_path: Path, monkeypa
 def test_figures_are_those_that_the_page_names() -> None:
     pytest.importorskip("cryptography", reason="cryptography is not installed: pip install 'drm-testing[cluster]'")
     from drm.cluster_commands import coordinator
-    from drm.cluster_trust import authority, knock
+    from drm.cluster_trust import authority, enrolment, knock, reception
     from drm.engines.ray_engine.membership import Leases
     from drm.engines.silence import SILENT_S
     from drm.model.wire import MAX_FRAME_BYTES
@@ -129,6 +128,6 @@ def test_figures_are_those_that_the_page_names() -> None:
 
     assert coordinator._parser().parse_args([]).bind == "127.0.0.1"
     assert inspect.signature(knock).parameters["timeout_s"].default == 5.0
-    assert authority.VALID_DAYS == 365
+    assert (authority.VALID_DAYS, reception._MOST_STRANGERS, enrolment._AGAIN_S) == (365, 256, 30.0)
     assert (SILENT_S, Leases().lease_s) == (15.0, 8.0)
     assert (MAX_FRAME_BYTES, MOST) == (256 * 2**20, 2**20)

@@ -7,7 +7,10 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +39,35 @@ def ask(enrolment: Enrolment, token: str, folder: Path, *, worker: str = "w1", *
     return enrol(*enrolment.address, worker_id=worker, token=token, folder=folder, **given)
 
 
-def test_the_token_gives_the_credentials_once(enrolment: Enrolment, tmp_path: Path) -> None:
+def test_the_token_gives_the_credentials_once(enrolment: Enrolment, tmp_path: Path, clock: Any) -> None:
     token = enrolment.ticket("w1", valid_s=60.0)
     folder = ask(enrolment, token, tmp_path / "new")
     assert load_credentials(folder).folder == folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
+    clock.advance(30.0)
     with pytest.raises(UnauthorisedError, match="used already, or came too late") as caught:
         ask(enrolment, token, tmp_path / "again")
     assert token not in str(caught.value)
     assert not (tmp_path / "again").exists()
+
+
+def test_who_has_lost_the_answer_may_ask_again_and_nobody_else(
+    enrolment: Enrolment, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = enrolment.ticket("w1", valid_s=60.0)
+    ask(enrolment, token, tmp_path / "first")
+    clock.advance(29.0)
+    ask(enrolment, token, tmp_path / "again")
+    enrolment.revoke("w1")
+    with pytest.raises(UnauthorisedError, match="used already"):
+        ask(enrolment, token, tmp_path / "over")
+    token = enrolment.ticket("w1", valid_s=60.0)
+    ask(enrolment, token, tmp_path / "anew")
+    elsewhere = partial(socket.create_connection, source_address=("127.0.0.2", 0))
+    monkeypatch.setattr(socket, "create_connection", elsewhere)
+    with pytest.raises(UnauthorisedError, match="used already"):
+        ask(enrolment, token, tmp_path / "stolen")
 
 
 def test_a_wrong_token_closes_nothing(enrolment: Enrolment, tmp_path: Path) -> None:
@@ -109,6 +131,15 @@ def test_strangers_are_no_matter(enrolment: Enrolment, tmp_path: Path, sent: byt
     ask(enrolment, enrolment.ticket("w1", valid_s=60.0), tmp_path)
 
 
+def test_silent_visitors_keep_no_machine_out(enrolment: Enrolment, tmp_path: Path) -> None:
+    with ExitStack() as silent:
+        for _ in range(100):
+            silent.enter_context(socket.create_connection(enrolment.address))
+        began = time.monotonic()
+        ask(enrolment, enrolment.ticket("w1", valid_s=60.0), tmp_path)
+        assert time.monotonic() - began < 9, "until one of them had to go"
+
+
 def test_a_port_that_is_taken_is_told(enrolment: Enrolment, folders: tuple[Path, Path]) -> None:
     with pytest.raises(ConfigError, match="cannot be listened on"):
         Enrolment("127.0.0.1", enrolment.address[1], coordinator=folders[0], worker=folders[1])
@@ -130,10 +161,11 @@ def joining(enrolment: Enrolment, folder: Path, token: str) -> subprocess.Comple
 
 
 def test_the_command_becomes_the_worker_and_the_token_is_not_in_its_environment(
-    enrolment: Enrolment, tmp_path: Path
+    enrolment: Enrolment, tmp_path: Path, clock: Any
 ) -> None:
     token = enrolment.ticket("w1", valid_s=600.0)
     done = joining(enrolment, tmp_path, token)
+    clock.advance(30.0)
     assert done.stdout == f"drm: worker w1 has its credentials and joins\n{tmp_path} None\n", done.stderr
     load_credentials(tmp_path / "worker")
     again = joining(enrolment, tmp_path, token)

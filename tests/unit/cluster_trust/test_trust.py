@@ -8,6 +8,8 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from drm.cluster_trust import (
     load_credentials,
     make_trust,
     probe_port,
+    reception,
 )
 from drm.model.errors import ConfigError, DrmError, LostError, UnauthorisedError
 
@@ -165,11 +168,34 @@ def test_a_port_of_ray_is_probed(trust: Path, other: Path, door: Door) -> None:
     refusal(lambda: probe_port(*door.address, load_credentials(other / "worker")), UnauthorisedError)
 
 
-def test_silent_visitors_keep_nobody_out(trust: Path, door: Door) -> None:
-    silent = [socket.create_connection(door.address) for _ in range(8)]
-    assert knock(*door.address, load_credentials(trust / "worker"), {"name": "w"}) == {"hello": "w"}
-    for sock in silent:
-        sock.close()
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+def test_silent_visitors_keep_nobody_out(trust: Path, door: Door, source: str) -> None:
+    worker = load_credentials(trust / "worker")
+    with ExitStack() as silent:
+        for _ in range(100):
+            silent.enter_context(socket.create_connection(door.address, source_address=(source, 0)))
+        with ThreadPoolExecutor(30) as pool:
+            names = [f"w{number}" for number in range(30)]
+            granted = pool.map(lambda name: knock(*door.address, worker, {"name": name}), names)
+            assert [each["hello"] for each in granted] == names
+
+
+def test_of_too_many_silent_visitors_one_of_the_address_of_most_gives_way(
+    trust: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception, "_MOST_STRANGERS", 8)
+    monkeypatch.setattr(reception, "PATIENCE_S", 60.0)
+    with ExitStack() as visitors:
+        connect = lambda host: visitors.enter_context(socket.create_connection(door.address, 30, (host, 0)))  # noqa: E731
+        first, *others = [connect(host) for host in ("127.0.0.3", *["127.0.0.2"] * 7)]
+        knock(*door.address, load_credentials(trust / "worker"), {"name": "w1"})
+        assert others[0].recv(1) == b"", "who came first of these"
+        connect("127.0.0.2")
+        connect("127.0.0.2")
+        assert others[1].recv(1) == b""
+        first.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first.recv(1)
 
 
 def test_a_certificate_holds_a_year_and_says_when_it_ends(tmp_path: Path) -> None:
