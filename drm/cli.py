@@ -112,23 +112,6 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-_RUN_HELP = """\
-usage: drm run [PYTEST OPTIONS] [--drm-... OPTIONS] [--drm-no-report]
-               [--coordinator HOST:PORT] [FILES]
-       drm run --resume RUN
-
-Run tests on resources that DRM manages: pytest with --drm. Everything pytest
-takes is taken, and it ends with pytest's exit code. The record of the run goes
-to reports/run/ (--drm-report-dir), then the report to reports/ and badges to
-reports/badges/ (not with --drm-no-report). "pytest --help" lists the --drm-...
-options under "dynamic resource management". With --coordinator (the same as
---drm-coordinator) the tests run on the machines of the coordinator of this host.
-
---resume RUN goes on with a run that was killed, as it was started: RUN is the folder of its record
-(reports/run) or its id. What had ended is not run again.
-"""
-
-
 class _Witness:
     """A pytest plugin that sees whether tests were run."""
 
@@ -141,7 +124,9 @@ class _Witness:
 
 def _run(arguments: list[str]) -> int:
     if arguments[:1] in (["--help"], ["-h"]):
-        print(_RUN_HELP, end="")
+        from drm.run_help import RUN, print_help
+
+        print_help(RUN)
         return 0
     from pathlib import Path
 

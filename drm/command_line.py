@@ -15,6 +15,16 @@ USAGE_ERROR = 4  # pytest's
 _LONGEST = 400
 
 
+class _Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """Commands whose own help begins with what the list of commands says of them, if it has no other words."""
+
+    def add_parser(self, name: str, **given: Any) -> Any:
+        told = given.get("help")
+        if told:
+            given.setdefault("description", f"{told[0].upper()}{told[1:]}.")
+        return super().add_parser(name, **given)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line after the usage, with pytest's exit code for them.
 
@@ -27,6 +37,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(USAGE_ERROR, f"{self.prog}: error: {' '.join(message.split())[:_LONGEST]}\n")
+
+    def add_subparsers(self, **given: Any) -> Any:
+        return super().add_subparsers(**{"action": _Commands, **given})
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         if Parser._is_asked:

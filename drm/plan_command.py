@@ -6,23 +6,14 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_HELP = """\
-usage: drm plan [--dry-run] [PYTEST OPTIONS] [--drm-... OPTIONS] [FILES]
-
-Say what "drm run" with the same arguments would do: collect the tests, predict what they need,
-and play the run in virtual time. Printed are the worker types that pay off and why the others do
-not, the first decisions with trigger, inputs, alternatives and reason, the makespan and the cost.
-No test is run and nothing is created.
-
-  --dry-run   also ask the providers whether they would create each type (EC2: DryRun)
-"""
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``drm plan ARGUMENTS``; return pytest's exit code."""
     given = list(arguments)
     if given[:1] in (["--help"], ["-h"]):
-        print(_HELP)
+        from drm.run_help import PLAN, print_help
+
+        print_help(PLAN)
         return 0
     import pytest
 

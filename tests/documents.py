@@ -69,6 +69,7 @@ def problems_of(page: str, folder: Path) -> list[str]:
     checker, problems = doctest.OutputChecker(), []
     for step in steps_of(page):
         if step.path:
+            Path(folder, step.path).parent.mkdir(parents=True, exist_ok=True)
             Path(folder, step.path).write_text(step.text, encoding="utf-8")
         elif not step.command.startswith(_INSTALLS):
             printed = run(step.command, folder)

@@ -24,7 +24,7 @@ _PAIRS = 7
 _TIMERS = {"cpu": "time.process_time", "wall": "time.perf_counter"}
 _MOST_NAMED = 5
 _DESCRIPTION = """\
-Runs the benchmarks (pytest-benchmark) of two versions in turn, each in a worktree of its own, and says which are slower
+Run the benchmarks (pytest-benchmark) of two versions in turn, each in a worktree of its own, and say which are slower
 by more than chance. Arguments after -- are pytest's: paths (default: benchmarks) and options.
 
 A benchmark is slower when the median of the pairs' ratios is above +5 %, the lower limit of its 95 % interval above
@@ -40,12 +40,13 @@ def add_to(commands: Any) -> None:
         description=_DESCRIPTION,
         formatter_class=Paragraphs,
     )
-    parser.add_argument("base", help="a commit to compare with")
-    parser.add_argument("head", nargs="?", help="the other one (default: the working tree, without untracked files)")
-    parser.add_argument("--pairs", type=int, default=_PAIRS, metavar="N", help=f"runs of each version ({_PAIRS})")
-    parser.add_argument("--timer", choices=sorted(_TIMERS), default="cpu", help="what is measured (default: cpu time)")
-    parser.add_argument("--timeout", type=float, default=1800.0, metavar="S", help="for one run, in seconds (1800)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add = parser.add_argument
+    add("base", help="a commit to compare with")
+    add("head", nargs="?", help="the other one (default: the working tree, without untracked files)")
+    add("--pairs", type=int, default=_PAIRS, metavar="N", help=f"runs of each version (default: {_PAIRS})")
+    add("--timer", choices=sorted(_TIMERS), default="cpu", help="what is measured (default: cpu time)")
+    add("--timeout", type=float, default=1800.0, metavar="S", help="for one run, in seconds (default: 1800)")
+    add("--json", action="store_true", help="print JSON")
     parser.set_defaults(call=_compare, pytest=[])
 
 

@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
     """Add the command to those of ``drm ci``."""
     parser = commands.add_parser(
         "status",
-        help="summary, annotations and test reports for the CI provider; with --publish, commit status and comment",
+        help="write summary, annotations, test reports for the CI provider; with --publish, commit status and comment",
         epilog=_EPILOG,
     )
     folder = parser.add_argument_group("files")
