@@ -10,15 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.hosts import Host, Hosts
 from drm.cluster_trust import COORDINATOR, WORKER, make_trust
 from drm.engines.ray_engine.node import Ports
+from drm.model.events import AttemptFinished, AttemptStarted, Event
+from drm.reporting.ndjson import read_events
 from drm.worker.linux import descendants_of
+
+_T = TypeVar("_T")
+_E = TypeVar("_E", bound=Event)
 
 ROOT = Path(__file__).resolve().parents[1]
 _START_S = 240.0
@@ -138,6 +143,51 @@ class RayCluster:
                 process.terminate()
         for process in (*self.machines.values(), self.coordinator):
             process.wait(_END_S)
+
+
+class ClusterRun:
+    """A ``drm run`` on a cluster while it goes on, seen by its record in ``record``."""
+
+    def __init__(self, cluster: RayCluster, project: Path, record: Path, *options: str) -> None:
+        self.cluster = cluster
+        self.record = record
+        words = ("run", "--coordinator", cluster.address, f"--drm-report-dir={record}", *options, str(project))
+        self.process = cluster.start("run", cluster.hosts[0] if cluster.hosts is not None else None, *words)
+
+    def events(self) -> list[Event]:
+        path = self.record / "events.ndjson"
+        return list(read_events(path)) if path.exists() else []
+
+    def of(self, kind: type[_E]) -> list[_E]:
+        return [event for event in self.events() if isinstance(event, kind)]
+
+    def under_way(self, worker_id: str) -> list[str]:
+        """Return the tests that are being run on a worker."""
+        begun: dict[tuple[str, int], str] = {}
+        for event in self.events():
+            if isinstance(event, AttemptStarted) and event.worker_id == worker_id:
+                begun[event.task_id, event.attempt] = event.task_id
+            elif isinstance(event, AttemptFinished):
+                begun.pop((event.task_id, event.attempt), None)
+        return list(begun.values())
+
+    def wait(self, done: Callable[[], _T], patience_s: float = _START_S) -> _T:
+        """Return what ``done`` returns as soon as it is something; RuntimeError where nothing comes of it in time."""
+        deadline = time.monotonic() + patience_s
+        while not (found := done()):
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(f"waited in vain: {self.cluster.said('run')[-3000:]}")
+            time.sleep(0.05)
+        return found
+
+    def end(self, patience_s: float = _START_S) -> int:
+        """Return the exit code, when it has ended."""
+        return self.process.wait(patience_s)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(_END_S)
 
 
 @contextmanager

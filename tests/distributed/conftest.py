@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,11 +20,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def quick(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--quick", False))
-
-
-@pytest.fixture(scope="session")
-def needs_ray() -> None:
-    """Skip where Ray is missing. It is looked for and not imported: it reads RAY_USE_TLS when it is loaded, and a
-    driver in this process would then never reach a coordinator, which asks for certificates."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed: pip install 'drm-testing[ray]'")
