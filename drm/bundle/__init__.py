@@ -7,6 +7,6 @@ unpacks projects from them; a ``Manifest`` goes between them.
 from drm.bundle.cache import CACHE_BYTES, BundleCache
 from drm.bundle.files import project_files
 from drm.bundle.manifest import Entry, Manifest
-from drm.bundle.packing import LIMIT_BYTES, Bundle
+from drm.bundle.packing import LIMIT_BYTES, PARCEL_BYTES, Bundle
 
-__all__ = ["CACHE_BYTES", "LIMIT_BYTES", "Bundle", "BundleCache", "Entry", "Manifest", "project_files"]
+__all__ = ["CACHE_BYTES", "LIMIT_BYTES", "PARCEL_BYTES", "Bundle", "BundleCache", "Entry", "Manifest", "project_files"]

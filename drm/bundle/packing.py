@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from drm.bundle.files import project_files
@@ -14,7 +14,9 @@ from drm.model.units import format_bytes
 
 PIECE_BYTES = 4 * 2**20
 LIMIT_BYTES = 512 * 2**20
-_PARCEL_BYTES = 4 * 2**20  # what goes in one message, unless one piece is larger
+PARCEL_BYTES = 4 * 2**20  # what is read at a time, and goes in one message
+_NAME_BYTES = 100  # what a piece takes beside its content
+_FILE_BYTES = 16 * 2**10  # to open a file takes as long as to read so much
 
 
 class Bundle:
@@ -24,55 +26,73 @@ class Bundle:
         self.root = root
         self.manifest = manifest
         self.notes = tuple(notes)
+        self._places: dict[str, tuple[str, int, int]] = {}  # of each piece: file, where in it, size
+        for entry in manifest.entries:
+            for number, piece in enumerate(entry.pieces):
+                start = number * PIECE_BYTES
+                self._places.setdefault(piece, (entry.path, start, min(PIECE_BYTES, entry.size - start)))
 
     @classmethod
     def of(cls, root: Path, *, exclude: Sequence[str] = (), limit_bytes: int = LIMIT_BYTES) -> Bundle:
         """Read the project below ``root``; ConfigError where it is larger than ``limit_bytes``, before it is read."""
+        reading = cls.reading(root, exclude=exclude, limit_bytes=limit_bytes)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as end:
+                bundle: Bundle = end.value
+                return bundle
+
+    @classmethod
+    def reading(cls, root: Path, *, exclude: Sequence[str], limit_bytes: int) -> Generator[int, None, Bundle]:
+        """``of`` for one who has other things to do meanwhile: yields often, each time the bytes read since."""
         paths = project_files(root, exclude)
         sizes = {path: (root / path).lstat().st_size for path in paths}
         if sum(sizes.values()) > limit_bytes:
             raise _too_large(root, sizes, limit_bytes)
         notes: list[str] = []
-        entries = [entry for path in paths if (entry := _entry(root, path, notes)) is not None]
+        entries: list[Entry] = []
+        for path in paths:
+            entry = yield from _entry(root, path, notes)
+            if entry is not None:
+                entries.append(entry)
         manifest = Manifest(tuple(entries))
         manifest.check()
         return cls(root, manifest, notes)
 
-    def parcels(self, pieces: Iterable[str]) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the pieces asked for, some MiB at a time; DrmError where a file has changed since."""
-        wanted = set(pieces)
+    def parcel(self, pieces: Iterable[str]) -> list[tuple[str, bytes]]:
+        """Return the first of the pieces asked for, 4 MiB at most; none that is not of the project.
+
+        DrmError where a file has changed since.
+        """
         parcel: list[tuple[str, bytes]] = []
-        room = _PARCEL_BYTES
-        for entry in self.manifest.entries:
-            if wanted.isdisjoint(entry.pieces):
+        room = PARCEL_BYTES
+        for piece in pieces:
+            if piece not in self._places:
                 continue
-            data = _pieces_of(self.root / entry.path)
-            for piece in entry.pieces:
-                content = next(data, b"")
-                if piece not in wanted:
-                    continue
-                if digest_of(content) != piece:
-                    raise DrmError(f"{entry.path} has changed since the run began", remedy="run again")
-                wanted.discard(piece)
-                if parcel and len(content) > room:
-                    yield parcel
-                    parcel, room = [], _PARCEL_BYTES
-                parcel.append((piece, content))
-                room -= len(content)
-        if parcel:
-            yield parcel
+            path, start, size = self._places[piece]
+            room -= size + _NAME_BYTES
+            if parcel and room < 0:
+                break
+            content = next(_pieces_of(self.root / path, start), b"")
+            if digest_of(content) != piece:
+                raise DrmError(f"{path} has changed since the run began", remedy="run again")
+            parcel.append((piece, content))
+        return parcel
 
 
-def _pieces_of(path: Path) -> Iterator[bytes]:
+def _pieces_of(path: Path, start: int = 0) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
+            file.seek(start)
             while piece := file.read(PIECE_BYTES):
                 yield piece
     except OSError as error:
         raise DrmError(f"{path} cannot be read ({error.strerror})", remedy="change its mode, or ignore it") from None
 
 
-def _entry(root: Path, path: str, notes: list[str]) -> Entry | None:
+def _entry(root: Path, path: str, notes: list[str]) -> Generator[int, None, Entry | None]:
+    yield _FILE_BYTES
     found = (root / path).lstat()
     if stat.S_ISLNK(found.st_mode):
         target = os.readlink(root / path)
@@ -87,6 +107,7 @@ def _entry(root: Path, path: str, notes: list[str]) -> Entry | None:
     for content in _pieces_of(root / path):
         pieces.append(digest_of(content))
         size += len(content)
+        yield len(content)
     return Entry(path=path, mode=stat.S_IMODE(found.st_mode) & 0o777, size=size, pieces=tuple(pieces))
 
 

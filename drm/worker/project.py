@@ -1,12 +1,14 @@
 """The project on a worker that does not see the controller's folder: received, unpacked, and removed at the end.
 
-coordinator -> ["project", {root, marker, nonce, packages}]
-worker      -> ["project", "here"]                the same folder is seen here: nothing is sent
-            or ["project", "elsewhere"]           -> ["manifest", json]
-               ["project", "want", [digests]]     -> ["pieces", [[digest, base64], ...]] as often as needed
+coordinator -> ["project", {root, marker, nonce, packages, receipt}]
+worker      -> ["project", "here"]                          the same folder is seen here: nothing is sent
+            or ["project", "elsewhere", receipt]            -> ["manifest", json, receipt]
+               ["project", "want", receipt, [digests]]      -> ["pieces", [[digest, base64], ...], receipt]
                ["project", "ready"]
-            or ["left", why]                      packages do not fit, or the disk is full
+            or ["left", why]                                packages do not fit, or the disk is full
 coordinator -> ["suite", ...]
+
+Of what is wanted as much is sent as goes into a parcel; the rest is asked for again, with the receipt that came last.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +32,10 @@ from drm.model.units import parse_bytes
 from drm.worker.channel import Channel
 from drm.worker.suite import Suite
 
-__all__ = ["OWN_PROJECT", "Arrival", "cache_folder"]
+__all__ = ["AT_ONCE", "OWN_PROJECT", "Arrival", "cache_folder"]
 
 OWN_PROJECT = "DRM_OWN_PROJECT"  # set: never use the controller's folder, even where it is seen
-_AT_ONCE = 8  # pieces asked for in one message, of 4 MiB at most each
+AT_ONCE = 500  # pieces asked for in one message: small ones go together
 
 
 class Arrival:
@@ -42,6 +45,7 @@ class Arrival:
         self._root = Path(str(offer["root"]))
         self._marker, self._nonce = Path(str(offer["marker"])), str(offer["nonce"])
         self._packages = {str(name): str(version) for name, version in dict(offer["packages"]).items()}
+        self._receipt = str(offer["receipt"])
         self._worker_id = worker_id
         self._environment = environment
         self._folder: Path | None = None
@@ -75,26 +79,39 @@ class Arrival:
             return False
 
     def _receive(self, channel: Channel) -> None:
-        channel.send(["project", "elsewhere"])
-        manifest = Manifest.from_json(str(_answer(channel, "manifest")[0]))
+        channel.send(["project", "elsewhere", self._receipt])
+        listed, self._receipt = _answer(channel, "manifest")
+        manifest = Manifest.from_json(str(listed))
         limit = self._environment.get("DRM_BUNDLE_CACHE_LIMIT")
         cache = BundleCache(
             cache_folder(self._environment), limit_bytes=parse_bytes(limit) if limit is not None else CACHE_BYTES
         )
         try:
             with cache.in_use():
-                missing = cache.missing(manifest)
-                for first in range(0, len(missing), _AT_ONCE):
-                    wanted = set(missing[first : first + _AT_ONCE])
-                    channel.send(["project", "want", sorted(wanted)])
-                    while wanted:
-                        pieces = [(str(name), base64.b64decode(data)) for name, data in _answer(channel, "pieces")[0]]
-                        cache.put(pieces)
-                        wanted.difference_update(name for name, _ in pieces)
+                self._fetch(channel, cache, cache.missing(manifest))
                 self._folder = Path(tempfile.mkdtemp(prefix="drm-project-"))
                 cache.unpack(manifest, self._folder / "project")
         finally:
             cache.close()
+
+    def _fetch(self, channel: Channel, cache: BundleCache, missing: Iterable[str]) -> None:
+        """Fill the cache. The next parcel is asked for while the last one is written."""
+        lacking = dict.fromkeys(missing)
+        if lacking:
+            self._ask(channel, lacking)
+        while lacking:
+            sent, self._receipt = _answer(channel, "pieces")
+            before = len(lacking)
+            for name, _ in sent:
+                lacking.pop(str(name), None)
+            if len(lacking) == before:
+                raise LostError("the coordinator sent nothing of what it was asked for")
+            if lacking:
+                self._ask(channel, lacking)
+            cache.put((str(name), base64.b64decode(data)) for name, data in sent)
+
+    def _ask(self, channel: Channel, lacking: Iterable[str]) -> None:
+        channel.send(["project", "want", self._receipt, list(islice(lacking, AT_ONCE))])
 
     def moved(self, suite: Suite) -> Suite:
         """Return the suite with the project's paths of this machine, and its own interpreter's path for the rest."""
@@ -133,10 +150,11 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "drm" / "bundles"
 
 
-def _answer(channel: Channel, kind: str) -> list[Any]:
+def _answer(channel: Channel, kind: str) -> tuple[Any, str]:
+    """Return what is asked for, and the receipt."""
     message = channel.next()
     if message is None:
         raise LostError("the coordinator is gone")
     if message[0] != kind:
         raise LostError(f"the coordinator sent {message[0]!r} where {kind!r} was due")
-    return message[1:]
+    return message[1], str(message[2])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,16 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from drm.cluster_trust import COORDINATOR, default_folder, load_credentials, probe_port
 from drm.engines.carrying import Carrier, checked
 from drm.engines.common import MessagingEngine, own_code
-from drm.engines.ray_engine.environment import prepare
+from drm.engines.ray_engine.driver import connect, disconnect
 from drm.engines.ray_engine.link import RayLink
 from drm.engines.ray_engine.membership import Leases
 from drm.engines.ray_engine.roster import Roster
 from drm.engines.ray_engine.state import CoordinatorState
 from drm.model.cluster import WorkerType
-from drm.model.errors import ConfigError, DrmError, LostError
+from drm.model.errors import DrmError, LostError
 from drm.model.observations import WorkerHeard, WorkerNoticed, WorkerSuspected
 from drm.model.resources import Resources
 from drm.model.wire import FrameReader
@@ -125,6 +122,7 @@ class RayEngine(MessagingEngine):
         while not self._roster.said.empty():
             what, worker_id, more = self._roster.said.get()
             _TOLD[what](self, worker_id, more)
+        self._supply()
         now = time.monotonic()
         if self._links:
             self._seen_s = now
@@ -153,7 +151,7 @@ class RayEngine(MessagingEngine):
             return
         for message in messages:
             if message[0] == "hello" and self._carrier is not None:
-                self._command(worker_id, self._carrier.offer())
+                self._command(worker_id, self._carrier.offer(worker_id))
             elif message[0] == "hello":
                 self._command(worker_id, self._greeting(self._types[worker_id]))
             elif message[0] == "project":
@@ -167,13 +165,17 @@ class RayEngine(MessagingEngine):
     def _carry(self, worker_id: str, said: list[Any]) -> None:
         """Bring the project to a worker that lacks it; then it is told of the suite."""
         try:
-            answers = checked(self._carrier, worker_id, said)
-            for message in answers if answers is not None else (self._greeting(self._types[worker_id]),):
-                self._command(worker_id, message)
-        except ConfigError:  # it is the same for all workers
-            raise
+            if checked(self._carrier, worker_id, said):
+                self._command(worker_id, self._greeting(self._types[worker_id]))
         except DrmError as error:
             self._take(worker_id, ["left", str(error)])
+
+    def _supply(self) -> None:
+        """Give one worker the part of the project that it asked for; what else there is to do comes before the next."""
+        if self._carrier is not None and self._carrier.is_asked:
+            if (given := self._carrier.given()) is not None:
+                (self._take if given[1][0] == "left" else self._command)(*given)
+            self.wake()
 
     def _left(self, worker_id: str, reason: str) -> None:
         if worker_id in self._links:
@@ -210,6 +212,8 @@ class RayEngine(MessagingEngine):
     def _forget(self, worker_id: str) -> None:
         super()._forget(worker_id)
         self._roster.dismiss(worker_id)
+        if self._carrier is not None:
+            self._carrier.forget(worker_id)
         self._last_words.pop(worker_id, None)
         self._readers.pop(worker_id, None)
         self._types.pop(worker_id, None)
@@ -258,45 +262,3 @@ def type_of(worker_id: str, described: Mapping[str, Any]) -> WorkerType:
         gpus=float(described.get("gpus", 0.0)),
     )
     return WorkerType(name=worker_id, capacity=capacity, labels=frozenset(described.get("labels", ())))
-
-
-def connect(state: CoordinatorState) -> None:
-    """Make this process a driver of the coordinator's cluster. Signals stay with whoever handles them now.
-
-    Certificates that do not fit, and Ray that was loaded before it could be told of them, are told at once
-    (UnauthorisedError, ConfigError): Ray itself would wait for minutes.
-    """
-    if "ray" in sys.modules and os.environ.get("RAY_USE_TLS") != "1":
-        raise ConfigError(
-            "Ray is loaded already, and was not told of the coordinator's certificates",
-            remedy="import ray in the tests that use it, not while tests are collected",
-        )
-    probe_port(state.host, state.port, load_credentials(default_folder() / COORDINATOR))
-    prepare(state.trust())
-    import ray
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    hook = sys.excepthook
-    try:
-        ray.init(
-            address=state.address,
-            namespace="drm",
-            log_to_driver=False,
-            configure_logging=False,
-            _node_ip_address=state.host,
-        )
-    except Exception as error:  # ConnectionError, RuntimeError, ValueError, of Ray
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise LostError(
-            f"the coordinator at {state.address} cannot be reached ({line})", remedy="see that drm coordinator runs"
-        ) from error
-    finally:
-        sys.excepthook = hook
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def disconnect() -> None:
-    import ray
-
-    ray.shutdown()

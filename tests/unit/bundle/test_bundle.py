@@ -37,8 +37,8 @@ def carry(bundle: Bundle, cache: BundleCache, into: Path) -> int:
     with cache.in_use():
         manifest = Manifest.from_json(bundle.manifest.to_json())
         missing = cache.missing(manifest)
-        for parcel in bundle.parcels(missing):
-            cache.put(parcel)
+        while left := cache.missing(manifest):
+            cache.put(bundle.parcel(left))
         cache.unpack(manifest, into)
     return len(missing)
 
@@ -114,7 +114,7 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
     bundle = Bundle.of(root)
     write(root, {"a.py": b"2"})
     with pytest.raises(DrmError, match=r"a\.py has changed"):
-        list(bundle.parcels(bundle.manifest.pieces()))
+        bundle.parcel(bundle.manifest.pieces())
 
 
 PIECE = digest_of(b"x")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from drm.bundle import Bundle, Manifest
 from drm.engines.carrying import Carrier, checked
 from drm.model.errors import ConfigError, LostError
 from drm.worker.channel import Channel
@@ -43,16 +44,15 @@ class Both:
 
     def _serve(self) -> None:
         try:
-            self._send(self._carrier.offer())
+            self._send(self._carrier.offer("w1"))
             while (said := self._channel.next()) is not None:
                 if said[0] == "left":
                     self.left = said[1]
                     return
-                answers = checked(self._carrier, "w1", said[1:])
-                for message in answers if answers is not None else [["suite"]]:
-                    self._send(message)
-                if answers is None:
+                if checked(self._carrier, "w1", said[1:]):
+                    self._send(["suite"])
                     return
+                self._send(answer(self._carrier))
         except BaseException as error:
             self.failed = error
             self._channel.close()
@@ -61,6 +61,14 @@ class Both:
         self.worker.close()
         self._thread.join(30)
         self._carrier.close()
+
+
+def answer(carrier: Carrier) -> list[Any]:
+    """Return what the one that has asked is given, after the project has been read."""
+    while (given := carrier.given()) is None:
+        assert carrier.is_asked
+    assert given[0] == "w1"
+    return given[1]
 
 
 def arrive(both: Both, **environment: str) -> tuple[Arrival, list[Any] | None]:
@@ -188,11 +196,26 @@ def test_a_full_disk_is_told_to_the_coordinator(
     assert "free some space" in told
 
 
-@pytest.mark.parametrize("said", [["want", ["x"]], ["want", [[1]]], ["what"], [], ["want"], [{}]])
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["want", ["x"]],
+        ["want", "R", [[1]]],
+        ["want", "R"],
+        ["want", 1, []],
+        ["elsewhere"],
+        ["what"],
+        [],
+        ["want"],
+        [{}],
+    ],
+)
 def test_words_that_are_none_are_refused(project: Path, said: list[Any]) -> None:
     carrier = Carrier(project, PACKAGES, print)
-    with pytest.raises(LostError):
-        list(checked(carrier, "w1", said) or ())
+    receipt = carrier.offer("w1")[1]["receipt"]
+    with pytest.raises(LostError, match="of the project"):
+        checked(carrier, "w1", [receipt if word == "R" else word for word in said])
+    assert not carrier.is_asked
     carrier.close()
 
 
@@ -201,11 +224,54 @@ def test_a_worker_gets_what_is_in_the_project_and_nothing_else(project: Path) ->
     (project / ".env").write_text("secret")
     (project.parent / "elsewhere").write_text("beside it")
     carrier = Carrier(project, PACKAGES, print)
-    ((_, listed),) = list(checked(carrier, "w1", ["elsewhere"]) or ())
+    checked(carrier, "w1", ["elsewhere", carrier.offer("w1")[1]["receipt"]])
+    _, listed, receipt = answer(carrier)
     assert not [path for path in ('".env"', '"elsewhere"', "..") if path in listed]
     digests = [hashlib.sha256(text).hexdigest() for text in (b"secret", b"beside it")]
-    assert list(checked(carrier, "w1", ["want", [*digests, "../elsewhere", str(project / ".env")]]) or ()) == []
+    checked(carrier, "w1", ["want", receipt, [*digests, "../elsewhere", str(project / ".env")]])
+    assert answer(carrier)[:2] == ["pieces", []]
     carrier.close()
+
+
+@pytest.mark.parametrize("guess", ["", "0" * 16, "that of the offer"])
+def test_nobody_is_given_more_before_it_has_had_what_it_was_sent(project: Path, guess: str) -> None:
+    carrier = Carrier(project, PACKAGES, print)
+    receipt = carrier.offer("w1")[1]["receipt"]
+    carrier.asked("w1", ["elsewhere", receipt])
+    wanted = Manifest.from_json(answer(carrier)[1]).pieces()
+    with pytest.raises(LostError, match="before it had"):
+        carrier.asked("w1", ["want", receipt if guess.startswith("that") else guess, wanted])
+    assert not carrier.is_asked
+    assert carrier.given() is None
+    carrier.close()
+
+
+def test_who_asks_twice_is_lost(project: Path) -> None:
+    carrier = Carrier(project, PACKAGES, print)
+    receipt = carrier.offer("w1")[1]["receipt"]
+    carrier.asked("w1", ["elsewhere", receipt])
+    with pytest.raises(LostError, match="before it had"):
+        carrier.asked("w1", ["elsewhere", receipt])
+    carrier.close()
+
+
+def test_a_file_that_has_changed_costs_who_asked_for_it(project: Path) -> None:
+    carrier = Carrier(project, PACKAGES, print)
+    carrier.asked("w1", ["elsewhere", carrier.offer("w1")[1]["receipt"]])
+    _, listed, receipt = answer(carrier)
+    (project / "data").write_bytes(b"other")
+    carrier.asked("w1", ["want", receipt, Manifest.from_json(listed).pieces()])
+    assert answer(carrier) == ["left", "data has changed since the run began; run again"]
+    assert not carrier.is_asked
+    carrier.close()
+
+
+def test_a_coordinator_that_sends_nothing_of_what_was_asked_for_is_left(
+    project: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Both(Carrier(project, PACKAGES, print))
+    monkeypatch.setattr(Bundle, "parcel", lambda self, pieces: [])
+    assert "sent nothing" in refused(both, **environment)
 
 
 def test_where_pieces_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from drm.engines.ray_engine.engine import connect
+from drm.engines.ray_engine.driver import connect
 from drm.engines.ray_engine.state import CoordinatorState
 from drm.model.errors import ConfigError, DrmError, LostError, UnauthorisedError
 

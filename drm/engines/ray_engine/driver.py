@@ -1,0 +1,54 @@
+"""This process as a driver of a coordinator's cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from drm.cluster_trust import COORDINATOR, default_folder, load_credentials, probe_port
+from drm.engines.ray_engine.environment import prepare
+from drm.engines.ray_engine.state import CoordinatorState
+from drm.model.errors import ConfigError, LostError
+
+
+def connect(state: CoordinatorState) -> None:
+    """Make this process a driver of the coordinator's cluster. Signals stay with whoever handles them now.
+
+    Certificates that do not fit, and Ray that was loaded before it could be told of them, are told at once
+    (UnauthorisedError, ConfigError): Ray itself would wait for minutes.
+    """
+    if "ray" in sys.modules and os.environ.get("RAY_USE_TLS") != "1":
+        raise ConfigError(
+            "Ray is loaded already, and was not told of the coordinator's certificates",
+            remedy="import ray in the tests that use it, not while tests are collected",
+        )
+    probe_port(state.host, state.port, load_credentials(default_folder() / COORDINATOR))
+    prepare(state.trust())
+    import ray
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.excepthook
+    try:
+        ray.init(
+            address=state.address,
+            namespace="drm",
+            log_to_driver=False,
+            configure_logging=False,
+            _node_ip_address=state.host,
+        )
+    except Exception as error:  # ConnectionError, RuntimeError, ValueError, of Ray
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LostError(
+            f"the coordinator at {state.address} cannot be reached ({line})", remedy="see that drm coordinator runs"
+        ) from error
+    finally:
+        sys.excepthook = hook
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def disconnect() -> None:
+    import ray
+
+    ray.shutdown()
