@@ -185,7 +185,10 @@ def _print_markdown(given: argparse.Namespace, placed: Sequence[_Placed], contex
     repository = given.repository or context.repository
     if not repository:
         _complain(f"the repository is not known, so the lines say {readme.PLACEHOLDER}; use --repository owner/name")
-    for item in placed:
+    silent = [item for item in placed[1:] if item.badge.state in (State.MISSING, State.NO_TESTS)]
+    if silent:
+        _complain(f"no lines for those that say nothing yet: {', '.join(item.badge.label for item in silent)}")
+    for item in (item for item in placed if item not in silent):
         folder = given.path if given.path is not None else readme.folder_in_repository(item.folder, Path.cwd())
         lines = markdown_lines(
             [item.badge],

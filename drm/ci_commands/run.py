@@ -21,6 +21,7 @@ __all__ = ["add_to"]
 
 _LAST = ("report", "badges", "status")
 _PASSED, _SKIPPED = "passed", "skipped"
+_NO_TESTS = 5  # pytest's
 
 
 def add_to(commands: Any) -> None:
@@ -28,7 +29,8 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="do here what the jobs of a pipeline do: the stages in their order, then report, badges and status",
-        epilog="exit codes: 0: all passed; 1: a stage or one of the last sessions failed; 4: no noxfile, or no nox",
+        epilog="exit codes: 0: all passed; 1: a stage or one of the last sessions failed; 4: no noxfile, or no nox; "
+        "5: there was no test in any stage",
     )
     parser.add_argument("stage", nargs="*", help=f"only these: {', '.join(stage.name for stage in STAGES)}")
     parser.add_argument("--component", metavar="NAME", help="only its tests: of the unit stage, or of the stages named")
@@ -53,13 +55,18 @@ def _run(options: argparse.Namespace) -> int:
         component = options.component if stage.by_component or options.stage else None
         state = _session(nox, stage.name, *((component,) if component else ()))
         states[stage.name] = (_skipped(stage.name, component) or state) if state == _PASSED else state
+    no_test = all(state.startswith(_SKIPPED) for state in states.values())
     # The last sessions know what was asked for, as in CI: other components are left out, not missing.
     asked = {"DRM_COMPONENT": options.component} if options.component else {}
     for name in () if options.no_report else _LAST:
         states[name] = _session(nox, name, environ=asked)
     for name, state in states.items():
         say(f"{name}: {state}")
-    return int(not all(map(_is_good, states.values())))
+    if not all(map(_is_good, states.values())):
+        return 1
+    if no_test:
+        say("no test ran: STAGES in noxfile.py says where they are looked for")
+    return _NO_TESTS if no_test else 0
 
 
 def _is_good(state: str) -> bool:

@@ -42,7 +42,8 @@ def judge_run(
     if not summary.finished:
         return State.ERROR, f"the run did not finish{told}"
     if summary.bad:
-        return State.FAILING, f"{summary.bad} of {plural(summary.collected, 'test')} did not pass"
+        ran = summary.collected - summary.count(Outcome.SKIPPED) - summary.count(Outcome.NOT_RUN)
+        return State.FAILING, f"{summary.bad} of {plural(ran, 'test')} did not pass"
     not_run = summary.count(Outcome.NOT_RUN)
     if not_run:
         cause = f": {one_line(summary.reason)}" if summary.reason else told

@@ -222,6 +222,22 @@ def test_run_does_what_the_jobs_do(project: Path) -> None:
     assert told == {"unit-api": "passed", "unit-db": "left_out", "unit-other": "left_out"}
 
 
+def test_a_pipeline_without_a_test_is_no_success(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(project / "tests")
+    assert ci("init", "github") == 0
+    nox_in_this_environment(project)
+    for name in [name for name in os.environ if name.startswith(("COVERAGE_", "NOX", "PYTEST_"))]:
+        monkeypatch.delenv(name)
+    capsys.readouterr()
+    assert ci("run", "unit", "--no-report") == 5
+    assert capsys.readouterr().out == (
+        "drm: unit: skipped: there is no test in tests/unit\n"
+        "drm: no test ran: STAGES in noxfile.py says where they are looked for\n"
+    )
+
+
 def test_run_says_what_is_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ci("run") == 4
     assert "there is no noxfile.py here" in capsys.readouterr().err

@@ -108,4 +108,7 @@ def test_command_line_asks_the_ci_system_and_lets_options_win(
     assert main(["--markdown"], context=Context(provider="generic")) == 0
     out, err = capsys.readouterr()
     assert address_of(out.splitlines()[-1]).startswith("https://raw.githubusercontent.com/username/repo/main/.github/")
-    assert err == ("drm: the repository is not known, so the lines say username/repo; use --repository owner/name\n")
+    assert err == (
+        "drm: the repository is not known, so the lines say username/repo; use --repository owner/name\n"
+        "drm: no lines for those that say nothing yet: DRM integration, Coverage, Performance\n"
+    )
