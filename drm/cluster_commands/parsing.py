@@ -46,13 +46,14 @@ def the_coordinator(address: str | None) -> CoordinatorState:
 
 @contextmanager
 def end_asked() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C and SIGTERM set."""
+    """Give an event that Ctrl-C, SIGTERM and the end of the terminal set, unless we were told to ignore it (nohup)."""
     asked = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         asked.set()
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]
     before = [signal.signal(number, on_signal) for number in numbers]
     try:
         yield asked
