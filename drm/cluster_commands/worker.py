@@ -190,9 +190,15 @@ class Membership:
             return
         self._next_s = now + BEAT_S
         try:
-            if self._visitor.call().get("leave"):
+            granted = self._visitor.call()
+            if granted.get("leave"):
                 say("asked to leave")
                 raise _Leave
+            if granted.get("wait"):
+                raise ConfigError(
+                    f"{self._visitor.name} was silent, and another machine has joined under its name, so it leaves",
+                    remedy="give another --name, or end that one and join again",
+                )
         except LostError as error:
             silent_s = time.monotonic() - self._visitor.heard_s
             if silent_s > LEASE_S:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from drm.cluster_commands import worker
-from drm.cluster_commands.worker import Visitor
+from drm.cluster_commands.worker import Membership, Visitor
 from drm.model.errors import ConfigError
 
 
@@ -57,3 +57,12 @@ def test_one_that_is_refused_in_the_end(visitor: Any) -> None:
     one, _ = visitor({"wait": True}, ConfigError("a worker called 'w1' has joined already"))
     with pytest.raises(ConfigError, match="has joined already"):
         one.arrive(lambda _: False)
+
+
+def test_one_whose_name_another_has_taken_meanwhile_leaves(visitor: Any) -> None:
+    """It slept until it was forgotten: the other one came to the same address, and is there."""
+    one, _ = visitor({"leave": False}, {"wait": True})
+    assert one.arrive(lambda _: False)
+    settings: Any = None
+    with pytest.raises(ConfigError, match=r"^w1 was silent, and another machine has joined under its name.* --name"):
+        Membership(settings, one, lambda _: False)._beat()
