@@ -1,4 +1,4 @@
-"""Keeps the processes of one machine's Ray together: ``python -m drm.engines.ray_engine.guard TEMP_DIR COMMAND...``.
+"""Keeps one machine's processes of Ray together: ``python -m drm.engines.ray_engine.guard PARENT TEMP_DIR COMMAND...``.
 
 It ends them when it is told to (SIGTERM), when its parent is gone, and when the command ends. ``ray stop`` is never
 called, for it ends every cluster on the host. Processes are ended by their group, which is ours, and what has left
@@ -22,6 +22,7 @@ from types import FrameType
 
 from drm.worker.linux import adopt_orphans, bury_children, descendants_of, die_with_parent
 
+PID_VARIABLE = "DRM_GUARD"
 _POLL_S = 0.05
 _WORKERS_S = 8.0
 _TERM_S = 3.0
@@ -36,8 +37,11 @@ def _on_signal(_number: int, _frame: FrameType | None) -> None:
     raise _Told
 
 
-def guard(temp_dir: Path, command: Sequence[str]) -> int:
-    """Run the command; return its exit code, or 0 where we were told to end it. ``temp_dir`` is removed."""
+def guard(parent: int, temp_dir: Path, command: Sequence[str]) -> int:
+    """Run the command; return its exit code, or 0 where we were told to end it, or our parent (its pid) is gone.
+
+    ``temp_dir`` is removed. The command finds our pid in its environment, so that it ends with us.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_signal)
     code = 0
@@ -45,10 +49,15 @@ def guard(temp_dir: Path, command: Sequence[str]) -> int:
     fcntl.flock(held, fcntl.LOCK_EX)  # as long as we live, or the command
     try:
         adopt_orphans()
-        die_with_parent(number=signal.SIGTERM)
+        die_with_parent(parent, signal.SIGTERM)
         # A session of its own: what we end is a group without us.
         with subprocess.Popen(
-            command, cwd=temp_dir, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(held,)
+            command,
+            cwd=temp_dir,
+            env={**os.environ, PID_VARIABLE: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(held,),
         ) as process:
             try:
                 code = process.wait()
@@ -123,4 +132,4 @@ def _is_worker(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(guard(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(guard(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))

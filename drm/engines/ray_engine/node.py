@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = ["NodeProcess", "NodeSettings", "Ports"]
 _STORE_BYTES = 80 * 2**20  # near the least that Ray takes: what is sent is small and goes along with the calls
 _SHORT = Path("/tmp")  # noqa: S108 - the path of a socket below it has 107 bytes
 _START_S = 200.0
+_END_S = 20.0  # a guard takes 11 s at most, and what it waits for
 _POLL_S = 0.05
 _MOST_SAID = 256 * 1024
 _READY = "Ray runtime started"
@@ -126,7 +127,7 @@ class NodeProcess:
         names = [name for name in {**os.environ, **own_code()} if not name.startswith("RAY_")]
         told = {**(settings.told or {}), "pid": os.getpid(), "environment": sorted(names)}
         environment = {**os.environ, **own_code(), **ray_environment(settings.trust or {})}
-        guard = [sys.executable, "-m", "drm.engines.ray_engine.guard", str(self.temp_dir)]
+        guard = [sys.executable, "-m", "drm.engines.ray_engine.guard", str(os.getpid()), str(self.temp_dir)]
         self._process = subprocess.Popen(
             [*guard, *settings.command(self.temp_dir)],
             env={**environment, NODE_VARIABLE: json.dumps(told)},
@@ -150,18 +151,24 @@ class NodeProcess:
             meanwhile()
             time.sleep(_POLL_S)
 
-    def _said(self) -> str:
-        return os.pread(self._log.fileno(), _MOST_SAID, 0).decode(errors="replace")
+    def _said(self, begin: int = 0) -> str:
+        return os.pread(self._log.fileno(), _MOST_SAID, begin).decode(errors="replace")
 
     def last_line(self) -> str:
-        lines = [line.strip() for line in self._said().splitlines() if line.strip()]
+        size = os.fstat(self._log.fileno()).st_size
+        lines = [line.strip() for line in self._said(max(0, size - _MOST_SAID)).splitlines() if line.strip()]
         return lines[-1][:300] if lines else "it said nothing"
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def end(self) -> None:
-        """End all of it; nothing is left when this returns."""
-        with suppress(ProcessLookupError):
-            self._process.terminate()
-        self._process.wait()
+        """End all of it; nothing is left when this returns. A guard that does not end in time is killed: then Ray ends
+        with it, and its folder is removed by the next start."""
+        self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)  # one that is stopped would take no notice
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()

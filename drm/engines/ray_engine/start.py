@@ -9,11 +9,12 @@ import os
 import sys
 
 from drm.engines.ray_engine.environment import prepare
+from drm.engines.ray_engine.guard import PID_VARIABLE
 from drm.worker.linux import die_with_parent
 
 
 def main() -> None:
-    die_with_parent()
+    die_with_parent(int(os.environ.pop(PID_VARIABLE)))
     prepare({name: value for name, value in os.environ.items() if name.startswith("RAY_")})
     from ray.scripts import scripts
 

@@ -14,7 +14,7 @@ import pytest
 
 from drm.engines.ray_engine.guard import sweep
 
-GUARD = [sys.executable, "-m", "drm.engines.ray_engine.guard"]
+GUARD = [sys.executable, "-m", "drm.engines.ray_engine.guard", str(os.getpid())]
 SLEEPS = ["sh", "-c", "echo $$ > pid; exec sleep 600"]
 
 
@@ -49,6 +49,28 @@ def test_a_folder_goes_with_its_guard(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+def test_a_guard_whose_parent_ended_before_it_could_ask_starts_nothing(tmp_path: Path) -> None:
+    folder = folder_of_ray(tmp_path, "a")
+    command = [sys.executable, "-c", f"open({str(tmp_path / 'started')!r}, 'w')"]
+    subprocess.run([*GUARD[:-1], str(os.getppid()), str(folder), *command], timeout=60, check=True)
+    assert not folder.exists()
+    assert not (tmp_path / "started").exists()
+
+
+def test_ray_whose_guard_ended_before_it_could_ask_ends() -> None:
+    start = [sys.executable, "-m", "drm.engines.ray_engine.start", "start"]
+    not_its_parent = {**os.environ, "DRM_GUARD": str(os.getppid())}
+    assert subprocess.run(start, env=not_its_parent, timeout=60).returncode == -signal.SIGKILL
+
+
+def test_what_is_guarded_knows_its_guard(tmp_path: Path) -> None:
+    folder = folder_of_ray(tmp_path, "a")
+    guard, pid = guarded(folder)
+    assert f"DRM_GUARD={guard.pid}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    guard.terminate()
+    guard.wait(30)
+
+
 def test_what_a_machine_without_power_has_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     alive, dead, other = folder_of_ray(tmp_path, "alive"), folder_of_ray(tmp_path, "dead"), tmp_path / "drm-other"
     other.mkdir()
@@ -71,6 +93,7 @@ def test_what_a_machine_without_power_has_left_is_removed_and_nothing_else(tmp_p
 def test_a_folder_that_a_process_names_is_kept(tmp_path: Path) -> None:
     folder = folder_of_ray(tmp_path, "named")
     with subprocess.Popen(["sh", "-c", "sleep 600; true", str(folder)], start_new_session=True) as process:
+        until(lambda: bytes(folder) in Path(f"/proc/{process.pid}/cmdline").read_bytes())
         sweep(tmp_path)
         kept = folder.exists()
         os.killpg(process.pid, signal.SIGKILL)
