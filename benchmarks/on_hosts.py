@@ -34,15 +34,20 @@ class HostProvider:
         self._processes = LocalProvider(every, types, grace_s=60.0)
         self._free = list(hosts)
         self._taken: dict[str, Host] = {}  # by instance
+        self._made: dict[str, str] = {}  # instances by the token of their request
 
     def create(self, request: InstanceRequest) -> Instance:
+        known = self._made.get(request.token)
+        if known is not None:
+            return self._processes.describe(known)
         self._give_back()
         if not self._free:
             raise CapacityError("every host is taken", remedy="wait until a worker has ended")
         host = self._free[0]
         made = self._processes.create(replace(request, command=tuple(host.command(request.command))))
-        if made.instance_id not in self._taken:
-            self._taken[made.instance_id] = self._free.pop(0)
+        self._taken[made.instance_id] = self._free.pop(0)
+        if request.token:
+            self._made[request.token] = made.instance_id
         return made
 
     def terminate(self, instance_id: str) -> None:
