@@ -51,7 +51,7 @@ def _findings(page: Page, report: Report, runs: list[RunReport]) -> None:
     page.table("## Makespan", rows.MAKESPAN_COLUMNS, rows.makespan_rows(found))
     page.table("## Forecasts", rows.FORECAST_COLUMNS, rows.forecast_rows(found))
     trends, branch = report.trends, escape(report.trends.branch, 80)
-    page.table(f"## Trends of {branch or 'no branch'}", rows.TREND_COLUMNS, rows.trend_rows(trends))
+    page.table(f"## Trends of {branch}" if branch else "## Trends", rows.TREND_COLUMNS, rows.trend_rows(trends))
     page.table(f"## Flaky tests in the last runs ({len(trends.flaky)})", rows.FLAKY_COLUMNS, rows.flaky_rows(trends))
 
 

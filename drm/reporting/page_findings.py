@@ -15,6 +15,7 @@ __all__ = ["HEIGHT", "WIDTH", "BenchmarkView", "TrendView", "Whisker", "benchmar
 WIDTH, HEIGHT = 120, 24  # of a drawing
 _PAD = 3
 _FLAKY = 20  # tests
+_WITHOUT_RECORD = "pytest --drm"  # of runs that were not told to leave one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +113,8 @@ def trend_views(trends: Trends) -> list[tuple[str, list[TrendView]]]:
             _trend("flaky tests", [float(run.flaky) for run in runs], _whole),
             _trend("slot utilisation", busy, percent),
         ]
-        title = f"{plural(len(runs), 'run')} on {trends.branch or 'no branch'}"
-        found.append((f"{suite}, {title}" if suite else title, views))
+        place = f" on {trends.branch}" if trends.branch else ""
+        found.append((f"{suite or _WITHOUT_RECORD}, {plural(len(runs), 'run')}{place}", views))
     return found
 
 

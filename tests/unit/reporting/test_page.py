@@ -140,6 +140,15 @@ def test_page_has_its_sections_in_order(tmp_path: Path) -> None:
     assert re.findall(r'<(?:section|header|dl)[^>]* id="(\w+)"', page) == wanted
 
 
+def test_a_project_without_components_has_no_table_of_them(tmp_path: Path) -> None:
+    leave(tmp_path / "unit", suite("unit"), of_components=[])
+    page = render_html(build_report(tmp_path))
+    assert "<h2>Stages</h2>" in page
+    assert 'aria-label="Components by stage"' not in page
+    leave_all(tmp_path / "all")
+    assert 'aria-label="Components by stage"' in render_html(build_report(tmp_path / "all"))
+
+
 def test_success_is_never_rounded_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     leave_all(tmp_path)
     report = build_report(tmp_path)
@@ -179,7 +188,7 @@ def test_trends_tell_how_runs_of_a_kind_moved() -> None:
     ((title, views),) = trend_views(trends)
     assert title == "unit, 4 runs on main"
     unnamed = Trends(runs=tuple(replace(run, suite="") for run in runs))
-    assert trend_views(unnamed)[0][0] == "4 runs on no branch"
+    assert trend_views(unnamed)[0][0] == "pytest --drm, 4 runs"
     told = {view.title: (view.value, view.note, view.line != "") for view in views}
     assert told["duration"] == ("13.0 s", "10.0 s to 13.0 s", True)
     assert told["failed tests"] == ("1", "0 to 1", True)
