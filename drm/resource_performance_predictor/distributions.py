@@ -55,9 +55,10 @@ class Prediction:
         wall, memory = self.wall_s, self.memory_bytes
         sizes = [format_bytes(round(value)) for value in (memory.p50, memory.p90, memory.p99)]
         gpu = [format_bytes(round(value)) for value in (self.gpu_bytes.p50, self.gpu_bytes.p99)]
+        reserved = f"{format_bytes(self.reserved_bytes)} are reserved"
         return [
             f"expected: {wall.p50:.3g} s (nine in ten below {wall.p90:.3g} s, 99 in 100 below {wall.p99:.3g} s)",
-            f"memory: {sizes[0]} ({sizes[1]}, {sizes[2]}); {format_bytes(self.reserved_bytes)} are reserved",
+            f"memory: {sizes[0]} ({sizes[1]}, {sizes[2]}); {reserved} unless a mark says how much",
             *([f"gpu memory: {gpu[0]}, at most {gpu[1]}"] if self.gpu_bytes.p99 else []),
             f"confidence {self.confidence:.0%}: {self.why}",
         ]

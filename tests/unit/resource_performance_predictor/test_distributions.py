@@ -208,7 +208,7 @@ def test_many_tests_together_are_ranked_by_what_is_expected_of_each() -> None:
 def test_a_prediction_in_sentences() -> None:
     assert prediction(20).sentences() == [
         "expected: 20 s (nine in ten below 40 s, 99 in 100 below 60 s)",
-        "memory: 20 MiB (40 MiB, 80 MiB); 100 MiB are reserved",
+        "memory: 20 MiB (40 MiB, 80 MiB); 100 MiB are reserved unless a mark says how much",
         "confidence 20%: because",
     ]
     assert prediction(20, gpu_bytes=3 * MIB).sentences()[2] == "gpu memory: 3 MiB, at most 6 MiB"
