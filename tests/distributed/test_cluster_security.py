@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 from benchmarks.hosts import Hosts, why_not
 from benchmarks.processes import listeners
 from benchmarks.ray_cluster import RayCluster, ray_cluster
-from drm.cluster_trust import COORDINATOR, WORKER, environment
+from drm.cluster_trust import COORDINATOR, WORKER, environment, load_credentials, probe_port
 from drm.engines.ray_engine.environment import ray_environment
 from drm.engines.ray_engine.node import Ports
 from drm.worker.linux import descendants_of
@@ -178,3 +179,15 @@ def test_who_has_the_worker_folder_can_run_code_on_the_coordinators_host(cluster
     assert done.returncode == 0, done.stderr[-2000:]
     parent = int(done.stdout.split("ran below ")[1])
     assert parent in descendants_of(cluster.coordinator.pid)
+
+
+def test_a_certificate_without_the_token_lets_nobody_in_at_rays_own_ports(cluster: RayCluster, tmp_path: Path) -> None:
+    folder = shutil.copytree(cluster.folder / WORKER, tmp_path / WORKER)
+    (folder / "token").write_text("0" * len((folder / "token").read_text()))
+    probe_port(cluster.host, int(cluster.address.rpartition(":")[2]), load_credentials(folder))  # it is let speak
+    given = {**os.environ, **cluster.environment, **ray_environment(environment(folder))}
+    command = [sys.executable, "-c", RUNS_ELSEWHERE, cluster.address]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode != 0
+    assert "ran below" not in done.stdout
+    assert "Unauthenticated" in done.stderr
