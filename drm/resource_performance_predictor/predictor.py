@@ -185,7 +185,9 @@ class ResourcePerformancePredictor:
 
     def _learn(self, task_id: str, usage: Usage, outcome: Outcome | None) -> None:
         wall_s, cpu_s, rss_bytes, gpu_bytes = usage.wall_s, usage.cpu_s, usage.peak_rss_bytes, usage.gpu_bytes
-        if not (0 <= wall_s < math.inf and 0 <= cpu_s < math.inf and 0 <= rss_bytes < math.inf and gpu_bytes >= 0):
+        if not (
+            0 <= wall_s < math.inf and 0 <= cpu_s < math.inf and 0 <= rss_bytes < math.inf and 0 <= gpu_bytes < math.inf
+        ):
             check_usage(task_id, usage)
         if outcome is Outcome.NOT_RUN:
             return

@@ -214,6 +214,7 @@ def test_lightgbm_bids_its_quantile_times_the_factor_that_has_cost_least_of_late
         booster.judge(20.0, 3 * guess, prefer(1.2))
         assert booster.leads is (count == 10), "it is followed from ten guesses on"
     assert booster.offer(20.0) == 1.2 * guess
-    for _ in range(3):
-        booster.judge(20.0, 3 * guess, prefer(0.9))
-    assert booster.offer(20.0) == 0.9 * guess
+    for factor in (0.9, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5):
+        for _ in range(8):
+            booster.judge(20.0, 9 * guess, prefer(factor))
+        assert booster.offer(20.0) == factor * guess

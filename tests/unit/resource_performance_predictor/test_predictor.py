@@ -187,6 +187,9 @@ BAD = [
     Usage(wall_s=math.inf),
     Usage(cpu_s=math.nan),
     Usage(cpu_s=-0.1),
+    Usage(cpu_s=float("inf")),
+    Usage(peak_rss_bytes=float("inf")),  # type: ignore[arg-type]
+    Usage(gpu_bytes=float("inf")),  # type: ignore[arg-type]
     Usage(peak_rss_bytes=-1),
     Usage(gpu_bytes=-1),
 ]
