@@ -263,6 +263,8 @@ def test_a_worker_is_idle_from_when_it_is_ready(manager: DynamicResourceManager)
     manager.reserve_resources("w1", "r", cpu(1), now_s=8.0)
     state(WorkerState.STARTING, 9.0)
     assert state(WorkerState.READY, 10.0) == (10.0, None)
+    state(WorkerState.STARTING, 10.5)
+    assert state(WorkerState.DRAINING, 10.5) == (None, None), "who never was ready is not idle either"
     assert state(WorkerState.GONE, 11.0) == state(WorkerState.GONE, 12.0), "and gone is gone, told twice"
 
 

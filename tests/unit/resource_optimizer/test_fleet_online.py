@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from drm.model.errors import CapacityError, DuplicateError, UnknownTaskError
 from drm.resource_optimizer.fleet import Fleet, OnlineAllocator, Placed, Refused, Request, Worker, gpu_column, gpu_tier
-from drm.resource_optimizer.fleet.gpu_state import GpuState
+from drm.resource_optimizer.fleet.gpu_state import GpuState, _highest
 
 
 def worker(name: str = "a", *, cpu: int = 1000, gpus: int = 0, **rest: object) -> Worker:
@@ -267,3 +267,10 @@ def test_reservations_are_taken_along_to_a_fleet_that_has_changed() -> None:
     moved.release("2")
     assert ask(moved, "5", gpu_devices=2, group="g")[0] in ("b", "d")
     assert len(allocator) == 3, "the old one is as it was"
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=300), st.integers(1, 300))
+def test_the_highest_are_found_in_order_of_place(values: list[int], count: int) -> None:
+    count = min(count, len(values))
+    best = sorted(range(len(values)), key=lambda place: (-values[place], place))[:count]
+    assert _highest(np.array(values, dtype=np.float64), count).tolist() == sorted(best)

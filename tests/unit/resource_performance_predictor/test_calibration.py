@@ -93,3 +93,12 @@ def test_a_second_run_learns_within_itself_how_far_off_predictions_are() -> None
     at_once = assess(before, shuffled).covered
     assert at_once is not None
     assert at_once < 0.8
+
+
+def test_what_is_off_beyond_all_measure_counts_as_the_widest_there_is() -> None:
+    for off, level, widest in ((100.0, 1.0, 24.99), (-100.0, 0.0001, -24.99)):
+        calibration = Calibration()
+        for _ in range(5):
+            calibration.observe(off, Deviation())
+        calibration.turn()
+        assert calibration.score(level) == pytest.approx(widest)

@@ -167,6 +167,8 @@ def test_a_slope_is_trusted_from_five_attempts_that_it_explains() -> None:
     same = learnt([(4.0, 100.0)] * 6).scaling()
     assert (same.exponent, same.trusted) == (0.0, False)
     assert learnt([*pairs, (32.0, 0.0)]).scaling().samples == 5, "what was not measured says nothing"
+    third = [(0.0, 0.0), (1.0, 1.0), (2.0, 1.0), (3.0, 1.6), (4.0, 1.3)]  # which the median of two foresees better
+    assert not learnt([(math.exp(size), math.exp(peak)) for size, peak in third]).scaling().trusted
     trusted = Scaling(exponent=2.0, samples=9, trusted=True)
     assert (trusted.factor(2, 6), trusted.factor(0, 6), trusted.factor(2, 0)) == (9.0, 1.0, 1.0)
     assert (trusted.factor(0.5, 0.25), trusted.factor(1, 1)) == (0.25, 1.0)
