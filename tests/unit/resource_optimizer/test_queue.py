@@ -190,6 +190,9 @@ def test_predicted_memory_is_rounded_up_but_stated_memory_is_not() -> None:
     assert batch.amounts.memory_bytes == odd, "rounding takes no good part of a small worker"
     (batch,) = filter(None, [take(queue_of(task("small", memory=2**20), largest=small), free=small)])
     assert batch.amounts.memory_bytes == 4 * 2**20
+    tiny = Resources(cpu_cores=4, memory_bytes=16 * 2**20)
+    (batch,) = filter(None, [take(queue_of(task("least", memory=1), largest=tiny), free=tiny)])
+    assert batch.amounts.memory_bytes == 2**20, "no step is smaller"
     nothing = Resources(cpu_cores=4)
     assert take(queue_of(task("any", memory=1), largest=nothing), free=nothing) is None
 
