@@ -351,7 +351,7 @@ def test_fleets_one_task_at_a_time(golden: Golden) -> None:
         expected = {each: 1.0 + number for number, each in enumerate(kinds)} if seed == 36 else None
         allocator = OnlineAllocator(fleet, expected=expected)
         held: list[str] = []
-        for number in range(220):
+        for number in range(520):
             if held and chance.random() < 0.45:
                 allocator.release(held.pop(chance.randrange(len(held))))
                 continue
