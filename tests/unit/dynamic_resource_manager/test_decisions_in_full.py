@@ -121,6 +121,10 @@ def test_a_decision_that_a_limit_stopped_counts_as_a_vote_and_one_that_found_wor
     manager = pool(1, settings=ScalingSettings(idle_s=0, votes=2, down_cooldown_s=0))
     assert evaluate(manager, queue(1), now_s=1.0).trigger.code == "steady"
     assert evaluate(manager, queue(0), now_s=2.0).trigger.code == "votes"
+    manager = pool(1, settings=ScalingSettings(idle_s=3, votes=2, down_cooldown_s=0))
+    assert evaluate(manager, queue(0), now_s=3.0).trigger.code == "steady", "not idle for long enough is no vote"
+    assert evaluate(manager, queue(0), now_s=4.0).trigger.code == "votes"
+    assert evaluate(manager, queue(0), now_s=5.0).action is ScalingAction.DOWN
 
 
 def test_the_limits_of_the_pool() -> None:
@@ -191,6 +195,10 @@ def test_the_longest_test_ends_no_sooner_for_more_workers() -> None:
     assert (wanted(90.0, 0), wanted(90.5, 0)) == (2, 3)
     assert wanted(120.0, 0, boot_s=15.0) == 3, "120 s and three boots in 45 s and one boot"
     assert wanted(120.0, 1, boot_s=15.0) == 4, "120 s and three boots in 45 s"
+    starting = pool(1)
+    starting.set_worker_state("w0", WorkerState.STARTING, now_s=0.0)
+    view = QueueView(waiting=99, runnable=99, waiting_s=120.0, longest_s=60.0, per_worker=1.0)
+    assert evaluate(starting, view, boot_s=15.0, maximum=50).wanted == 3, "who starts is not ready"
     assert wanted(120.0, 1, running_s=160.0) == 1, "another runs until 120 s anyway"
 
 

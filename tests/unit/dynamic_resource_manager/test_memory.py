@@ -45,6 +45,11 @@ def verdict(
     return judge(case, SETTINGS)
 
 
+def case_with_a_byte(used_mib: int) -> MemoryCase:
+    """Of all that the books have, one byte is left."""
+    return MemoryCase(sample=sample(used_mib), holders=(), free_bytes=1, held=False, now_s=0.0, killed_s=0.0)
+
+
 def test_room_is_what_is_left_less_what_was_promised_and_not_taken() -> None:
     holders = (holder("gw0", 100, 30), holder("gw1", 100, 250))
     assert room_bytes(sample(500), holders, SETTINGS) == (1000 - 500 - 40 - 70) * MIB
@@ -168,6 +173,7 @@ def test_who_holds_as_much_as_is_free_in_the_books_is_not_held() -> None:
     assert verdict(960, free_mib=1).held
     assert not verdict(960, free_mib=0).held
     assert verdict(930, held=True, free_mib=31).held
+    assert judge(case_with_a_byte(960), SETTINGS).held, "a byte is something"
     assert not verdict(930, held=True, free_mib=30).held, "the books leave no more than there is"
 
 

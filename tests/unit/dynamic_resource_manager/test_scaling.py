@@ -78,6 +78,10 @@ def test_waiting_work_is_spread_over_enough_workers_to_meet_the_target() -> None
     assert "by_runnable_tests: 20 workers" in decision.alternatives
 
 
+def test_the_settings_can_be_asked_for() -> None:
+    assert pool().settings is SETTINGS
+
+
 def test_pending_workers_count_as_there() -> None:
     assert evaluate(pool(1), queue(20), pending=3).action is ScalingAction.HOLD
 

@@ -106,6 +106,19 @@ def test_each_amount_is_averaged_by_itself() -> None:
     assert (found.cpu_reserved, found.memory_reserved, found.gpu_reserved) == pytest.approx((0.25, 0.4, 0.5))
     parts = 9.5 / 12 * 0.5, 9.5 / 12 * 0.3, 9.5 / 12 * 0.125
     assert (found.cpu_used, found.memory_used, found.gpu_used) == pytest.approx(parts)
+    manager.update_worker_resources("w", used, now_s=22.0)  # and so are those before its use was known
+    found = manager.get_worker_utilization("w")
+    assert (found.cpu_used, found.memory_used, found.gpu_used) == pytest.approx((0.5, 0.3, 0.125))
+    assert (found.cpu_reserved, found.memory_reserved, found.gpu_reserved) == pytest.approx((0.25, 0.4, 0.5))
+
+
+def test_what_is_heard_of_one_worker_tells_the_time_for_all() -> None:
+    manager = manager_with(4, 4)
+    manager.reserve_resources("w0", "r", Resources(cpu_cores=4), now_s=5.0)
+    manager.update_worker_resources("w1", Resources(), now_s=10.0)
+    manager.update_worker_resources("w1", Resources(), now_s=8.0)
+    utilization = manager.get_worker_utilization("w0")
+    assert (utilization.cpu_reserved, utilization.window_s) == (0.5, 10.0)
 
 
 def test_together_each_amount_is_weighted_by_its_own_capacity() -> None:

@@ -109,6 +109,7 @@ def test_boots_that_take_longer_than_the_target() -> None:
     assert look(100, present=2, boot_s=5).by_target(5) == UNBOUNDED, "no number of workers makes it"
     assert look(10, present=2, boot_s=5).by_target(4) == 2, "those there are done before another has booted"
     assert look(100, boot_s=5).by_target(6) == 100
+    assert look(5.5, present=1, boot_s=5).by_target(4) == UNBOUNDED, "half a second is left when another has booted"
     assert look(0, present=3).by_target(5) == 0
     assert look(15, present=3).by_target(5) == 3
     assert look(10.1, present=3).by_target(5) == 3
