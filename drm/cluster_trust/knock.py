@@ -64,6 +64,8 @@ def _connected(
     if protocol:
         context.set_alpn_protocols([protocol])
     copy = "copy the worker folder from the coordinator again"
+    if credentials.folder.name == COORDINATOR:  # a run, on the coordinator's host
+        copy = "end that coordinator and start it again, for its credentials were replaced"
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as sock:
             sock.settimeout(max(0.01, deadline - time.monotonic()))

@@ -45,5 +45,7 @@ def test_credentials_that_do_not_fit_are_told_before_ray_is_asked(
         port = of_another.address[1]
         assert "drm coordinator --init" in refused(port, ConfigError)
         make_trust(tmp_path / "mine", coordinator=[], workers=[])
-        assert "certificate of another authority" in refused(port, UnauthorisedError)
+        told = refused(port, UnauthorisedError)
+        assert "certificate of another authority" in told
+        assert "end that coordinator and start it again" in told
     assert "cannot be reached" in refused(port, LostError)
