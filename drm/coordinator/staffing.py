@@ -62,7 +62,7 @@ class Staffing:
         least, most = self._bounds(worker)
         if (not idle and len(here) >= most) or (not len(self._queue) and (not idle or len(here) <= least)):
             return []
-        room = self.room(worker)
+        room = self.room(worker) if idle else None
         past = [executor for executor in idle if room and self._queue.is_past(executor.executor_id, room)]
         idle = [executor for executor in idle if executor not in past]
         decision = decide_crew(self._case(worker, here, idle, least, most), _SETTINGS)
