@@ -2,7 +2,8 @@
 
 ``authority`` makes them (``drm coordinator --init``), ``credentials`` reads them and gives Ray its environment,
 ``door`` and ``knock`` are the two sides of the check before Ray is started: it answers within seconds, where
-Ray itself waits more than a minute for a certificate that does not fit. No secret is ever printed.
+Ray itself waits more than a minute for a certificate that does not fit; ``reception`` is where anybody may come.
+``enrolment`` gives credentials to machines that were bought. No secret is ever printed.
 """
 
 from drm.cluster_trust.authority import make_trust

@@ -19,9 +19,9 @@ _MOST_STRANGERS = 256  # at the same time
 class Reception:
     """Gives each visitor to ``receive``, with a function that says that it is known now; until closed.
 
-    The handshake of TLS is still to be made, and everything is ``PATIENCE_S`` long to wait for. What goes wrong with a
-    visitor ends its visit and is said nowhere: it could be anybody's. Where there are too many that are not known yet,
-    the one that came first of the address that has most of them is sent away: it is silent, or slower than all others.
+    The handshake of TLS is still to be made then, within ``PATIENCE_S``. What goes wrong with a visitor ends its visit
+    and is said nowhere: it could be anybody. Where there are too many that are not known yet, the one that came first
+    of the address that has most of them is sent away: it is silent, or slower than all others.
 
     ``remedy``: what to do where the port cannot be had (ConfigError).
     """
