@@ -30,11 +30,15 @@ def death_message(death: Death, *, executor: Executor, reserved: Resources | Non
     )
 
 
+_RAISES = {" cpu": "--drm-cpus", " memory": "--drm-memory", " gpu": "--drm-gpus"}  # by what a reason says is short
+
+
 def refusal_message(reason: str) -> str:
+    options = [option for word, option in _RAISES.items() if word in reason]
     remedy = (
         "add a worker type with that label (--drm-workers 1..2 --drm-worker-type labels=...)"
         if "label" in reason
-        else "lower its @pytest.mark.drm(...) or give larger workers (--drm-cpus, --drm-memory, --drm-worker-type)"
+        else f"lower its @pytest.mark.drm(...) or give larger workers ({', '.join([*options, '--drm-worker-type'])})"
     )
     return f"not run: it {reason}; {remedy}"
 

@@ -44,13 +44,16 @@ def test_nothing_to_run(clock: Any) -> None:
 
 
 def test_a_test_that_fits_nowhere_is_an_error_with_the_reason(clock: Any) -> None:
-    tasks = [make_task("large", cpu=99), make_task("label", labels=frozenset({"x"})), *make_tasks(3)]
+    refused = [make_task("large", cpu=99), make_task("label", labels=frozenset({"x"})), make_task("gpu", gpu=1)]
+    tasks = [*refused, *make_tasks(3)]
     rig = Rig(clock)
     outcomes = rig.run(tasks)
     rig.check(tasks)
-    assert [outcomes[task.task_id] for task in tasks] == [ERROR, ERROR, PASSED, PASSED, PASSED]
+    assert [outcomes[task.task_id] for task in tasks] == [ERROR, ERROR, ERROR, PASSED, PASSED, PASSED]
     assert "99 cpu" in rig.message("m.py::large")
-    assert all(task_id not in ("m.py::large", "m.py::label") for task_id, _ in rig.engine.began)
+    assert "give larger workers (--drm-cpus, --drm-worker-type)" in rig.message("m.py::large")
+    assert "give larger workers (--drm-gpus, --drm-worker-type)" in rig.message("m.py::gpu")
+    assert not {task.task_id for task in refused} & {task_id for task_id, _ in rig.engine.began}
 
 
 # -- deaths
