@@ -23,7 +23,7 @@ from drm.cluster_commands.parsing import FIRST_PORT, end_asked, ended_well, say
 from drm.cluster_commands.register import BEAT_S
 from drm.cluster_trust import WORKER, Credentials, default_folder, environment, knock, load_credentials, probe_port
 from drm.command_line import Parser
-from drm.engines.ray_engine.node import NodeProcess, NodeSettings, Ports
+from drm.engines.ray_engine.node import NodeProcess, NodeSettings, NotStartedError, Ports
 from drm.engines.ray_engine.state import check_name, parse_address
 from drm.joining import MachineFacts
 from drm.model.errors import ConfigError, DrmError, LostError
@@ -134,7 +134,8 @@ class Visitor:
 
 
 class Membership:
-    """Keeps a machine in its cluster: Ray is started again where it ends, for a machine that was cut off ends itself.
+    """Keeps a machine in its cluster: Ray is started again where it ends, for on a machine that was cut off it ends
+    itself, and where it does not start.
 
     ``wait(seconds)``: returns early, and true, when the machine is to end.
     """
@@ -170,6 +171,8 @@ class Membership:
             node.wait_ready(self._beat)
         except _Leave:
             return True
+        except NotStartedError:  # on a busy machine parts of Ray wait for each other for too long
+            return False
         say(f"{self._settings.name} has joined {self._settings.coordinator} as {self._settings.host}; it listens at:")
         for name, where in self._settings.ports.rows(head=False):
             print(f"       {where:>11}  {name}", flush=True)

@@ -46,6 +46,7 @@ class Channel:
             except (BlockingIOError, InterruptedError):
                 self._wait_to_send()
             except OSError as error:
+                self._waiting.extend(self.receive())  # it may have said why
                 self.closed = True
                 raise LostError(f"the other side is gone ({error})") from error
 

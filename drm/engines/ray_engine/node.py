@@ -21,7 +21,7 @@ from drm.engines.ray_engine.guard import sweep
 from drm.engines.ray_engine.membership import HEAD_ROLE, NAME_LABEL, ROLE_LABEL
 from drm.model.errors import LostError
 
-__all__ = ["NodeProcess", "NodeSettings", "Ports"]
+__all__ = ["NodeProcess", "NodeSettings", "NotStartedError", "Ports"]
 
 _STORE_BYTES = 80 * 2**20  # near the least that Ray takes: what is sent is small and goes along with the calls
 _SHORT = Path("/tmp")  # noqa: S108 - the path of a socket below it has 107 bytes
@@ -116,6 +116,10 @@ class NodeSettings:
         ]
 
 
+class NotStartedError(LostError):
+    """Ray ended, or took too long, before the machine was part of the cluster."""
+
+
 class NodeProcess:
     """One start of a machine: a guard (``guard.py``) and what it guards. Ends with the process that started it."""
 
@@ -138,16 +142,18 @@ class NodeProcess:
         )
 
     def wait_ready(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Return when the machine is part of the cluster; LostError with Ray's words where it ends first.
+        """Return when the machine is part of the cluster; NotStartedError with Ray's words where it ends first.
 
         ``meanwhile`` is called again and again until then.
         """
         deadline = time.monotonic() + _START_S
         while _READY not in self._said():
             if not self.is_alive():
-                raise LostError(f"Ray did not start on {self.settings.host}: {self.last_line()}")
+                raise NotStartedError(f"Ray did not start on {self.settings.host}: {self.last_line()}")
             if time.monotonic() > deadline:
-                raise LostError(f"Ray did not start on {self.settings.host} in {_START_S:g} s: {self.last_line()}")
+                raise NotStartedError(
+                    f"Ray did not start on {self.settings.host} in {_START_S:g} s: {self.last_line()}"
+                )
             meanwhile()
             time.sleep(_POLL_S)
 

@@ -187,3 +187,15 @@ def test_messages_become_observations() -> None:
 def test_what_is_no_message_of_ours_is_refused(message: list[Any]) -> None:
     with pytest.raises(LostError, match="worker w sent a message that is not understood"):
         observation("w", message)
+
+
+def test_what_the_other_side_said_before_it_went_is_read_after_a_send_that_failed() -> None:
+    ours, theirs = socket.socketpair()
+    here, there = Channel(ours), Channel(theirs)
+    here.send(["pieces", "x" * 1000])  # never read: closing tells of that
+    there.send(["left", "the disk is full"])
+    there.close()
+    with pytest.raises(LostError):
+        here.send(["pieces", "x" * 1000])
+    assert here.next() == ["left", "the disk is full"]
+    assert here.next() is None
