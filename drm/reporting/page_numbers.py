@@ -33,7 +33,7 @@ def six_numbers(report: Report) -> tuple[Number, ...]:
         Number(
             label="allocation time, median",
             value=_amount(found.wait_p50_s),
-            note=f"95 % within {_amount(found.wait_p95_s)}" if waited else "no test was placed",
+            note=f"that a test waited; 95 % within {_amount(found.wait_p95_s)}" if waited else "no test was placed",
         ),
         Number(
             label="allocation success",
