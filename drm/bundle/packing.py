@@ -33,19 +33,13 @@ class Bundle:
                 self._places.setdefault(piece, (entry.path, start, min(PIECE_BYTES, entry.size - start)))
 
     @classmethod
-    def of(cls, root: Path, *, exclude: Sequence[str] = (), limit_bytes: int = LIMIT_BYTES) -> Bundle:
-        """Read the project below ``root``; ConfigError where it is larger than ``limit_bytes``, before it is read."""
-        reading = cls.reading(root, exclude=exclude, limit_bytes=limit_bytes)
-        while True:
-            try:
-                next(reading)
-            except StopIteration as end:
-                bundle: Bundle = end.value
-                return bundle
+    def reading(
+        cls, root: Path, *, exclude: Sequence[str] = (), limit_bytes: int = LIMIT_BYTES
+    ) -> Generator[int, None, Bundle]:
+        """Read the project below ``root``; yields often, for who has other things to do: the bytes read since.
 
-    @classmethod
-    def reading(cls, root: Path, *, exclude: Sequence[str], limit_bytes: int) -> Generator[int, None, Bundle]:
-        """``of`` for one who has other things to do meanwhile: yields often, each time the bytes read since."""
+        ConfigError where it is larger than ``limit_bytes``, before it is read.
+        """
         paths = project_files(root, exclude)
         sizes = {path: (root / path).lstat().st_size for path in paths}
         if sum(sizes.values()) > limit_bytes:

@@ -27,7 +27,7 @@ class Carrier:
     last, so no more than one parcel is ever on its way to it.
 
     ``packages``: what the collected suite imports, by name, with the versions. ``exclude``, ``limit_bytes``: as of
-    ``Bundle.of``.
+    ``Bundle.reading``.
     """
 
     def __init__(

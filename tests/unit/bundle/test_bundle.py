@@ -8,6 +8,7 @@ import stat
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,15 @@ def write(root: Path, files: dict[str, bytes]) -> Path:
 def git(root: Path, *arguments: str) -> None:
     identity = ("-c", "user.name=n", "-c", "user.email=e@example.com")
     subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
+
+
+def read(root: Path, **options: Any) -> Bundle:
+    reading = Bundle.reading(root, **options)
+    while True:
+        try:
+            assert next(reading) > 0
+        except StopIteration as end:
+            return end.value
 
 
 def carry(bundle: Bundle, cache: BundleCache, into: Path) -> int:
@@ -64,7 +74,7 @@ def test_a_project_arrives_with_its_modes_links_and_changes(tmp_path: Path) -> N
     git(root, "commit", "-qm", "x")
     write(root, {"a/b.py": b"changed", "new.py": b"", "noise.log": b"x", "a/__pycache__/b.pyc": b"x"})
     (root / "away").symlink_to("/etc/passwd")
-    bundle = Bundle.of(root)
+    bundle = read(root)
     assert bundle.notes == ("away links to /etc/passwd, outside of the project, and is not sent to workers",)
     cache = BundleCache(tmp_path / "cache")
     assert carry(bundle, cache, tmp_path / "w1") == len(bundle.manifest.pieces())
@@ -73,9 +83,9 @@ def test_a_project_arrives_with_its_modes_links_and_changes(tmp_path: Path) -> N
         del expected[name]
     assert tree(tmp_path / "w1") == expected
     write(root, {"a/b.py": b"again"})
-    assert carry(Bundle.of(root), cache, tmp_path / "w2") == 1, "only what has changed is sent"
+    assert carry(read(root), cache, tmp_path / "w2") == 1, "only what has changed is sent"
     (tmp_path / "w2" / "a" / "b.py").write_bytes(b"a test wrote this")
-    assert carry(Bundle.of(root), cache, tmp_path / "w3") == 0
+    assert carry(read(root), cache, tmp_path / "w3") == 0
     assert (tmp_path / "w3" / "a" / "b.py").read_bytes() == b"again"
 
 
@@ -101,17 +111,17 @@ def test_a_repository_within_the_project_is_taken_too(tmp_path: Path) -> None:
 def test_a_project_that_is_too_large_is_told_with_the_remedy(tmp_path: Path) -> None:
     root = write(tmp_path / "p", {"a.py": b"1", "data.bin": bytes(3000)})
     with pytest.raises(ConfigError) as raised:
-        Bundle.of(root, limit_bytes=2048)
+        read(root, limit_bytes=2048)
     told = str(raised.value)
     assert "\n" not in told
     for part in ("data.bin", "bundle_exclude", "bundle_limit", "2 KiB"):
         assert part in told
-    Bundle.of(root, limit_bytes=2048, exclude=["*.bin"])
+    read(root, limit_bytes=2048, exclude=["*.bin"])
 
 
 def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
     root = write(tmp_path / "p", {"a.py": b"1"})
-    bundle = Bundle.of(root)
+    bundle = read(root)
     write(root, {"a.py": b"2"})
     with pytest.raises(DrmError, match=r"a\.py has changed"):
         bundle.parcel(bundle.manifest.pieces())
@@ -200,7 +210,7 @@ def test_the_cache_forgets_what_was_used_longest_ago_and_nothing_in_use(tmp_path
 
 def test_many_agents_fill_and_trim_one_cache_at_once(tmp_path: Path) -> None:
     root = write(tmp_path / "p", {f"f{n}": bytes([n]) * 2000 for n in range(40)})
-    bundle = Bundle.of(root)
+    bundle = read(root)
     broken: list[BaseException] = []
 
     def agent(number: int) -> None:
