@@ -229,9 +229,11 @@ class Quick:
 
 
 def enclosing(mutant: Mutant) -> range | None:
-    """Return the lines of the function that a change is in, None outside of functions."""
+    """Return the lines of the function that a change is in; None where any test may reach it."""
     tree = ast.parse((ROOT / mutant.file).read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    if any("cache" in ast.unparse(mark) for node in functions for mark in node.decorator_list):
+        return None  # the first test that calls such a function is not the only one that goes by what it returned
     bodies = [range(node.body[0].lineno, (node.end_lineno or 0) + 1) for node in functions]
     return min((body for body in bodies if mutant.line in body), key=len, default=None)
 

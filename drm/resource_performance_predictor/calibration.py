@@ -74,7 +74,7 @@ class Calibration:
         self._bounds: tuple[float, float] | None = None
         self.samples = 0
 
-    def deviation(self, own: Deviation | None, expected: float = 1.0) -> float:
+    def deviation(self, own: Deviation | None, expected: float) -> float:
         """Return the deviation to reckon with: a test's own, drawn to that of its class."""
         start = _START + math.log1p(self._jitter / max(expected, _LEAST))
         of_class = self._classes.get(_class(expected))

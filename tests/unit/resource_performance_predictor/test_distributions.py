@@ -279,5 +279,8 @@ def test_a_machine_is_at_most_twenty_times_as_fast() -> None:
     assert ran(1.0, 100.0) == {"there": 0.05}
     assert ran(3.0, 2.0) == {"there": 1.5}
     assert ran(3.0, 2.0, tests=4) == {}
+    only_there = {"only there": [row("x", 7.0, machine="there")]}
+    both = {f"t{n}": [row("x", 3.0), row("x", 2.0, machine="there")] for n in range(5)}
+    assert speeds({**only_there, **both}, "here") == {"there": 1.5}
     assert speeds({"t": [row("x", 1.0)]}, "") == {}
     assert since_change([row("t", 1.0, source=1)], 0) == ([row("t", 1.0, source=1)], False), "nobody knows its source"

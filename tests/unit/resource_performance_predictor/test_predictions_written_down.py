@@ -15,6 +15,7 @@ import pytest
 
 from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
+from drm.past import Attempts
 from drm.resource_performance_predictor import SAFE, CostSettings, ResourcePerformancePredictor
 from drm.resource_performance_predictor.calibration import JITTER_S, Calibration, Deviation
 from drm.resource_performance_predictor.experts import SizedMemory
@@ -130,20 +131,44 @@ def lines_of(predictor: ResourcePerformancePredictor, names: Iterable[str]) -> l
     return lines
 
 
+def as_read(samples: dict[str, list[Sample]]) -> dict[str, Attempts]:
+    """Return the same attempts as a history file has them: those of one test are learnt at once."""
+    return {
+        name: Attempts(
+            name,
+            [
+                (
+                    *(row.outcome.value if row.outcome else None, row.usage.wall_s, row.usage.cpu_s),
+                    *(row.usage.peak_rss_bytes, row.at, row.machine, row.source, row.death, row.reserved_bytes),
+                    row.usage.gpu_bytes,
+                )
+                for row in rows
+            ],
+        )
+        for name, rows in samples.items()
+    }
+
+
 @pytest.mark.parametrize(
-    ("name", "costs", "largest"),
+    ("name", "costs", "largest", "is_read"),
     [
-        ("predictions", CostSettings(boosted=False), 0),
-        ("predictions_safe", CostSettings(failure_penalty=2.0, cautious=True, leaders=5, boosted=False), 4096 * MIB),
+        ("predictions", CostSettings(boosted=False), 0, False),
+        (
+            "predictions_safe",
+            CostSettings(failure_penalty=2.0, cautious=True, leaders=5, boosted=False),
+            4096 * MIB,
+            True,
+        ),
     ],
 )
 def test_predictions_of_a_project(
-    golden: Callable[[str, str], None], name: str, costs: CostSettings, largest: int
+    golden: Callable[[str, str], None], name: str, costs: CostSettings, largest: int, is_read: bool
 ) -> None:
     samples = history()
     predictor = ResourcePerformancePredictor(machine=HERE, costs=costs, largest_bytes=largest)
     fixtures = {f"m{number}.py::model": ("model",) for number in range(20)}
-    predictor.train_models(samples, sources=dict.fromkeys(samples, NOW), fixtures=fixtures)
+    known = as_read(samples) if is_read else samples
+    predictor.train_models(known, sources=dict.fromkeys(samples, NOW), fixtures=fixtures)
     names = [name for name in samples if not name.startswith(("sized", "wide", "m"))] + list(NEW)
     names += [name for name in samples if name.startswith("many")]
     lines = ["# before the run", *lines_of(predictor, names)]

@@ -286,6 +286,14 @@ def test_history_of_a_test_that_this_run_has_seen_is_learnt_too() -> None:
     assert predictor.expected_wall_s("m.py::a", "m.py") == 2.0
 
 
+@pytest.mark.parametrize(("wall_s", "cpu_s"), [(float("inf"), 1.0), (1.0, float("inf")), (1.0, -1.0)])
+def test_what_is_no_measurement_is_refused_of_a_history_file_too(wall_s: float, cpu_s: float) -> None:
+    predictor = ResourcePerformancePredictor()
+    read = Attempts("m.py::a", [("passed", wall_s, cpu_s, MIB, 1.0, "", 0, "", 0, 0)])
+    with pytest.raises(ConfigError, match=r"m\.py::a"):
+        predictor.train_models({"m.py::a": read})
+
+
 def test_the_slowest_of_the_last_three_is_what_a_test_takes_when_it_is_slow() -> None:
     predictor = trained(a=[9.0, 1.0, 3.0, 2.0])
     assert predictor.slow_wall_s("m.py::a") == 3.0

@@ -12,7 +12,7 @@ from drm.model.errors import ConfigError
 from drm.model.samples import Sample
 from drm.model.work import Outcome, Task, Usage
 from drm.resource_performance_predictor import SAFE, CostSettings, ResourcePerformancePredictor
-from drm.resource_performance_predictor.statistics import Totals
+from drm.resource_performance_predictor.statistics import Totals, cost_of
 from drm.resource_performance_predictor.surplus import Surplus
 
 MIB = 2**20
@@ -178,6 +178,12 @@ def test_from_five_attempts_on_the_margin_is_the_one_that_would_have_cost_least(
             assert reserved_mib(predictor, "m.py::t") == pytest.approx(expected)
             said = {1: "that of its only attempt and 10%", 4: "the largest of its 4 attempts and 10%", 8: words}
             assert predictor.predict_distribution(task("m.py::t")).why.startswith(said[count])
+
+
+def test_what_an_offer_would_have_cost() -> None:
+    assert cost_of(150.0, 100.0, 0.5) == 50.0
+    assert cost_of(100.0, 100.0, 0.5) == 0.0, "just enough"
+    assert cost_of(99.0, 100.0, 0.5) == 250.0
 
 
 def test_a_constant_is_tried_only_where_it_can_save_something() -> None:
