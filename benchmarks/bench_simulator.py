@@ -15,7 +15,7 @@ WORST = {"gpu_mixed.yml": 1.2, "million.yml": 1.002}  # makespan over bound, whe
 
 @pytest.mark.parametrize(("workers", "tests"), [(20, 2_000), (400, 2_000)])
 def test_simulate(measure: Any, workers: int, tests: int) -> None:
-    """The scenario of a million tests, made smaller. Twenty times as many workers must not make a test much dearer."""
+    """The scenario of a million tests, made smaller. What more workers do to the cost of an event: ``event_cost``."""
     changes = [f"workload.synthetic.tests={tests}", f"workers.cpu.count={workers}"]
     scenario = read_scenario(SCENARIOS / "million.yml", changes)
     result = measure(

@@ -1,9 +1,10 @@
 """What a cluster takes: ``python -m benchmarks.cluster [--hosts 3] [--json]``.
 
 Hosts are network namespaces with a bridge between them where root allows, else processes on the loopback address.
-Measured are the time from an order to what comes back of it, the processor time of a no-op test against the embedded
-engine's, what the controller takes while nothing happens, how soon a new machine gives a result, and how soon the tests
-of one that was killed run elsewhere. Times depend on the machine, and on what else it does.
+Measured are the time from an order to what comes back of it; the processor time of a no-op test against the embedded
+engine's, with all that runs on the machines and in ``drm coordinator``; what ``drm run`` takes while its only test
+sleeps; how soon after its start a new machine has ended a test; how soon tests of one that was killed run elsewhere.
+Each but the first is the median of ``--rounds``. Times depend on the machine, and on what else it does.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.engine import make_noop_suite
 from benchmarks.hosts import Hosts, why_not
 from benchmarks.processes import measure
-from benchmarks.ray_cluster import RayCluster, ray_cluster
-from drm.model.events import AttemptStarted
-from drm.reporting.ndjson import read_events
+from benchmarks.ray_cluster import ClusterRun, RayCluster, ray_cluster
+from drm.model.events import AttemptFinished, AttemptStarted
 from drm.worker.linux import descendants_of
 
 BARS = {
@@ -39,6 +42,7 @@ BARS = {
 _ORDERS, _SETTLE_S, _IDLE_S = 1000, 5.0, 10.0
 # Short enough that an executor is soon free for what a killed machine ran, and so many that a new one has some left.
 _SLEEPING = "import time, pytest\n@pytest.mark.parametrize('n', range(900))\ndef test_waits(n): time.sleep(1)\n"
+_IDLE = f"import time\ndef test_sleeps(): time.sleep({_SETTLE_S + 2 * _IDLE_S})\n"
 _HZ = os.sysconf("SC_CLK_TCK")
 _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 _PATIENCE_S = 120.0
@@ -48,7 +52,7 @@ _PATIENCE_S = 120.0
 
 
 def inside(address: str, folder: Path) -> dict[str, Any]:
-    """Measure the engine alone: orders that come back, and idleness. Runs where the coordinator is."""
+    """Measure the engine alone: orders that come back. Runs where the coordinator is."""
     from drm.engines.ray_engine.engine import RayEngine
     from drm.engines.ray_engine.state import CoordinatorState
     from drm.model import observations as seen
@@ -89,11 +93,7 @@ def inside(address: str, folder: Path) -> dict[str, Any]:
             wait(seen.AttemptBegan)
             took.append((time.perf_counter() - started) * 1000)
             wait(seen.BatchEnded)
-        for lasts_s in (_SETTLE_S, _IDLE_S):  # the other machines tell what they have collected
-            began, until = time.process_time(), time.monotonic() + lasts_s
-            while time.monotonic() < until:
-                engine.poll(0.25)
-        return {"took": took, "idle": (time.process_time() - began) / _IDLE_S}
+        return {"took": took}
     finally:
         engine.close()
 
@@ -119,8 +119,6 @@ def on_head(cluster: RayCluster, *words: str) -> str:
     if host is not None:
         done = host.run(command, env=cluster.environment, timeout=600)
     else:
-        import subprocess
-
         environment = {**os.environ, **cluster.environment}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
@@ -131,7 +129,7 @@ def on_head(cluster: RayCluster, *words: str) -> str:
 def throughput(cluster: RayCluster, folder: Path, tests: int, agents: int) -> float:
     """Return the no-op tests per processor second on the cluster, as a part of the embedded engine's."""
     options = ("--drm-no-report", f"--drm-report-dir={folder}/record", "-q", "-p", "no:cacheprovider", str(folder))
-    machines = [process.pid for process in cluster.machines.values()]
+    machines = [process.pid for process in (cluster.coordinator, *cluster.machines.values())]
     embedded = [sys.executable, "-m", "drm", "run", "--drm-executors", str(agents), *options]
     env = os.environ | {**cluster.environment}
     before = dict(os.environ)
@@ -151,46 +149,64 @@ def throughput(cluster: RayCluster, folder: Path, tests: int, agents: int) -> fl
     return mine / theirs
 
 
-def killed(cluster: RayCluster, folder: Path, victim: str) -> tuple[float, float]:
-    """Return after how many seconds a new machine gave a result, and the tests of a killed one ran elsewhere."""
-    record = folder / "killed"
-    (folder / "sleeping").mkdir()
-    (folder / "sleeping" / "test_sleeping.py").write_text(_SLEEPING, encoding="utf-8")
-    (folder / "sleeping" / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    host = cluster.hosts[0] if cluster.hosts is not None else None
-    words = ("run", "--coordinator", cluster.address, "--drm-no-report", f"--drm-report-dir={record}")
-    run = cluster.start("killed", host, *words, str(folder / "sleeping"))
+def idle(cluster: RayCluster, folder: Path) -> float:
+    """Return what part of a core ``drm run`` takes while its only test sleeps on one of the machines."""
+    run = begin(cluster, folder, _IDLE)
+    run.wait(lambda: run.of(AttemptStarted), _PATIENCE_S)
+    time.sleep(_SETTLE_S)  # the other machines tell what they have collected
+    before = cpu_of([run.process.pid])
+    time.sleep(_IDLE_S)
+    took = cpu_of([run.process.pid]) - before
+    if run.process.poll() is not None or run.of(AttemptFinished):
+        raise RuntimeError(f"the run was not idle: {cluster.said('run')[-2000:]}")
+    run.close()
+    return took / _IDLE_S
 
-    def started() -> list[AttemptStarted]:
-        path = record / "events.ndjson"
-        return [e for e in read_events(path) if isinstance(e, AttemptStarted)] if path.exists() else []
 
-    until(lambda: any(event.worker_id == victim for event in started()), "a test on the machine to be killed")
-    kill_at = time.time()  # in the midst of a test: they begin one after another
-    cluster.kill_machine(victim)
-    until(lambda: any(event.attempt == 2 for event in started()), "its second attempt")
-    again = next(event for event in started() if event.attempt == 2)
-    elsewhere = datetime.fromisoformat(again.at).timestamp() - kill_at
+def killed(cluster: RayCluster, folder: Path, victim: str, rounds: int) -> tuple[float, float]:
+    """Return after how many seconds a new machine had ended a test, and the tests of a killed one ran elsewhere.
+
+    A round kills a machine, and adds one in its place, which the next one kills.
+    """
+    run = begin(cluster, folder / "killed", _SLEEPING)
+    names = [victim, *(f"added{number}" for number in range(rounds))]
+    took = [replaced(run, old, new) for old, new in pairwise(names)]
+    run.close()  # the rest tells nothing more
+    print(f"first results and second attempts: {took}", file=sys.stderr)
+    firsts, elsewhere = zip(*took, strict=True)
+    return statistics.median(firsts), statistics.median(elsewhere)
+
+
+def replaced(run: ClusterRun, victim: str, new: str) -> tuple[float, float]:
+    """Kill a machine amid a test and add a new one; return the seconds to its first result, and to a second attempt."""
+    run.wait(lambda: run.under_way(victim), _PATIENCE_S)
+    kill_at = time.time()
+    run.cluster.kill_machine(victim)
+    again = run.wait(
+        lambda: [event for event in run.of(AttemptStarted) if event.attempt == 2 and at(event) > kill_at], _PATIENCE_S
+    )
     added_at = time.time()
-    cluster.add("added", "--cpus", "1", "--memory", "1GiB", host=len(cluster.hosts) - 1 if cluster.hosts else 0)
-    until(lambda: any(event.worker_id == "added" for event in started()) or run.poll() is not None, "a test on it")
-    first = next((event for event in started() if event.worker_id == "added"), None)
-    run.terminate()  # the rest tells nothing more
-    run.wait(_PATIENCE_S)
-    if first is None:
-        raise RuntimeError(f"the new machine got no test: {cluster.said('added')} {cluster.said('killed')[-2000:]}")
-    return datetime.fromisoformat(first.at).timestamp() - added_at, elsewhere
+    last = len(run.cluster.hosts) - 1 if run.cluster.hosts else 0
+    run.cluster.add(new, "--cpus", "1", "--memory", "1GiB", host=last)
+    results = run.wait(
+        lambda: [event for event in run.of(AttemptFinished) if event.worker_id == new and event.outcome], _PATIENCE_S
+    )
+    return at(results[0]) - added_at, at(again[0]) - kill_at
 
 
-def until(done: Any, what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not done():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited in vain for {what}")
-        time.sleep(0.02)
+def at(event: AttemptStarted | AttemptFinished) -> float:
+    return datetime.fromisoformat(event.at).timestamp()
 
 
-def figures(hosts: Hosts | None, folder: Path, tests: int, agents: int) -> dict[str, float]:
+def begin(cluster: RayCluster, folder: Path, suite: str) -> ClusterRun:
+    """Begin a run of one test file."""
+    folder.mkdir()
+    (folder / "test_it.py").write_text(suite, encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    return ClusterRun(cluster, folder, folder / "record", "--drm-no-report")
+
+
+def figures(hosts: Hosts | None, folder: Path, tests: int, agents: int, rounds: int) -> dict[str, float]:
     (folder / "cluster").mkdir()
     suite = folder / "suite"
     suite.mkdir()
@@ -206,10 +222,12 @@ def figures(hosts: Hosts | None, folder: Path, tests: int, agents: int) -> dict[
             on_head(cluster, "benchmarks.cluster", "--inside", cluster.address, str(suite)).splitlines()[-1]
         )
         took = sorted(alone["took"])
-        print(f"orders p50 {took[len(took) // 2]:.2f} ms, idle {alone['idle']:.4f} of a core", file=sys.stderr)
-        ratio = throughput(cluster, suite, tests, agents)
-        first, elsewhere = killed(cluster, folder, names[-1])
-    values = (took[len(took) // 2], took[int(len(took) * 0.99)], ratio, alone["idle"], first, elsewhere)
+        ratios = [throughput(cluster, suite, tests, agents) for _ in range(rounds)]
+        idles = [idle(cluster, folder / f"idle{number}") for number in range(rounds)]
+        print(f"orders p50 {took[len(took) // 2]:.2f} ms; idle {idles} of a core", file=sys.stderr)
+        first, elsewhere = killed(cluster, folder, names[-1], rounds)
+    p50, p99 = took[len(took) // 2], took[int(len(took) * 0.99)]
+    values = (p50, p99, statistics.median(ratios), statistics.median(idles), first, elsewhere)
     return dict(zip(BARS, values, strict=True))
 
 
@@ -219,6 +237,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--hosts", type=int, default=3, metavar="N", help="how many hosts, with a machine each")
     parser.add_argument("--tests", type=int, default=10_000, metavar="N", help="no-op tests (default: 10000)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of which the median is told (default: 3)")
     parser.add_argument("--loopback", action="store_true", help="processes on one address instead of namespaces")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--inside", nargs=2, default=None, help=argparse.SUPPRESS)
@@ -230,7 +249,7 @@ def main(arguments: Sequence[str]) -> int:
         hosts = None if options.loopback or why_not() else stack.enter_context(Hosts(options.hosts))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drm-cluster-")))
         where = "loopback" if hosts is None else "namespaces"
-        found = figures(hosts, folder, options.tests, options.hosts)
+        found = figures(hosts, folder, options.tests, options.hosts, options.rounds)
     missed = [name for name, value in found.items() if (value >= BARS[name][1]) is (BARS[name][0] == "<")]
     if options.json:
         print(json.dumps({"hosts": where, "figures": found, "missed": missed}))

@@ -241,6 +241,10 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         (Figure("drm --version", lambda told: told["cpu_s"], most=0.15, unit="cpu s"),),
     ),
     Measurement(
+        ("benchmarks.event_cost", "--json"),
+        (Figure("an event with 400 workers, of one with 20, simulated", _told("of_the_few"), most=1.2),),
+    ),
+    Measurement(
         ("benchmarks.reporting", "--json"),
         (
             *(

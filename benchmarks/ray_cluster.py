@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 from benchmarks.hosts import Host, Hosts
 from drm.cluster_trust import COORDINATOR, WORKER, make_trust
 from drm.engines.ray_engine.node import Ports
+from drm.model.errors import DrmError
 from drm.model.events import AttemptFinished, AttemptStarted, Event
-from drm.reporting.ndjson import read_events
+from drm.reporting.ndjson import EventReader
 from drm.worker.linux import descendants_of
 
 _T = TypeVar("_T")
@@ -153,10 +154,14 @@ class ClusterRun:
         self.record = record
         words = ("run", "--coordinator", cluster.address, f"--drm-report-dir={record}", *options, str(project))
         self.process = cluster.start("run", cluster.hosts[0] if cluster.hosts is not None else None, *words)
+        self._reader = EventReader(record / "events.ndjson")
+        self._events: list[Event] = []
 
     def events(self) -> list[Event]:
-        path = self.record / "events.ndjson"
-        return list(read_events(path)) if path.exists() else []
+        """Return what has been recorded so far."""
+        with suppress(DrmError):  # there is no record yet
+            self._events += self._reader.read(on_note=lambda _: None)
+        return self._events
 
     def of(self, kind: type[_E]) -> list[_E]:
         return [event for event in self.events() if isinstance(event, kind)]
