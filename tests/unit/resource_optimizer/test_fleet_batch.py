@@ -438,5 +438,6 @@ def test_columns_become_classes_with_ids_by_number() -> None:
     assert far.class_of.tolist() == [0, 1, 0]
     rounded = TaskTable.from_columns([15, 16, 17, 18, 33, 0], [1, 1, 1, 1, 1, 9], rounded=True)
     assert [rounded.requests[number].cpu_milli for number in rounded.class_of] == [15, 16, 18, 18, 36, 0]
+    assert TaskTable.from_columns([1], [2]).requests == [Request(cpu_milli=1, memory_bytes=2)]
     nothing = np.zeros(0, dtype=np.int64)
     assert len(TaskTable.from_columns(nothing, nothing)) == 0

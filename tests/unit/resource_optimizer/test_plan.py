@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from drm.model.errors import DuplicateError
 from drm.model.plan import Plan
 from drm.model.resources import ZERO, Requirements, Resources, total
 from drm.model.work import Forecast, Task
-from drm.resource_optimizer import ResourceOptimizer
+from drm.resource_optimizer import ResourceOptimizer, schedule
 
 
 def worker(
@@ -86,6 +87,26 @@ def test_a_test_goes_where_it_leaves_least() -> None:
 def test_a_test_without_gpu_leaves_the_gpu_worker_to_others() -> None:
     made = plan([task(0, 1), task(1, 1, gpus=1)], worker("gpu", gpus=1), worker("cpu", memory=1000))
     assert where(made) == {"t0": "cpu", "t1": "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "workers", "longest_first_s", "ends_s"),
+    [
+        ([(4, 2), (4, 2), (4, 3), (5, 1)], 2, 8, 5),
+        ([(5, 1), (2, 3), (2, 2), (3, 3), (4, 1)], 1, 9, 7),  # size counts by its root
+        ([(3, 3), (1, 2), (3, 3), (5, 2), (4, 3), (4, 4)], 2, 11, 10),  # as much as length
+        ([(4, 2), (2, 1), (1, 3), (3, 2), (3, 2), (1, 2)], 1, 8, 7),  # twice as much
+    ],
+)
+def test_what_is_large_goes_before_what_is_long_where_that_ends_sooner(
+    rows: list[tuple[float, float]], workers: int, longest_first_s: float, ends_s: float
+) -> None:
+    """Seconds and cores, on workers of four cores."""
+    tasks = [task(number, seconds, cpu=cores) for number, (seconds, cores) in enumerate(rows)]
+    machines = [worker(f"w{number}", cpu=4) for number in range(workers)]
+    assert plan(tasks, *machines).makespan_s == ends_s
+    with patch.object(schedule, "_SMALL", 3):
+        assert plan(tasks, *machines).makespan_s == longest_first_s, "of very many tests one order is tried"
 
 
 def test_small_tests_fill_the_gaps_beside_large_ones() -> None:
