@@ -129,14 +129,14 @@ def on_head(cluster: RayCluster, *words: str) -> str:
 def throughput(cluster: RayCluster, folder: Path, tests: int, agents: int) -> float:
     """Return the no-op tests per processor second on the cluster, as a part of the embedded engine's."""
     options = ("--drm-no-report", f"--drm-report-dir={folder}/record", "-q", "-p", "no:cacheprovider", str(folder))
-    machines = [process.pid for process in (cluster.coordinator, *cluster.machines.values())]
+    parts = [[cluster.coordinator.pid], [process.pid for process in cluster.machines.values()]]
     embedded = [sys.executable, "-m", "drm", "run", "--drm-executors", str(agents), *options]
     env = os.environ | {**cluster.environment}
     before = dict(os.environ)
     os.environ.update(env)
     try:
         mine = measure(embedded, folder, sample=False).cpu_s
-        at = cpu_of(machines)
+        at = [cpu_of(pids) for pids in parts]
         host = cluster.hosts[0] if cluster.hosts is not None else None
         command = [sys.executable, "-m", "drm", "run", "--coordinator", cluster.address, *options]
         theirs = measure(host.command(command) if host is not None else command, folder, sample=False).cpu_s
@@ -144,9 +144,10 @@ def throughput(cluster: RayCluster, folder: Path, tests: int, agents: int) -> fl
         os.environ.clear()
         os.environ.update(before)
     time.sleep(1.0)
-    theirs += cpu_of(machines) - at
-    print(f"{tests} tests: embedded {mine:.1f} cpu s, cluster {theirs:.1f} cpu s", file=sys.stderr)
-    return mine / theirs
+    head, machines = (cpu_of(pids) - since for pids, since in zip(parts, at, strict=True))
+    told = f"drm run {theirs:.1f}, coordinator {head:.1f}, machines {machines:.1f}"
+    print(f"{tests} tests, cpu s: embedded {mine:.1f}, cluster: {told}", file=sys.stderr)
+    return mine / (theirs + head + machines)
 
 
 def idle(cluster: RayCluster, folder: Path) -> float:
@@ -195,6 +196,7 @@ def replaced(run: ClusterRun, victim: str, new: str) -> tuple[float, float]:
 
 
 def at(event: AttemptStarted | AttemptFinished) -> float:
+    """Return when it was, in seconds since the epoch."""
     return datetime.fromisoformat(event.at).timestamp()
 
 
