@@ -16,9 +16,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +44,7 @@ _ORDERS, _SETTLE_S, _IDLE_S = 1000, 5.0, 10.0
 # Short enough that an executor is soon free for what a killed machine ran, and so many that a new one has some left.
 _SLEEPING = "import time, pytest\n@pytest.mark.parametrize('n', range(900))\ndef test_waits(n): time.sleep(1)\n"
 _IDLE = f"import time\ndef test_sleeps(): time.sleep({_SETTLE_S + 2 * _IDLE_S})\n"
+_LOOK_S = 0.1
 _HZ = os.sysconf("SC_CLK_TCK")
 _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 _PATIENCE_S = 120.0
@@ -101,16 +103,35 @@ def inside(address: str, folder: Path) -> dict[str, Any]:
 # -- from outside
 
 
-def cpu_of(pids: Sequence[int]) -> float:
-    """Return the processor seconds of processes and all below them, of those that have ended too."""
-    total = 0
+def cpu_of(pids: Sequence[int]) -> dict[int, float]:
+    """Return the processor seconds of processes and of all below them, of each."""
+    found = {}
     for pid in [below for each in pids for below in (each, *descendants_of(each))]:
-        try:
+        with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(map(int, fields[11:15]))
-    return total / _HZ
+            found[pid] = (int(fields[11]) + int(fields[12])) / _HZ
+    return found
+
+
+@contextmanager
+def watched(pids: Sequence[int]) -> Iterator[dict[int, float]]:
+    """Give what processes and all below them take meanwhile, of each; it is whole when it is left.
+
+    They are looked at again and again: Ray does not wait for its children, so nobody keeps the times of those that end.
+    """
+    before, seen, over = cpu_of(pids), dict[int, float](), threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_S):
+            seen.update({pid: took - before.get(pid, 0.0) for pid, took in cpu_of(pids).items()})
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 def on_head(cluster: RayCluster, *words: str) -> str:
@@ -136,15 +157,15 @@ def throughput(cluster: RayCluster, folder: Path, tests: int, agents: int) -> fl
     os.environ.update(env)
     try:
         mine = measure(embedded, folder, sample=False).cpu_s
-        at = [cpu_of(pids) for pids in parts]
         host = cluster.hosts[0] if cluster.hosts is not None else None
         command = [sys.executable, "-m", "drm", "run", "--coordinator", cluster.address, *options]
-        theirs = measure(host.command(command) if host is not None else command, folder, sample=False).cpu_s
+        with watched(parts[0]) as of_head, watched(parts[1]) as of_machines:
+            theirs = measure(host.command(command) if host is not None else command, folder, sample=False).cpu_s
+            time.sleep(1.0)
     finally:
         os.environ.clear()
         os.environ.update(before)
-    time.sleep(1.0)
-    head, machines = (cpu_of(pids) - since for pids, since in zip(parts, at, strict=True))
+    head, machines = sum(of_head.values()), sum(of_machines.values())
     told = f"drm run {theirs:.1f}, coordinator {head:.1f}, machines {machines:.1f}"
     print(f"{tests} tests, cpu s: embedded {mine:.1f}, cluster: {told}", file=sys.stderr)
     return mine / (theirs + head + machines)
@@ -155,13 +176,12 @@ def idle(cluster: RayCluster, folder: Path) -> float:
     run = begin(cluster, folder, _IDLE)
     run.wait(lambda: run.of(AttemptStarted), _PATIENCE_S)
     time.sleep(_SETTLE_S)  # the other machines tell what they have collected
-    before = cpu_of([run.process.pid])
-    time.sleep(_IDLE_S)
-    took = cpu_of([run.process.pid]) - before
+    with watched([run.process.pid]) as took:
+        time.sleep(_IDLE_S)
     if run.process.poll() is not None or run.of(AttemptFinished):
         raise RuntimeError(f"the run was not idle: {cluster.said('run')[-2000:]}")
     run.close()
-    return took / _IDLE_S
+    return sum(took.values()) / _IDLE_S
 
 
 def killed(cluster: RayCluster, folder: Path, victim: str, rounds: int) -> tuple[float, float]:
