@@ -16,7 +16,7 @@ from benchmarks.ray_cluster import ClusterRun, RayCluster, ray_cluster
 from drm.model.events import AttemptFinished, AttemptStarted, TestFinished, WorkerLost
 from drm.worker.linux import descendants_of
 
-pytestmark = pytest.mark.usefixtures("needs_ray")
+pytestmark = pytest.mark.usefixtures("needs_ray", "has_time")
 HAS = {
     "w1": ("--cpus", "6", "--memory", "2GiB", "--gpus", "2", "--label", "ssd"),
     "w2": ("--cpus", "1", "--memory", "1GiB"),

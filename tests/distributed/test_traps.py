@@ -20,13 +20,7 @@ from drm.model.work import Outcome
 from drm.reporting.ndjson import read_events
 from drm.worker.linux import descendants_of
 
-pytestmark = [
-    pytest.mark.usefixtures("needs_ray"),
-    pytest.mark.skipif(
-        os.environ.get("CI", "").lower() == "true",
-        reason="CI keeps to its time: nox -s distributed runs these three minutes where CI is not set",
-    ),
-]
+pytestmark = pytest.mark.usefixtures("needs_ray", "has_time")
 PATIENCE_S = 240.0
 SUITE = """
 import time

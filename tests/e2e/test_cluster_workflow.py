@@ -105,7 +105,9 @@ def test_machines_of_three_kinds_are_killed_cut_off_and_started_again(run: Clust
         cut_off_beyond_the_lease(run)
         struck |= {"gpu"}
     code = run.end()
-    assert code == 0, run.cluster.said("run")[-3000:]
+    said = run.cluster.said("run")
+    assert code == 0, said[-3000:]
+    assert "(raylet)" not in said, "Ray's own words do not help"
     check_work(run.events(), tmp_path / "project" / "begun")
     check_losses(run.events(), struck)
     check_report(run, tmp_path / "report")

@@ -26,7 +26,10 @@ def connect(state: CoordinatorState) -> None:
     probe_port(state.host, state.port, load_credentials(default_folder() / COORDINATOR))
     prepare(state.trust())
     import ray
+    from ray._private import worker
 
+    # It prints what becomes of machines into the run's output, in stack traces; the run says it itself.
+    worker.listen_error_messages = lambda *_: None
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     hook = sys.excepthook
     try:
