@@ -191,6 +191,9 @@ def _pool(run: RunSummary) -> list[PoolStep]:
             changes[worker.ready_s] += 1
             if worker.gone_s is not None:
                 changes[worker.gone_s] -= 1
+            for gone_s, back_s in worker.away:
+                changes[gone_s] -= 1
+                changes[back_s] += 1
     asked: dict[float, dict[str, int]] = defaultdict(dict)
     for record in run.scaling:
         asked[record.elapsed_s][record.decision.worker_type] = record.decision.wanted

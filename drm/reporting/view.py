@@ -144,6 +144,7 @@ def worker_rows(summary: RunSummary) -> list[Row]:
 
 def _worker(worker: WorkerRecord, series: UtilizationSeries | None, summary: RunSummary) -> Row:
     lived_s = (worker.lost_s if worker.lost_s is not None else summary.wall_s) - (worker.ready_s or 0.0)
+    lived_s -= sum(back_s - gone_s for gone_s, back_s in worker.away)
     gone = "-" if worker.lost_s is None else f"{amount(worker.lost_s)} {worker.lost_reason}"
     cpu, memory = (series.used_cpu_cores, series.used_memory_bytes) if series is not None else ((), ())
     return (

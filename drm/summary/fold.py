@@ -42,7 +42,6 @@ from drm.summary.values import InstanceRecord, Interruption, RunSummary, Scaling
 
 __all__ = ["Summarizer", "summarise"]
 
-_THERE = {"gone_s": None, "lost_s": None, "lost_reason": ""}  # one that was lost may come back under its name
 _RUN_FACTS = RunStarted.__dataclass_fields__.keys() & RunSummary.__dataclass_fields__.keys()
 
 
@@ -163,20 +162,25 @@ class Summarizer:
         self._workers[worker_id] = replace(before, **changes)
 
     def _worker_ready(self, event: WorkerReady) -> None:
+        before = self._workers.get(event.worker_id)
+        back: dict[str, Any] = {"ready_s": event.elapsed_s}
+        if before is not None and before.ready_s is not None and before.gone_s is not None:  # it came back
+            away = (*before.away, (before.gone_s, event.elapsed_s))
+            back = {"away": away, "gone_s": None, "lost_s": None}
         self._worker(
             event.worker_id,
             worker_type=event.worker_type,
             capacity=event.capacity,
             labels=event.labels,
             gpu_memory_bytes=event.gpu_memory_bytes,
-            ready_s=event.elapsed_s,
-            **_THERE,
+            **back,
         )
 
     def _worker_lost(self, event: WorkerLost) -> None:
         self._executors.lost(event)
-        at_s = event.elapsed_s
-        self._worker(event.worker_id, lost_s=at_s, gone_s=at_s, lost_reason=event.reason, requeued=event.requeued)
+        at_s, before = event.elapsed_s, self._workers.get(event.worker_id)
+        requeued = event.requeued + (before.requeued if before is not None else 0)
+        self._worker(event.worker_id, lost_s=at_s, gone_s=at_s, lost_reason=event.reason, requeued=requeued)
 
     def _utilization_sampled(self, event: UtilizationSampled) -> None:
         self._samples.setdefault(event.worker_id, []).append(event)

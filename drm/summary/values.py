@@ -152,7 +152,8 @@ class ScalingRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
     """``busy_s``: sum of the wall times of the attempts that ran on it. ``lost_s``: when it went unasked;
-    ``gone_s``: when it went, asked or not. ``gpu_memory_bytes``: of all its gpus."""
+    ``gone_s``: when it went, asked or not. ``away``: from when to when it was lost, each time that it came back; the
+    reason is that of the last loss, ``requeued`` of all. ``gpu_memory_bytes``: of all its gpus."""
 
     worker_id: str
     worker_type: str = ""
@@ -164,6 +165,7 @@ class WorkerRecord:
     lost_s: float | None = None
     lost_reason: str = ""
     requeued: int = 0
+    away: tuple[tuple[float, float], ...] = ()
     attempts: int = 0
     busy_s: float = 0.0
 

@@ -95,6 +95,16 @@ def test_the_pool_is_what_was_wanted_against_what_ran_with_what_decisions_led_to
     assert (second.changed, second.done, second.latency_s, second.cost_usd) == (("w2",), 1, 2.0, None)
 
 
+def test_the_pool_of_workers_that_came_back() -> None:
+    tape = Tape([A])
+    there = {"worker_id": "w1", "worker_type": "cpu", "capacity": TWO}
+    tape.add(ev.WorkerReady, 1.0, **there)
+    tape.add(ev.WorkerLost, 5.0, worker_id="w1", reason="killed", requeued=0)
+    tape.add(ev.WorkerReady, 8.0, **there)
+    steps = [(step.at_s, step.running) for step in analyse("unit", summarise(tape.events)).pool]
+    assert steps == [(1.0, 1), (5.0, 0), (8.0, 1)]
+
+
 def test_a_wait_for_a_second_attempt_begins_when_the_first_has_ended() -> None:
     tape = Tape([A])
     tape.start(A, 1.0)

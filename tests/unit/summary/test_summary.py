@@ -151,6 +151,22 @@ def test_the_cost_grows_with_the_number_of_tests_and_no_faster() -> None:
     assert many / few < 40, "ten times the tests: 10 when it is linear, 100 when it is quadratic"
 
 
+def test_a_worker_that_was_lost_and_came_back_was_there_twice() -> None:
+    tape = Tape([A])
+    there = {"worker_id": "w1", "worker_type": "cpu", "capacity": TWO}
+    tape.add(ev.WorkerReady, 1.0, **there)
+    tape.add(ev.WorkerLost, 5.0, worker_id="w1", reason="it was silent for 9 s", requeued=1)
+    (lost,) = summarise(tape.events).workers
+    assert (lost.ready_s, lost.gone_s, lost.away) == (1.0, 5.0, ())
+    tape.add(ev.WorkerReady, 8.0, **there)
+    tape.add(ev.WorkerLost, 9.0, worker_id="w1", reason="its machine is gone", requeued=2)
+    tape.add(ev.WorkerReady, 9.5, **there)
+    (back,) = summarise(tape.events).workers
+    assert (back.ready_s, back.lost_s, back.gone_s) == (1.0, None, None)
+    assert back.away == ((5.0, 8.0), (9.0, 9.5))
+    assert (back.lost_reason, back.requeued) == ("its machine is gone", 3), "of the last time, and of all"
+
+
 def test_executors_of_a_run_too_short_for_samples_are_those_that_ran_a_test() -> None:
     tape = Tape([A, B])
     tape.start(A, 1.0)
