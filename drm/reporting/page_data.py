@@ -143,6 +143,7 @@ def _worker(worker: WorkerRecord, requested_s: float | None) -> dict[str, Any]:
         "requested": _optional_s(requested_s),
         "ready": _optional_s(worker.ready_s),
         "gone": _optional_s(worker.gone_s if worker.gone_s is not None else worker.lost_s),
+        "away": [[_s(gone_s), _s(back_s)] for gone_s, back_s in worker.away],
         "why": one_line(worker.lost_reason, 200),
     }
 

@@ -7,13 +7,21 @@ const laneHeight = (lanes) => (lanes <= 12 ? 20 : lanes <= 440 ? Math.floor(440 
 const STATUS_COLOURS = ["skipped", "skipped", "xfailed", "passed", "xpassed", "flaky", "flaky", "failed", "error"];
 const RETRIED = 6, FAILED = 7, ERROR = 8;
 
-// The background of a worker's lanes: requested to ready, idle in between, and after its last test until it was gone.
+// The background of a worker's lanes: requested to ready, idle in between, and after its last test until it was gone. Of a
+// worker that was lost and came back, an executor belongs to the time in which its first test began.
 const backgrounds = (run) => run.lanes.map((lane) => {
   const worker = run.workers[lane.worker], { start, wall } = run.attempts;
   const ends = start[lane.end - 1] + wall[lane.end - 1];
   if (!worker) return [];
-  const ready = worker.ready ?? 0, gone = worker.gone ?? run.wall;
-  return [[worker.requested ?? ready, ready, STARTUP], [ready, Math.min(ends, gone), IDLE], [Math.min(ends, gone), gone, DRAIN]];
+  let ready = worker.ready ?? 0, gone = worker.gone ?? run.wall, requested = worker.requested ?? ready;
+  for (const [left, back] of worker.away) {
+    if (start[lane.first] < left) {
+      gone = left;
+      break;
+    }
+    ready = requested = back;
+  }
+  return [[requested, ready, STARTUP], [ready, Math.min(ends, gone), IDLE], [Math.min(ends, gone), gone, DRAIN]];
 });
 
 const makeGantt = (host, run) => {
