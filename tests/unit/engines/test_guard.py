@@ -14,7 +14,7 @@ import pytest
 
 from drm.engines.ray_engine.guard import sweep
 
-GUARD = [sys.executable, "-m", "drm.engines.ray_engine.guard", str(os.getpid())]
+GUARD = [sys.executable, "-m", "drm.engines.ray_engine.guard"]
 SLEEPS = ["sh", "-c", "echo $$ > pid; exec sleep 600"]
 
 
@@ -34,7 +34,7 @@ def folder_of_ray(parent: Path, name: str) -> Path:
 
 def guarded(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Return a guard and the process that it guards."""
-    started = subprocess.Popen([*GUARD, str(folder), *SLEEPS])
+    started = subprocess.Popen([*GUARD, str(os.getpid()), str(folder), *SLEEPS])
     until(lambda: (folder / "pid").exists() and (folder / "pid").read_text())
     return started, int((folder / "pid").read_text())
 
@@ -52,7 +52,7 @@ def test_a_folder_goes_with_its_guard(tmp_path: Path) -> None:
 def test_a_guard_whose_parent_ended_before_it_could_ask_starts_nothing(tmp_path: Path) -> None:
     folder = folder_of_ray(tmp_path, "a")
     command = [sys.executable, "-c", f"open({str(tmp_path / 'started')!r}, 'w')"]
-    subprocess.run([*GUARD[:-1], str(os.getppid()), str(folder), *command], timeout=60, check=True)
+    subprocess.run([*GUARD, str(os.getppid()), str(folder), *command], timeout=60, check=True)
     assert not folder.exists()
     assert not (tmp_path / "started").exists()
 
