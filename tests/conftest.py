@@ -34,3 +34,10 @@ def run_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where an inner run leaves its record: beside that of the stage it is part of, so that the report shows it."""
     stage = os.environ.get("DRM_STAGE_FOLDER")
     return Path(stage) / "runs" / request.node.name if stage else tmp_path / "record"
+
+
+@pytest.fixture(scope="session")
+def has_time() -> None:
+    """What uses this takes minutes."""
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.skip("CI keeps to its time: nox runs these minutes where CI is not set")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +20,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def quick(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--quick", False))
-
-
-@pytest.fixture(scope="session")
-def has_time() -> None:
-    """What uses this takes minutes."""
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.skip("CI keeps to its time: nox -s distributed runs these minutes where CI is not set")

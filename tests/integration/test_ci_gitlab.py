@@ -94,6 +94,7 @@ def test_passing_pipeline(tmp_path: Path, drm_wheel: Path) -> None:
 
 
 @pytest.mark.ci_templates
+@pytest.mark.usefixtures("has_time")
 @pytest.mark.drm(serial=True)
 def test_failing_pipeline_of_one_component_without_e2e(tmp_path: Path, drm_wheel: Path) -> None:
     inputs = "    inputs:\n      component: api\n      run_e2e: false\n"

@@ -71,6 +71,7 @@ def test_passing_build(tmp_path: Path, drm_wheel: Path) -> None:
 
 
 @pytest.mark.ci_templates
+@pytest.mark.usefixtures("has_time")
 @pytest.mark.drm(serial=True)
 def test_failing_build_of_one_component_without_e2e(tmp_path: Path, drm_wheel: Path) -> None:
     build = run_build(tmp_path, drm_wheel, "COMPONENT=api", "RUN_E2E=false", failing="integration")
