@@ -119,7 +119,9 @@ class NodeAgent:
         if self._out.has_after(heard):
             if (pause_s := self._pace.wait_s(time.monotonic())) > 0:
                 await asyncio.sleep(pause_s)
-            return *self._out.after(heard), ""
+            number, data = self._out.after(heard)
+            self._pace.gone(time.monotonic(), len(data))
+            return number, data, ""
         return heard, b"", self._ended
 
     async def _fetch(self) -> None:

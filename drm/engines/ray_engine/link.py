@@ -117,6 +117,7 @@ class RayLink:
                 await asyncio.sleep(wait_s)
             if self.is_over:
                 return
+            pace.gone(time.monotonic())
             await self._flush()
 
     async def _flush(self) -> None:

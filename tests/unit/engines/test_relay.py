@@ -59,16 +59,27 @@ def test_pieces_are_the_whole_and_small(length: int) -> None:
     assert all(0 < len(piece) <= CHUNK_BYTES for piece in cut)
 
 
+def waits(sizes: list[int | None], every_s: float = 0.0) -> list[float]:
+    """Return how long each piece waits, of those that come every so many seconds."""
+    pace, now_s, found = Pace(), 10.0, []
+    for size in sizes:
+        found.append(max(0.0, pace.wait_s(now_s)))
+        now_s += found[-1]
+        pace.gone(now_s, size)
+        now_s += every_s
+    return found
+
+
 def test_a_few_pieces_go_at_once_and_a_stream_is_gathered() -> None:
-    pace, now_s, waits = Pace(), 10.0, []
-    for _ in range(20):  # as fast as they may go
-        waits.append(max(0.0, pace.wait_s(now_s)))
-        now_s += waits[-1]
-    assert waits[:4] == pytest.approx([0.0] * 4, abs=1e-9)
-    assert waits[4:] == pytest.approx([0.005] * 16)
-    assert pace.wait_s(now_s + 1.0) <= 0, "after a silence"
+    assert waits([None] * 20) == pytest.approx([0.0] * 4 + [0.005] * 16, abs=1e-9)
+    assert waits([4000] * 20) == pytest.approx([0.0, 0.005] + [0.02] * 18, abs=1e-9), "of many bytes more are gathered"
+    pace = Pace()
+    for _ in range(9):
+        pace.gone(10.0, 4000)
+    assert pace.wait_s(10.0) > 0.1
+    assert pace.wait_s(10.2) <= 0, "after a silence"
 
 
 def test_an_order_and_its_two_answers_are_never_held_back() -> None:
-    pace = Pace()
-    assert all(pace.wait_s(number * 0.01 + answer) <= 0 for number in range(50) for answer in (0.0, 0.001))
+    assert waits([None] * 100, every_s=0.01) == [0.0] * 100
+    assert waits([150, 300] * 100, every_s=0.003) == [0.0] * 200
