@@ -116,6 +116,6 @@ def add_options(add: Callable[..., object]) -> None:
         "--drm-resume",
         metavar="DIR",
         default=None,
-        help="go on with a run whose coordinator was killed: what has ended in the record in DIR is not run again",
+        help="go on with a run that was killed or cut short: what has ended in the record in DIR is not run again",
     )
     add("--drm-report-dir", metavar="DIR", default=None, help="write events.ndjson and results.json there")

@@ -24,8 +24,9 @@ reports/badges/ (not with --drm-no-report).
   drm run --coordinator HOST:PORT   on the machines of a coordinator (the same
                                     as --drm-coordinator)
 
---resume RUN goes on with a run that was killed, as it was started: RUN is the
-folder of its record (reports/run) or its id. What had ended is not run again.
+--resume RUN goes on with a run that was killed or cut short, as it was started:
+RUN is the folder of its record (reports/run) or its id. What had ended is not
+run again.
 """
 PLAN = """\
 usage: drm plan [--dry-run] [PYTEST OPTIONS] [--drm-... OPTIONS] [FILES]
