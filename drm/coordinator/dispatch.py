@@ -54,7 +54,7 @@ class Dispatcher:
         self._expected = expected
         self._timeout = timeout
         self._timed: dict[str, None] = {}  # executors whose test has a timeout, in order
-        self._soonest_s = math.inf
+        self.soonest_s = math.inf
         self.crew = Crew()
         self.memory = MemoryGuard(clock=clock, engine=engine, manager=manager, crew=self.crew, recorder=recorder)
         self.foresight = Foresight(clock=clock, queue=queue, accounts=accounts, predict=predict)
@@ -179,7 +179,7 @@ class Dispatcher:
         executor.timeout = self._timeout(task)
         if executor.timeout is not None:
             self._timed[executor.executor_id] = None
-            self._soonest_s = min(self._soonest_s, now + executor.timeout.seconds)
+            self.soonest_s = min(self.soonest_s, now + executor.timeout.seconds)
         if executor.amounts is not None:
             self._recorder.record(
                 events.AttemptStarted,
@@ -248,21 +248,21 @@ class Dispatcher:
     def enforce_timeouts(self) -> None:
         """Evict executors whose test has run past its timeout."""
         now = self._clock.now()
-        if now <= self._soonest_s:
+        if now < self.soonest_s:
             return
-        self._soonest_s = math.inf
+        self.soonest_s = math.inf
         for executor_id in tuple(self._timed):
             executor = self.crew.get(executor_id)
             if executor is None or executor.timeout is None or executor.current is None:
                 self._timed.pop(executor_id, None)
                 continue
             due_s = executor.began_s + executor.timeout.seconds
-            if now > due_s:
+            if now >= due_s:
                 executor.doomed = True
                 self._engine.evict(executor.worker_id, executor_id, DeathKind.TIMEOUT, executor.timeout.reason)
                 self._timed.pop(executor_id, None)
             else:
-                self._soonest_s = min(self._soonest_s, due_s)
+                self.soonest_s = min(self.soonest_s, due_s)
 
     def stop_on(self, worker_id: str) -> None:
         """Let the executors of one worker finish and end."""

@@ -27,6 +27,7 @@ from drm.worker.memory import MemoryWatch, with_children
 from drm.worker.notices import NoticeWatch, source_of
 from drm.worker.protocol import BY_EXECUTORS, GPUS_OF_JOINED, sample_message
 from drm.worker.pulse import Pulse
+from drm.worker.usage import UsageNews
 
 _SAMPLE_S = 1.0
 _DEAF_S = 2.0
@@ -72,7 +73,7 @@ class Agent:
     ) -> None:
         self._joined = joined
         self._memory = MemoryWatch(memory_limit)
-        self._held_bytes = 0
+        self._usage, self._held_bytes = UsageNews(emit), 0
         self._gpus: GpuWatch | None = None  # made when the zygote is there, which must not know of any
         self._notices: NoticeWatch | None = None  # the same: it has a thread
         self._launcher = launcher
@@ -92,6 +93,7 @@ class Agent:
 
     def command(self, message: list[Any]) -> None:
         """Carry out one command. One for an executor that is gone does nothing: its exit is being told."""
+        self._usage.is_stirred = True
         name, executor_id, *rest = message
         if name == "spawn":
             self._spawn(executor_id, *rest)
@@ -143,6 +145,7 @@ class Agent:
                         self._watch_gpus()  # a quick test has not been looked at
                         rest[-1] = [*rest[-1], executor.gpu_bytes]
                     self._emit([name, executor_id, *rest])
+                    self._usage.is_stirred = True
                     if name == "begin":
                         executor.in_test, executor.peak_bytes, executor.gpu_bytes = True, 0, 0
                     elif name in ("end", "missing"):
@@ -227,13 +230,11 @@ class Agent:
         is_due = now - self._sampled_at >= _SAMPLE_S
         if is_due or now - self._watched_at >= self._memory.interval_s:
             self._watched_at = now
-            self._watch_memory(is_due)
+            self._watch_memory(is_due and self._tells_usage(now))
             self._watch_channels(now)
             self._go_on_evicting(now)
             self._ooms.look(now)
         if is_due:
-            self._sample(now - self._sampled_at)
-            self._sampled_at = now
             self._feel_pulses(now)
             if self._notices is not None and (notice := self._notices.take()):
                 self._emit(["noticed", notice])
@@ -247,10 +248,9 @@ class Agent:
 
     def _go_on_evicting(self, now: float) -> None:
         for executor_id, executor in self._executors.items():
-            if executor.eviction is not None:
-                number = executor.eviction.due(now, stacks.written_bytes(executor.stacks))
-                if number is not None:
-                    self._launcher.signal(executor_id, number)
+            written = stacks.written_bytes(executor.stacks) if executor.eviction is not None else 0
+            if executor.eviction is not None and (number := executor.eviction.due(now, written)) is not None:
+                self._launcher.signal(executor_id, number)
 
     def _feel_pulses(self, now: float) -> None:
         for executor_id, executor in self._executors.items():
@@ -260,13 +260,13 @@ class Agent:
                 if reason:
                     self.command(["kill" if state == "T" else "evict", executor_id, DeathKind.HUNG, reason])
 
-    def _watch_memory(self, is_due: bool) -> None:
+    def _watch_memory(self, is_told: bool) -> None:
         self._watch_gpus()
         residents = self._residents()
         for executor_id, size in residents.items():
             executor = self._executors[executor_id]
             executor.peak_bytes = max(executor.peak_bytes, size)
-        if residents and (self._memory.is_news(sample := self._memory.sample(residents)) or is_due):
+        if residents and (self._memory.is_news(sample := self._memory.sample(residents)) or is_told):
             self._memory.told = sample
             self._emit(sample_message(sample))
 
@@ -280,8 +280,8 @@ class Agent:
     def _residents(self) -> dict[str, int]:
         return {name: with_children(executor.pid) for name, executor in self._executors.items() if executor.pid}
 
-    def _sample(self, elapsed_s: float) -> None:
-        cores = 0.0
+    def _tells_usage(self, now: float) -> bool:
+        elapsed_s, self._sampled_at, cores = now - self._sampled_at, now, 0.0
         for executor in self._executors.values():
             if executor.pid:
                 used = probe.cpu_seconds(executor.pid)
@@ -289,7 +289,7 @@ class Agent:
                 executor.cpu_s = used
         memory = max(0, self._memory.used_bytes(self._residents()) - self._held_bytes)
         gpus = self._gpus.sample() if self._gpus is not None else (0.0, 0)
-        self._emit(["sample", round(cores, 3), memory, *gpus])
+        return self._usage.tell(now, (round(cores, 3), memory, *gpus))
 
     def close(self) -> None:
         """End everything by force; returns when no process is left."""

@@ -13,7 +13,7 @@ from drm.engines.ray_engine.relay import Inbox, Pace, pieces
 from drm.model.errors import LostError
 from drm.model.wire import encode_frame
 
-_BEAT_S = 1.25  # a worker tells of itself once a second, which is a sign of life: this is for want of that
+_BEAT_S = 2.0  # a worker that has nothing to tell is asked for a sign of life so often
 _AGAIN_S = 0.2
 _CLOSE_S = 10.0
 
@@ -22,6 +22,7 @@ class RayLink:
     """Lives on the event loop of the engine's thread; ``send`` and ``close`` may be called from any other.
 
     ``deliver(bytes)`` and ``ended(why)`` are called on that loop. ``heard_at``: when the agent last answered.
+    ``is_doubted``: a call has failed since.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class RayLink:
         self.actor = actor
         self.worker_id = worker_id
         self.heard_at = time.monotonic()
+        self.is_doubted = False
         self._loop = loop
         self._deliver = deliver
         self._ended = ended
@@ -92,11 +94,12 @@ class RayLink:
         while True:
             try:
                 answer = await getattr(self.actor, method).remote(*arguments)
-                self.heard_at = time.monotonic()
+                self.heard_at, self.is_doubted = time.monotonic(), False
                 return answer
             except Exception as error:
                 if not _may_have_run(error):
                     raise
+                self.is_doubted = True
                 await asyncio.sleep(_AGAIN_S)
 
     async def _listen(self) -> None:

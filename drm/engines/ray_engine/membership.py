@@ -22,11 +22,12 @@ class NodeState(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A machine as Ray lists it. ``down``: why Ray says that it is gone; empty while it does not."""
+    """A machine as Ray lists it, with the port of its Ray. ``down``: why it is gone; empty while it is not."""
 
     node_id: str
     name: str
     address: str
+    port: int = 0
     down: str = ""
     is_missed: bool = False  # it was silent, rather than seen to end
 
@@ -40,7 +41,7 @@ class Leases:
     tests run elsewhere. ``settle_s``: from the end of an agent that was seen, to all its processes having ended.
     """
 
-    suspect_s: float = 2.5
+    suspect_s: float = 3.5
     lease_s: float = 8.0
     margin_s: float = 1.0
     settle_s: float = 0.5
@@ -66,7 +67,7 @@ def judge(seen: Sighting, leases: Leases) -> tuple[NodeState, str]:
     if seen.ended_s is not None and seen.now_s - seen.ended_s >= leases.settle_s:
         return NodeState.LEFT, seen.reason
     if silent_s >= leases.lease_s + leases.margin_s:
-        return NodeState.LEFT, seen.reason or f"it was silent for {silent_s:.0f} s"
+        return NodeState.LEFT, f"it was silent for {silent_s:.0f} s"
     if seen.ended_s is None and silent_s < leases.suspect_s:
         return NodeState.JOINED, ""
     return NodeState.SUSPECT, seen.reason or f"it has been silent for {silent_s:.1f} s"
@@ -85,6 +86,7 @@ def members_of(rows: Iterable[dict[str, object]]) -> list[Member]:
                 node_id=str(row["NodeID"]),
                 name=str(labels[NAME_LABEL]),
                 address=str(row.get("NodeManagerAddress")),
+                port=int(str(row.get("NodeManagerPort") or 0)),
                 down="" if row.get("Alive") else (message or "its machine left the cluster"),
                 is_missed="health check" in message,
             )

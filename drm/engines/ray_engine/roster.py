@@ -14,10 +14,11 @@ from typing import Any
 
 from drm.engines.ray_engine.link import RayLink, actor_on
 from drm.engines.ray_engine.membership import Leases, Member, NodeState, Sighting, judge, members_of
+from drm.engines.ray_engine.reach import has_ended
 from drm.model.errors import LostError
 
-_LOOK_S = 0.25
-_LIST_S = 1.5
+_LOOK_S, _HEAD_S, _LIST_S = 0.5, 1.0, 2.0
+_SURE_S = 2.5  # an agent that was heard since, and is gone, has ended; one that is cut off Ray misses later
 _DESCRIBE_S = 60.0
 _STUCK_S = 15.0  # no answer of the head for so long
 _TRIES = 3  # agents on one machine, one after another; one that lived for so long is none of them:
@@ -38,6 +39,7 @@ class _Seat:
     state: NodeState = NodeState.JOINED
     ended_s: float | None = None
     reason: str = ""
+    asking: asyncio.Task[None] | None = None  # the machine itself, whether it has ended
 
 
 class Roster:
@@ -108,12 +110,14 @@ class Roster:
         task.set_name("drm-watch")
         answered = time.monotonic()
         listing: asyncio.Task[list[Member]] | None = None
-        listed = 0.0
+        listed = looked = 0.0
         while True:
             now = time.monotonic()
-            if not self._head_lives():
-                self._tell("head", "", "the coordinator ended")
-                return
+            if now - looked >= _HEAD_S:
+                looked = now
+                if not self._head_lives():
+                    self._tell("head", "", "the coordinator ended")
+                    return
             if listing is None and now - listed >= _LIST_S:
                 listing = asyncio.create_task(asyncio.to_thread(_members))
             if listing is not None and listing.done():
@@ -183,10 +187,17 @@ class Roster:
 
     def _ended(self, seat: _Seat, reason: str) -> None:
         now = time.monotonic()
-        if seat.link is not None and now - seat.link.heard_at > self._leases.suspect_s:
+        if seat.link is not None and now - seat.link.heard_at > _SURE_S:
             seat.reason = reason  # Ray gave a silent machine up; its agent may still run tests until its lease ends
         elif seat.ended_s is None:
             seat.ended_s, seat.reason = now, reason
+
+    async def _ask(self, seat: _Seat) -> None:
+        where = (seat.member.address, seat.member.port)
+        if await has_ended(*where) and seat.ended_s is None:
+            seat.ended_s, seat.reason = time.monotonic(), "its machine ended (nothing listens at {}:{})".format(*where)
+            self._let_go.add(seat.member.node_id)  # Ray lists it for some seconds more
+        seat.asking = None
 
     def _judge(self, now: float) -> None:
         for name, seat in list(self._seats.items()):
@@ -194,6 +205,8 @@ class Roster:
                 continue
             sighting = Sighting(now_s=now, heard_s=seat.link.heard_at, ended_s=seat.ended_s, reason=seat.reason)
             state, why = judge(sighting, self._leases)
+            if seat.ended_s is None and (state is NodeState.SUSPECT or seat.link.is_doubted) and seat.asking is None:
+                seat.asking = asyncio.create_task(self._ask(seat))
             if state is seat.state:
                 continue
             seat.state = state

@@ -51,6 +51,7 @@ class WorkerTable:
         self._file = folder / "workers.json"
         self._held = held
         self._rows: dict[str, dict[str, Any]] = {}
+        self._written: list[dict[str, Any]] | None = None
         self._written_s = float("-inf")
 
     def emit(self, event: Event) -> None:
@@ -72,7 +73,10 @@ class WorkerTable:
             self._written_s = now
             with suppress(OSError):  # a table that is old costs no test
                 held = self._held()
-                write_json(self._file, [row for name, row in self._rows.items() if name in held])
+                rows = [dict(row) for name, row in self._rows.items() if name in held]
+                if rows != self._written:
+                    write_json(self._file, rows)
+                    self._written = rows
 
     def close(self) -> None:
         remove(self._file)

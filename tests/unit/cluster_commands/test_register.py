@@ -293,7 +293,7 @@ def test_who_has_no_file_descriptors_left_takes_no_coordinator_for_gone(
     assert state.is_alive()
 
 
-def test_what_a_run_says_of_its_workers(state: CoordinatorState) -> None:
+def test_what_a_run_says_of_its_workers(state: CoordinatorState, monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"w1"}
     table = WorkerTable(state.folder, lambda: held)
     at = {"at": "2026-01-01T00:00:00.000Z", "elapsed_s": 1.0}
@@ -312,6 +312,12 @@ def test_what_a_run_says_of_its_workers(state: CoordinatorState) -> None:
     }
     (state.folder / "workers.json").write_text("{")
     assert state.rows() == {}
+    monkeypatch.setattr("drm.engines.ray_engine.tables._WRITE_S", 0.0)
+    table.flush()
+    assert state.rows() == {}, "what stays as it was is not written again"
+    held.clear()
+    table.flush()
+    assert (state.folder / "workers.json").read_text() == "[]\n"
     state.give_up()
     table.close()
     assert not (state.folder / "workers.json").exists()

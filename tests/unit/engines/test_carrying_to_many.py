@@ -175,6 +175,8 @@ def test_of_a_large_project_a_few_mib_are_held_for_each_machine(
     most_read = serve(engine, machines, read)
     assert [machine.error for machine in machines] == [""] * count
     assert [machine.message and machine.message[0] for machine in machines] == ["suite"] * count
+    for machine in machines:
+        machine.threads[0].join(10)
     assert held.now == 0
     assert held.most < count * 6 * MIB, "a piece of 4 MiB, in base64"
     assert most_read <= 4 * MIB, "nothing else was done for long"

@@ -20,10 +20,12 @@ def state_at(now_s: float, **seen: Any) -> NodeState:
 
 def test_silence_is_suspect_first_then_the_end() -> None:
     assert state_at(1.0, heard_s=0.0) is NodeState.JOINED
-    assert state_at(3.0, heard_s=0.0) is NodeState.SUSPECT
+    assert state_at(LEASES.suspect_s + 0.1, heard_s=0.0) is NodeState.SUSPECT
     assert state_at(LEASES.lease_s + 0.5, heard_s=0.0) is NodeState.SUSPECT
     state, why = judge(Sighting(now_s=9.5, heard_s=0.0), LEASES)
     assert (state, why) == (NodeState.LEFT, "it was silent for 10 s")
+    seen = Sighting(now_s=9.5, heard_s=0.0, reason="its agent is gone (The actor died unexpectedly)")
+    assert judge(seen, LEASES) == (NodeState.LEFT, "it was silent for 10 s"), "which is what is known"
 
 
 def test_an_end_that_was_seen_is_believed_at_once() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from drm.engines.ray_engine import link as link_module
 from drm.engines.ray_engine import roster as roster_module
 from drm.engines.ray_engine.membership import Leases, Member
+from drm.engines.ray_engine.reach import has_ended
 from drm.engines.ray_engine.roster import Roster
 
 W1 = Member(node_id="n1", name="w1", address="10.0.0.2")
@@ -92,3 +96,73 @@ def test_a_machine_that_was_let_go_gets_no_agent(cluster: Cluster) -> None:
         time.sleep(0.01)
     assert time_of_lists[0] >= 3
     assert seen == []
+
+
+class Unavailable(Exception):
+    """As Ray's: the agent does not answer now."""
+
+
+class FailingAgent:
+    """One that describes itself and opens; from then on it does not answer."""
+
+    def __getattr__(self, method: str) -> Any:
+        class Method:
+            @staticmethod
+            async def remote(*_: Any) -> Any:
+                if method == "read":
+                    raise Unavailable
+                return {}
+
+        return Method
+
+
+def listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def test_a_machine_that_says_that_its_ray_has_ended_is_gone_at_once_and_gets_no_other_agent(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "_may_have_run", lambda error: isinstance(error, Unavailable))
+    server = listening()
+    port = server.getsockname()[1]
+    lists, agents = [0], list[str]()
+
+    def members() -> list[Member]:
+        lists[0] += 1
+        return [Member(node_id="n1", name="w1", address="127.0.0.1", port=port)]
+
+    cluster.members = members
+    cluster.agent = lambda: agents.append("agent") or FailingAgent()
+    cluster.start()
+    cluster.say("opened")
+    server.close()
+    began = time.monotonic()
+    assert cluster.say("left") == ("left", "w1", f"its machine ended (nothing listens at 127.0.0.1:{port})")
+    assert time.monotonic() - began < Leases().suspect_s, "its lease was waited for"
+    then = lists[0]
+    deadline = time.monotonic() + 10
+    while lists[0] < then + 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert agents == ["agent"], "Ray lists it still"
+
+
+def test_a_machine_has_ended_only_where_it_says_so_itself() -> None:
+    server = listening()
+    port = server.getsockname()[1]
+    assert not asyncio.run(has_ended("127.0.0.1", port)), "it listens"
+    server.close()
+    assert asyncio.run(has_ended("127.0.0.1", port))
+
+
+def test_a_machine_that_stands_still_or_is_cut_off_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody_answers(*_: object) -> Any:
+        await asyncio.sleep(60)
+
+    async def no_way_there(*_: object) -> Any:
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr("drm.engines.ray_engine.reach._WAIT_S", 0.01)
+    for each in (nobody_answers, no_way_there):
+        monkeypatch.setattr(asyncio, "open_connection", each)
+        assert not asyncio.run(has_ended("10.0.0.9", 7442))
