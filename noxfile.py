@@ -184,8 +184,6 @@ def run_stage(session: nox.Session, stage: Any) -> None:
     paths = chosen_paths(stage, asked.components)
     if not paths:
         session.skip(f"the {stage.name} stage has no test of {', '.join(asked.components)}")
-    # Alone on the machine means that the stage measures time: then no tracer slows what is measured.
-    traced = stage.shares_machine
     options = [*stage.options, *(["--quick"] if asked.quick and stage.can_be_quick else [])]
     name = "-".join((stage.name, *asked.components))
     folder = REPORTS / name
@@ -195,7 +193,7 @@ def run_stage(session: nox.Session, stage: Any) -> None:
         with tee(folder / "stage.log") as output:
             session.run(
                 "python",
-                *(("-m", "coverage", "run") if traced else ()),
+                *(("-m", "coverage", "run") if stage.is_traced else ()),
                 *("-m", "drm", "run", *paths, *options, "--drm-no-report"),
                 *("--drm-report-dir", f"reports/{name}", f"--junitxml=reports/{name}/junit.xml"),
                 *asked.pytest,

@@ -26,7 +26,8 @@ class Stage:
     """One stage = one nox session with its own virtualenv.
 
     ``paths``: what pytest runs. ``extras``: of the distribution, installed for it.
-    ``options``: given to ``drm run``. ``shares_machine``: may run beside another session.
+    ``options``: given to ``drm run``. ``shares_machine``: may run beside another session. ``is_traced``: coverage is
+    measured; not where time is, nor where that would slow many processes to show no further line.
     ``after``: stages that CI runs first. ``by_component``: CI splits it over the components.
     ``timeout_min``: minutes after which CI ends a job of it. ``optional``: a pipeline started by hand
     may leave it out (input ``run_<name>``). ``can_be_quick``: its tests take ``--quick``.
@@ -38,6 +39,7 @@ class Stage:
     options: tuple[str, ...] = ()
     extras: tuple[str, ...] = ("test",)
     shares_machine: bool = True
+    is_traced: bool = False
     by_component: bool = False
     after: tuple[str, ...] = ()
     timeout_min: int = 30
@@ -64,6 +66,7 @@ STAGES: tuple[Stage, ...] = (
         name="unit",
         summary="each component in isolation",
         paths=("tests/unit",),
+        is_traced=True,
         by_component=True,
         timeout_min=20,
     ),
@@ -71,6 +74,7 @@ STAGES: tuple[Stage, ...] = (
         name="integration",
         summary="the components together: plugin, coordinator, engine, history, reports",
         paths=("tests/integration",),
+        is_traced=True,
         extras=("test", "ecosystem", "templates"),
         after=("unit",),
     ),

@@ -13,8 +13,8 @@ from act_sample import WORKFLOW, Ran, environment, git, make_own, make_sample, r
 
 from drm.model.stages import COMPONENTS, STAGES
 
-# One after another on one executor, and with the machine to themselves: a workflow runs two jobs at a time.
-pytestmark = [pytest.mark.ci_templates, pytest.mark.drm(group="act", cpu=2)]
+# One after another on one executor, as those of other systems: a pipeline runs two jobs at a time.
+pytestmark = [pytest.mark.ci_templates, pytest.mark.drm(group="pipelines")]
 UNIT = ("unit api", "unit db", "unit other")
 
 

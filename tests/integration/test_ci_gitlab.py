@@ -76,7 +76,7 @@ def test_every_input_is_optional_and_used() -> None:
 
 
 @pytest.mark.ci_templates
-@pytest.mark.drm(serial=True)  # it keeps all cores busy
+@pytest.mark.drm(group="pipelines")
 def test_passing_pipeline(tmp_path: Path, drm_wheel: Path) -> None:
     pipeline = run_pipeline(tmp_path, drm_wheel)
     assert pipeline.code == 0, pipeline.out
@@ -95,7 +95,7 @@ def test_passing_pipeline(tmp_path: Path, drm_wheel: Path) -> None:
 
 @pytest.mark.ci_templates
 @pytest.mark.usefixtures("has_time")
-@pytest.mark.drm(serial=True)
+@pytest.mark.drm(group="pipelines")
 def test_failing_pipeline_of_one_component_without_e2e(tmp_path: Path, drm_wheel: Path) -> None:
     inputs = "    inputs:\n      component: api\n      run_e2e: false\n"
     pipeline = run_pipeline(tmp_path, drm_wheel, failing="performance", inputs=inputs)

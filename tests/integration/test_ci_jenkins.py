@@ -52,7 +52,8 @@ def junit_files(build: Build) -> set[str]:
 
 
 @pytest.mark.ci_templates
-@pytest.mark.drm(serial=True)  # it keeps all cores busy
+@pytest.mark.usefixtures("has_time")
+@pytest.mark.drm(group="pipelines")
 def test_passing_build(tmp_path: Path, drm_wheel: Path) -> None:
     build = run_build(tmp_path, drm_wheel, "env.BRANCH_IS_PRIMARY=true", "env.DRM_BADGES_CREDENTIAL=a-secret")
     assert build.code == 0, build.out
@@ -72,7 +73,7 @@ def test_passing_build(tmp_path: Path, drm_wheel: Path) -> None:
 
 @pytest.mark.ci_templates
 @pytest.mark.usefixtures("has_time")
-@pytest.mark.drm(serial=True)
+@pytest.mark.drm(group="pipelines")
 def test_failing_build_of_one_component_without_e2e(tmp_path: Path, drm_wheel: Path) -> None:
     build = run_build(tmp_path, drm_wheel, "COMPONENT=api", "RUN_E2E=false", failing="integration")
     assert build.code == 1, build.out
