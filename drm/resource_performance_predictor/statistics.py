@@ -109,16 +109,14 @@ class TestRecord:
         costs = self.costs or [0.0] * len(_MARGINS)
         largest_until = list(accumulate(self.begun_with, max))
         begun = [pair for pair in zip(largest_until[1:], self.begun_with[2:], strict=False) if all(pair)]
-        if self.constants is None and self.peak_rss_bytes >= _CONSTANT_FROM_BYTES:
-            self.constants = Constant(penalty)
-            for used in self.begun_with[:2]:
-                self.constants.learn(used)
         for largest, used in (*begun, *self.unjudged):
+            if self.constants is None and largest >= _CONSTANT_FROM_BYTES:
+                self.constants = Constant(penalty, min(costs), largest)
             costs = [
                 cost + cost_of(largest * margin, used, penalty) for cost, margin in zip(costs, _MARGINS, strict=True)
             ]
             if self.constants is not None:
-                self.constants.judge(used, largest)
+                self.constants.judge(used)
         self.costs, self.unjudged, self.begun_with = costs, (), ()
 
     def reservation(self, usual: float, penalty: float) -> float:
@@ -148,22 +146,22 @@ class TestRecord:
 
 
 class Constant:
-    """The constant that would have cost least over the newest peaks, judged anew before each is learnt."""
+    """The constant that would have cost least over the newest peaks, judged anew before each is learnt.
+
+    It begins with the ``first`` peak that is worth it, and with the ``cost`` of the best margin until then.
+    """
 
     __slots__ = ("_peaks", "_penalty", "cost")
 
-    def __init__(self, penalty: float) -> None:
-        self._peaks: deque[int] = deque(maxlen=_CONSTANT_OF)
+    def __init__(self, penalty: float, cost: float, first: int) -> None:
+        self._peaks = deque([first], maxlen=_CONSTANT_OF)
         self._penalty = penalty
-        self.cost = 0.0
+        self.cost = cost
 
-    def learn(self, used: int) -> None:
-        self._peaks.append(used)
-
-    def judge(self, used: int, largest: int) -> None:
+    def judge(self, used: int) -> None:
         """Count what it would have cost for an attempt that used so much; then learn that."""
-        self.cost += cost_of(self.best(), used, self._penalty) if self._peaks else cost_of(largest * 1.1, used, 0.0)
-        self.learn(used)
+        self.cost += cost_of(self.best(), used, self._penalty)
+        self._peaks.append(used)
 
     def best(self) -> float:
         offers = [peak * _CONSTANT_MARGIN for peak in {*self._peaks}]

@@ -32,6 +32,10 @@ rows = st.lists(
 )
 
 
+def of_memory(*mib: int) -> list[Row]:
+    return [("passed", 1.0, 0.5, size * 2**20, 1.0, HERE, 7, "", 2**26, 0, "") for size in mib]
+
+
 @given(st.dictionaries(st.sampled_from(["a.py::t", "a.py::u", "a.py::p[1]", "b.py::t"]), rows), st.booleans())
 def test_columns_teach_what_samples_teach(found: dict[str, list[Row]], knows_sources: bool) -> None:
     sources = dict.fromkeys(found, 7) if knows_sources else {}
@@ -56,3 +60,15 @@ def test_a_sample_is_made_where_one_is_asked_for() -> None:
     assert (sample.task_id, sample.outcome, sample.usage.wall_s) == ("a.py::t", Outcome.PASSED, 1.0)
     assert (sample.reserved_bytes, sample.usage.gpu_bytes) == (200, 2**30)
     assert (attempts[-1], attempts[:1]) == (sample, [sample])
+
+
+@given(st.lists(st.sampled_from([16, 20, 60, 63, 64, 70, 100, 110, 150, 300, 800]), min_size=1, max_size=12))
+def test_history_teaches_what_attempts_of_this_run_would(mib: list[int]) -> None:
+    """What margins and constants would have cost counts from the third attempt on, whoever tells of it."""
+    attempts = Attempts("a.py::t", of_memory(*mib))
+    read, recorded = (ResourcePerformancePredictor(machine=HERE) for _ in range(2))
+    read.train_models({"a.py::t": attempts}, sources={"a.py::t": 7})
+    for attempt in attempts:
+        recorded.record_task_execution("a.py::t", attempt.usage, attempt.outcome)
+    task = [Task(task_id="a.py::t", scope="a.py")]
+    assert read.predict_resource_requirements(task) == recorded.predict_resource_requirements(task)
