@@ -153,9 +153,16 @@ class ClusterRun:
         self.cluster = cluster
         self.record = record
         words = ("run", "--coordinator", cluster.address, f"--drm-report-dir={record}", *options, str(project))
-        self.process = cluster.start("run", cluster.hosts[0] if cluster.hosts is not None else None, *words)
+        self.process = self._started(*words)
         self._reader = EventReader(record / "events.ndjson")
         self._events: list[Event] = []
+
+    def _started(self, *words: str) -> subprocess.Popen[Any]:
+        return self.cluster.start("run", self.cluster.hosts[0] if self.cluster.hosts is not None else None, *words)
+
+    def resume(self) -> None:
+        """Take it up where it was cut short."""
+        self.process = self._started("run", "--resume", str(self.record))
 
     def events(self) -> list[Event]:
         """Return what has been recorded so far."""

@@ -99,7 +99,7 @@ def _serve(options: argparse.Namespace) -> int:
     warning = credentials.warning(datetime.now(UTC))
     if warning:
         say(warning)
-    with end_asked() as asked, CoordinatorState.living(host, ports.first) as state:
+    with end_asked() as asked, CoordinatorState.living(host, ports.first, credentials.token()) as state:
         taken = ports.taken(host, head=True)
         if taken is not None:
             raise ConfigError(

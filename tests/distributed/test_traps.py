@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.hosts import Hosts, faketime, why_not
-from benchmarks.ray_cluster import RayCluster
+from benchmarks.ray_cluster import ClusterRun, RayCluster
 from drm.model.events import AttemptStarted, Event, TestFinished, WorkerLost
 from drm.model.work import Outcome
-from drm.reporting.ndjson import read_events
 from drm.worker.linux import descendants_of
 
 pytestmark = pytest.mark.usefixtures("needs_ray", "has_time")
-PATIENCE_S = 240.0
 SUITE = """
 import time
 import pytest
@@ -46,8 +42,7 @@ class World:
         self.cluster = RayCluster(folder / "cluster", self.hosts)
         self.environment = {**self.cluster.environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         self.cluster.environment = self.environment
-        self.record = folder / "record"
-        self.run: subprocess.Popen[Any] | None = None
+        self.run: ClusterRun | None = None
         self.join()
 
     def join(self) -> None:
@@ -57,48 +52,22 @@ class World:
             self.cluster.add(name, "--cpus", "1", "--memory", "1GiB", host=host if self.hosts else 0)
             self.cluster.wait_for(name, f"drm: {name} has joined ", times=times)
 
-    def begin(self) -> None:
-        words = (
-            "run",
-            "--coordinator",
-            self.cluster.address,
-            "--drm-no-report",
-            f"--drm-report-dir={self.record}",
-        )
-        host = self.hosts[0] if self.hosts else None
-        self.run = self.cluster.start("run", host, *words, str(self.project))
-
-    def events(self) -> list[Event]:
-        path = self.record / "events.ndjson"
-        return list(read_events(path)) if path.exists() else []
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events() if isinstance(event, kind)]
-
-    def wait(self, done: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + PATIENCE_S
-        while not (found := done()):
-            assert time.monotonic() < deadline, self.cluster.said("run")[-3000:]
-            time.sleep(0.05)
-        return found
-
-    def both_run(self) -> bool:
-        return {event.worker_id for event in self.of(AttemptStarted)} == {"w1", "w2"}
-
-    def end(self) -> int:
-        assert self.run is not None
-        return self.run.wait(PATIENCE_S)
+    def begin(self) -> ClusterRun:
+        """Begin a run, and return it when both machines have begun a test."""
+        run = self.run = ClusterRun(self.cluster, self.project, self.folder / "record", "--drm-no-report")
+        run.wait(lambda: {event.worker_id for event in run.of(AttemptStarted)} == {"w1", "w2"})
+        return run
 
     def check_outcomes(self) -> None:
-        finished = [event.task_id for event in self.of(TestFinished)]
+        assert self.run is not None
+        finished = [event.task_id for event in self.run.of(TestFinished)]
         assert sorted(finished) == sorted(set(finished)), "one final outcome each"
         assert len(finished) == 4
-        assert {event.outcome.value for event in self.of(TestFinished)} == {"passed"}
+        assert {event.outcome.value for event in self.run.of(TestFinished)} == {"passed"}
 
     def close(self) -> None:
-        if self.run is not None and self.run.poll() is None:
-            self.run.terminate()
-            self.run.wait(60)
+        if self.run is not None:
+            self.run.close()
         self.cluster.close()
         if self.hosts is not None:
             left = [pid for host in self.hosts for pid in host.pids()]
@@ -119,13 +88,12 @@ def begun_after(events: Sequence[Event], worker_id: str) -> list[AttemptStarted]
 
 
 def test_a_machine_that_dies_costs_no_test_and_is_drained_with_the_command(world: World) -> None:
-    world.begin()
-    world.wait(world.both_run)
+    run = world.begin()
     world.cluster.kill_machine("w1")
-    world.wait(lambda: begun_after(world.events(), "w1") if world.of(WorkerLost) else None)
-    assert world.end() == 0
+    run.wait(lambda: begun_after(run.events(), "w1") if run.of(WorkerLost) else None)
+    assert run.end() == 0
     world.check_outcomes()
-    assert any(event.attempt == 2 for event in world.of(AttemptStarted))
+    assert any(event.attempt == 2 for event in run.of(AttemptStarted))
     table = world.cluster.command("workers").stdout
     assert "w2" in table
     drained = world.cluster.command("drain", "w2", "--timeout", "60")
@@ -136,54 +104,49 @@ def test_a_machine_that_dies_costs_no_test_and_is_drained_with_the_command(world
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "hosts can be cut off")
 def test_a_machine_that_is_cut_off_joins_again_when_it_is_back(world: World) -> None:
     assert world.hosts is not None
-    world.begin()
-    world.wait(world.both_run)
+    run = world.begin()
     world.hosts[1].partition()
-    world.wait(lambda: world.of(WorkerLost))
+    run.wait(lambda: run.of(WorkerLost))
     world.hosts[1].heal()
-    assert world.end() == 0
+    assert run.end() == 0
     world.check_outcomes()
     assert "w1 is given nothing new" in world.cluster.said("run"), "it was suspected first"
     world.cluster.wait_for("w1", "has joined", times=2)
 
 
 def test_without_its_coordinator_the_run_ends_and_machines_leave_and_then_it_is_resumed(world: World) -> None:
-    world.begin()
-    world.wait(world.both_run)
-    world.wait(lambda: world.of(TestFinished))
+    run = world.begin()
+    run.wait(lambda: run.of(TestFinished))
     head = world.cluster.coordinator
     for pid in (head.pid, *descendants_of(head.pid)):
         os.kill(pid, signal.SIGKILL)
     head.wait()
-    assert world.end() == 3
+    assert run.end() == 3
     assert "the coordinator ended" in world.cluster.said("run")
     for name in ("w1", "w2"):
         assert world.cluster.machines[name].wait(90) == 1
         assert "the coordinator has not answered" in world.cluster.said(name)
-    ended = {event.task_id for event in world.of(TestFinished) if event.outcome is not Outcome.NOT_RUN}
+    ended = {event.task_id for event in run.of(TestFinished) if event.outcome is not Outcome.NOT_RUN}
     assert 0 < len(ended) < 4, "some ended, some did not run"
 
     world.cluster.start_coordinator()
     world.join()
-    world.run = world.cluster.start(
-        "run", world.hosts[0] if world.hosts else None, "run", "--resume", str(world.record)
-    )
-    assert world.end() == 0, world.cluster.said("run")[-3000:]
+    run.resume()
+    assert run.end() == 0, world.cluster.said("run")[-3000:]
     assert f"{len(ended)} of 4 tests had ended and are not run again" in world.cluster.said("run")
     world.check_outcomes()
-    again = [event for event in world.of(AttemptStarted) if event.task_id in ended and event.attempt > 1]
+    again = [event for event in run.of(AttemptStarted) if event.task_id in ended and event.attempt > 1]
     assert again == []
 
 
 def test_a_machine_that_is_told_to_end_while_it_runs_a_test_is_gone_within_seconds(world: World) -> None:
     """Ray itself takes half a minute to end beside a live actor."""
-    world.begin()
-    world.wait(world.both_run)
+    run = world.begin()
     started = time.monotonic()
     world.cluster.machines["w1"].terminate()
     assert world.cluster.machines["w1"].wait(60) == 0
     assert time.monotonic() - started < 15
-    assert world.end() == 0
+    assert run.end() == 0
     world.check_outcomes()
 
 
@@ -209,11 +172,10 @@ def test_a_machine_whose_clock_is_an_hour_off_runs_tests_like_any_other(tmp_path
         pytest.skip(why_not())
     world = World(tmp_path, skews_s={1: -3600.0})
     try:
-        world.begin()
-        world.wait(world.both_run)
-        assert world.end() == 0
+        run = world.begin()
+        assert run.end() == 0
         world.check_outcomes()
-        times = [event.at for event in world.events()]
+        times = [event.at for event in run.events()]
         assert times == sorted(times), "all times are the controller's"
     finally:
         world.close()
@@ -234,7 +196,6 @@ def test_a_machine_that_lost_its_power_is_started_again_at_once_and_joins(world:
     world.cluster.add("w1", "--cpus", "1", "--memory", "1GiB", host=1 if world.hosts else 0)
     world.cluster.wait_for("w1", "drm: w1 has joined ", times=2)
     assert world.cluster.said("w1").count("is not forgotten yet") == 1
-    world.begin()
-    world.wait(world.both_run)
-    assert world.end() == 0
+    run = world.begin()
+    assert run.end() == 0
     world.check_outcomes()

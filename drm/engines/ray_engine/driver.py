@@ -9,13 +9,13 @@ import sys
 from drm.cluster_trust import COORDINATOR, default_folder, load_credentials, probe_port
 from drm.engines.ray_engine.environment import prepare
 from drm.engines.ray_engine.state import CoordinatorState
-from drm.model.errors import ConfigError, LostError
+from drm.model.errors import ConfigError, LostError, UnauthorisedError
 
 
 def connect(state: CoordinatorState) -> None:
     """Make this process a driver of the coordinator's cluster. Signals stay with whoever handles them now.
 
-    Certificates that do not fit, and Ray that was loaded before it could be told of them, are told at once
+    Credentials that do not fit, and Ray that was loaded before it could be told of them, are told at once
     (UnauthorisedError, ConfigError): Ray itself would wait for minutes.
     """
     if "ray" in sys.modules and os.environ.get("RAY_USE_TLS") != "1":
@@ -23,7 +23,13 @@ def connect(state: CoordinatorState) -> None:
             "Ray is loaded already, and was not told of the coordinator's certificates",
             remedy="import ray in the tests that use it, not while tests are collected",
         )
-    probe_port(state.host, state.port, load_credentials(default_folder() / COORDINATOR))
+    credentials = load_credentials(default_folder() / COORDINATOR)
+    probe_port(state.host, state.port, credentials)
+    if not state.knows(credentials.token()):
+        raise UnauthorisedError(
+            f"the coordinator at {state.address} was started with another token",
+            remedy="end that coordinator and start it again, for its credentials were replaced",
+        )
     prepare(state.trust())
     import ray
     from ray._private import worker

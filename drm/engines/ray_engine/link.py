@@ -138,14 +138,14 @@ class RayLink:
 
     async def _close(self) -> None:
         """End the agent: by asking it, or by killing its actor, where it does not answer."""
-        import ray
-
         self._tasks[0].cancel()
         with suppress(Exception):
             if self._waiting:
                 await asyncio.wait_for(self._flush(), _BEAT_S)
             await asyncio.wait_for(self.actor.close.remote(), _CLOSE_S)
         with suppress(Exception):
+            import ray
+
             ray.kill(self.actor)
 
     async def closed(self) -> None:

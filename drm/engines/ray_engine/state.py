@@ -1,14 +1,15 @@
 """What a coordinator leaves on its host for ``drm run``, ``drm workers`` and ``drm drain``: a folder of small files.
 
-``coordinator.json``: where it is, and by which boot of a host, for several may share a home. ``alive``, ``run``: files
-that the coordinator and the run that is connected hold locked, so that the kernel tells when they are gone.
-``machines.json``: which machines are there, by the coordinator. ``workers.json``: what is given out and used on them,
-by the run. ``drain/NAME``: a machine that is to leave.
+``coordinator.json``: where it is, by which boot of a host, for several may share a home, and the hash of its token.
+``alive``, ``run``: files that the coordinator and the run that is connected hold locked, so that the kernel tells when
+they are gone. ``machines.json``: which machines are there, by the coordinator. ``workers.json``: what is given out and
+used on them, by the run. ``drain/NAME``: a machine that is to leave.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -65,6 +66,7 @@ class CoordinatorState:
         self.host = str(facts["host"])
         self.port = int(facts["port"])
         self._boot = facts.get("boot")
+        self._token = facts.get("token")
         self._claim: IO[str] | None = None
 
     @property
@@ -89,8 +91,8 @@ class CoordinatorState:
 
     @classmethod
     @contextmanager
-    def living(cls, host: str, port: int) -> Iterator[CoordinatorState]:
-        """Hold what tells others that a coordinator lives here; take its traces away at the end.
+    def living(cls, host: str, port: int, token: bytes = b"") -> Iterator[CoordinatorState]:
+        """Hold what tells others that a coordinator with this token lives here; take its traces away at the end.
 
         ConfigError where another has this address: nothing of its is touched.
         """
@@ -103,7 +105,7 @@ class CoordinatorState:
         with alive:
             for name in _TRACES:
                 remove(folder / name)
-            facts = {"host": host, "port": port, "boot": _boot_id()}
+            facts = {"host": host, "port": port, "boot": _boot_id(), "token": _hash(token)}
             write_json(folder / "coordinator.json", facts)
             try:
                 yield cls(folder, facts)
@@ -138,6 +140,10 @@ class CoordinatorState:
     def is_alive(self) -> bool:
         """Tell whether the coordinator's process is there, on this host."""
         return self._boot == _boot_id() and _is_locked(self.folder / "alive")
+
+    def knows(self, token: bytes) -> bool:
+        """Tell whether it was started with this token."""
+        return self._token == _hash(token)
 
     def has_run(self) -> bool:
         """Tell whether a run is connected."""
@@ -210,6 +216,10 @@ def running_coordinators() -> list[CoordinatorState]:
                 if state.is_alive():
                     found.append(state)
     return found
+
+
+def _hash(token: bytes) -> str:
+    return hashlib.sha256(token).hexdigest()  # of 256 random bits: nobody finds them by it
 
 
 def _boot_id() -> str:

@@ -48,4 +48,6 @@ def test_credentials_that_do_not_fit_are_told_before_ray_is_asked(
         told = refused(port, UnauthorisedError)
         assert "certificate of another authority" in told
         assert "end that coordinator and start it again" in told
+    with Door("127.0.0.1", 0, load_credentials(tmp_path / "mine" / "coordinator"), lambda facts: Answer()) as mine:
+        assert "was started with another token" in refused(mine.address[1], UnauthorisedError)
     assert "cannot be reached" in refused(port, LostError)
