@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SILENT_S", "Silence"]
 
-SILENT_S = 15.0  # an agent says how much it uses once a second, however busy its tests are
+SILENT_S = 15.0  # an agent says how much it uses every five seconds at least, however busy its tests are
 
 
 class Silence:

@@ -91,6 +91,23 @@ def test_the_table(program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     ]
     assert table.read_text().splitlines()[-2:] == rows
 
+    program.write_text("print('{\"a\": 3}')")
+    second = Measurement(("printed", "again"), figures[1:])
+    monkeypatch.setattr(everything, "MEASUREMENTS", (Measurement(("printed",), figures), second))
+    assert main(["--output", str(table)]) == 1
+    again = "| full | at least 2 % | 3 % | kept | `python -m printed again` |"
+    assert table.read_text().splitlines()[-3:] == [*rows, again], "what was measured at this commit is not again"
+
+    table.write_text(
+        table.read_text().replace("3 %", "no data").replace("kept | `python", "**not measured** | `python")
+    )
+    monkeypatch.setattr(everything, "MEASUREMENTS", (second,))
+    main(["--output", str(table)])
+    assert table.read_text().splitlines()[-1] == again
+    table.write_text(table.read_text().replace("Commit ", "Commit 0"))
+    assert main(["--output", str(table)]) == 0
+    assert table.read_text().splitlines()[-2:] == ["|---|---|---|---|---|", again], "of another commit nothing is kept"
+
 
 def test_every_command_is_a_module_that_there_is() -> None:
     root = Path(__file__).parents[3]
