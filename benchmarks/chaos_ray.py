@@ -21,7 +21,7 @@ from drm.model.events import WorkerReady
 
 _MACHINES = 3
 LABELLED = "m1"  # the machine that carries the label "gpu"
-_JOIN_S = 120.0
+_JOIN_S = 300.0  # a busy machine starts three of Ray's in minutes
 # A worker gets nothing new after 2.5 s of silence, ends what it runs after 8 s, and counts as lost after 9 s; a machine
 # that is back within 30 s joins again.
 _AT_THE_LEASE = Outage("about the lease", 6.0, 9.0, slower_s=0.8, until=0.35)
@@ -150,8 +150,8 @@ class RayHosts:
 
     def _power(self, victim: Victim) -> Heal:
         """Every process of the host dies at once."""
-        for pid in self._host(victim.worker_id).pids():
-            send(pid, signal.SIGKILL)
+        host = self._host(victim.worker_id)
+        host.send(signal.SIGKILL, host.pids())
         return lambda: self._start(victim.worker_id)
 
     def _partition(self, victim: Victim) -> Heal:
@@ -159,21 +159,15 @@ class RayHosts:
         return self._host(victim.worker_id).heal
 
     def _freeze(self, victim: Victim) -> Heal:
-        pids = self._host(victim.worker_id).pids()
-        for pid in pids:
-            send(pid, signal.SIGSTOP)
-
-        def thaw() -> None:
-            for pid in pids:
-                send(pid, signal.SIGCONT)
-
-        return thaw
+        host = self._host(victim.worker_id)
+        pids = host.pids()
+        host.send(signal.SIGSTOP, pids)
+        return lambda: host.send(signal.SIGCONT, pids)
 
     def _agent(self, victim: Victim) -> None:
         """The processes that run tests die, all of them."""
-        for pid in self._host(victim.worker_id).pids():
-            if f"-m {_OF_A_RUN} " in command_of(pid):
-                send(pid, signal.SIGKILL)
+        host = self._host(victim.worker_id)
+        host.send(signal.SIGKILL, [pid for pid in host.pids() if f"-m {_OF_A_RUN} " in command_of(pid)])
 
 
 __all__ = ["LABELLED", "RayHosts"]

@@ -116,13 +116,16 @@ class Host:
             return [int(pid) for pid in listed.stdout.split()]
         return [process.pid for process in self._processes if process.poll() is None]
 
+    def send(self, number: signal.Signals, pids: Sequence[int]) -> None:
+        """Send a signal to those of the processes that still run here."""
+        for pid in pids:
+            _send(pid, number, self.namespace)
+
     def kill(self) -> None:
         """Kill all that runs here, as when the power goes; returns when nothing is left."""
         deadline = time.monotonic() + _END_S
         while (pids := self.pids()) and time.monotonic() < deadline:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self.send(signal.SIGKILL, pids)
             for process in self._processes:
                 process.poll()  # buries it
             time.sleep(0.01)
@@ -242,6 +245,16 @@ def _remove(namespace: str) -> None:
         return
     listed = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
     for pid in listed.stdout.split():
-        with suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
+        _send(int(pid), signal.SIGKILL, namespace)
     subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
+
+
+def _send(pid: int, number: signal.Signals, namespace: str) -> None:
+    """Signal a process if it is in the namespace: it may have ended since it was listed, and another have its pid."""
+    with suppress(ProcessLookupError, FileNotFoundError):
+        process = os.pidfd_open(pid)
+        try:
+            if not namespace or os.path.samefile(f"/proc/{pid}/ns/net", _NETNS / namespace):
+                signal.pidfd_send_signal(process, number)
+        finally:
+            os.close(process)

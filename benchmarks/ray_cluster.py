@@ -153,16 +153,17 @@ class ClusterRun:
         self.cluster = cluster
         self.record = record
         words = ("run", "--coordinator", cluster.address, f"--drm-report-dir={record}", *options, str(project))
-        self.process = self._started(*words)
-        self._reader = EventReader(record / "events.ndjson")
+        self._begin(*words)
+
+    def _begin(self, *words: str) -> None:
+        host = self.cluster.hosts[0] if self.cluster.hosts is not None else None
+        self.process = self.cluster.start("run", host, *words)
+        self._reader = EventReader(self.record / "events.ndjson")
         self._events: list[Event] = []
 
-    def _started(self, *words: str) -> subprocess.Popen[Any]:
-        return self.cluster.start("run", self.cluster.hosts[0] if self.cluster.hosts is not None else None, *words)
-
     def resume(self) -> None:
-        """Take it up where it was cut short."""
-        self.process = self._started("run", "--resume", str(self.record))
+        """Take it up where it was cut short; of the tests that did not run then the record says no more."""
+        self._begin("run", "--resume", str(self.record))
 
     def events(self) -> list[Event]:
         """Return what has been recorded so far."""

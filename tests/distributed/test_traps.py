@@ -156,7 +156,7 @@ def test_what_is_taken_already_is_said_in_a_line(world: World) -> None:
         "coordinator", "--bind", world.cluster.host, "--port", world.cluster.address.rpartition(":")[2]
     )
     assert done.returncode == 4
-    assert "in use" in done.stderr
+    assert f"a coordinator of this user is at {world.cluster.address} already" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     again = world.cluster.command(
         "worker", "--coordinator", world.cluster.address, "--name", "w1", "--host", world.cluster.host

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,24 @@ def test_a_host_is_cut_off_and_comes_back_and_nothing_is_left() -> None:
         names = [host.namespace for host in hosts]
     assert server.poll() is not None
     assert not [name for name in os.listdir("/run/netns") if name in names]
+
+
+@needs_namespaces
+def test_a_signal_reaches_only_what_runs_on_the_host() -> None:
+    """A process that has ended leaves its pid to another, maybe of somebody else."""
+    stranger = subprocess.Popen(["sleep", "600"])
+    try:
+        with Hosts(1) as hosts:
+            mine = hosts[0].popen(["sleep", "600"])
+            deadline = time.monotonic() + 30
+            while mine.pid not in hosts[0].pids():
+                assert time.monotonic() < deadline
+            hosts[0].send(signal.SIGKILL, [stranger.pid, mine.pid])
+            assert mine.wait(30) == -signal.SIGKILL
+            assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        assert stranger.wait(30) == -signal.SIGKILL
 
 
 @needs_namespaces
