@@ -146,7 +146,8 @@ class RayLink:
         with suppress(Exception):
             import ray
 
-            ray.kill(self.actor)
+            if ray.is_initialized():  # else this call would start a cluster, which ends the process when it ends
+                ray.kill(self.actor)
 
     async def closed(self) -> None:
         """Wait until ``close`` is done."""

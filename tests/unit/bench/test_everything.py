@@ -91,7 +91,7 @@ def test_the_table(program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     ]
     assert table.read_text().splitlines()[-2:] == rows
 
-    program.write_text("print('{\"a\": 3}')")
+    program.write_text("print('{\"a\": 3.0}')")  # of another length, or what was compiled would be taken for it
     second = Measurement(("printed", "again"), figures[1:])
     monkeypatch.setattr(everything, "MEASUREMENTS", (Measurement(("printed",), figures), second))
     assert main(["--output", str(table)]) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -56,6 +57,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     yield made
     if made.roster is not None:
         made.roster.stop()
+    ray = sys.modules.get("ray")
+    assert ray is None or not ray.is_initialized(), "a cluster was started, and ends this process with its own end"
 
 
 def test_a_head_that_answers_with_errors_only_is_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
