@@ -88,7 +88,7 @@ class Host:
             library = faketime()
             if library is None:
                 raise RuntimeError("clocks cannot be shifted without libfaketime (apt-get install libfaketime)")
-            shift = {"FAKETIME": f"{self.skew_s:+g}", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+            shift = {"FAKETIME": f"{self.skew_s:+g}", "FAKETIME_NO_CACHE": "1"}
             environment |= {"LD_PRELOAD": str(library), **shift}
         return environment
 
