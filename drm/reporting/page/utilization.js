@@ -109,11 +109,12 @@ const makeUtilization = (host, run) => {
     lines.append(element("h3", {}, `${series.id}: ${words}, used (area) and reserved (line), % of ${(amountOf[name] ?? bytes)(most)}`));
     const share = (values) => Array.from(values, (value) => value / 2);
     const data = [Array.from(series.at), share(used), share(reserved)], top = Math.max(105, ...data[1], ...data[2]);
+    const paths = uPlot.paths.stepped({ align: 1 }); // a worker tells of a change: until then it was as before
     const chart = uplotChart({
       data, y: { range: () => [0, top], words: (value) => `${value} %` },
       series: () => [
-        { stroke: colours.used, width: 1.5, fill: `${colours.used}40`, points: { show: false } },
-        { stroke: colours.reserved, width: 1.5, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } },
+        { stroke: colours.used, width: 1.5, fill: `${colours.used}40`, paths, points: { show: false } },
+        { stroke: colours.reserved, width: 1.5, paths, points: { show: false } },
       ],
     });
     makePlot(lines, {
