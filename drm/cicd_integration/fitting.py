@@ -9,7 +9,7 @@ from drm.cicd_integration.analysis import Need
 from drm.model.cluster import WorkerType, WorkerView
 from drm.model.resources import Requirements, Resources
 from drm.model.work import Task
-from drm.resource_optimizer import ResourceOptimizer, placement_problem
+from drm.resource_optimizer import ResourceOptimizer, lacking, placement_problem
 
 __all__ = ["Fit", "Misfit", "fit_on", "recommended"]
 
@@ -64,7 +64,7 @@ def fit_on(needs: Sequence[Need], workers: Sequence[tuple[WorkerType, int]], cou
                     task_id=need.test.task_id,
                     reason=problem,
                     is_certain=certain,
-                    lacks=_lacks(asked, types),
+                    lacks=lacking(asked, types),
                     amounts=asked.amounts,
                 )
             )
@@ -103,16 +103,3 @@ def _judged(need: Need, types: Sequence[WorkerType], most_bytes: int) -> tuple[s
     if not need.asks_for(need.gpus):
         amounts = replace(amounts, gpus=0.0)
     return problem, replace(asked, amounts=amounts)
-
-
-def _lacks(asked: Requirements, types: Sequence[WorkerType]) -> tuple[str, ...]:
-    rooms = [kind.capacity for kind in types if asked.labels <= kind.labels]
-    if not rooms:
-        return ("labels",)
-    amounts = asked.amounts
-    dimensions = (
-        ("cpu", amounts.cpu_cores, max(room.cpu_cores for room in rooms)),
-        ("memory", amounts.memory_bytes, max(room.memory_bytes for room in rooms)),
-        ("gpu", amounts.gpus, max(room.gpus for room in rooms)),
-    )
-    return tuple(name for name, wanted, most in dimensions if wanted > most) or ("together",)

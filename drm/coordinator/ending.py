@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from drm.coordinator.accounts import Accounts
 from drm.coordinator.crew import Executor
 from drm.coordinator.recorder import Recorder
 from drm.model import events
+from drm.model.cluster import WorkerView
 from drm.model.death import Death, DeathKind
-from drm.model.resources import Resources
+from drm.model.resources import Requirements, Resources
 from drm.model.units import format_bytes
 from drm.model.work import Outcome
+from drm.resource_optimizer import lacking, placement_problem
 
 
 def death_message(death: Death, *, executor: Executor, reserved: Resources | None, limit_bytes: int) -> str:
@@ -30,14 +34,19 @@ def death_message(death: Death, *, executor: Executor, reserved: Resources | Non
     )
 
 
-_RAISES = {" cpu": "--drm-cpus", " memory": "--drm-memory", " gpu": "--drm-gpus"}  # by what a reason says is short
+_RAISES = {"cpu": "--drm-cpus", "memory": "--drm-memory", "gpu": "--drm-gpus"}  # by what there is too little of
 
 
-def refusal_message(reason: str) -> str:
-    options = [option for word, option in _RAISES.items() if word in reason]
+def refusal_message(requirements: Requirements, places: Sequence[WorkerView]) -> str | None:
+    """Say why a test is not run on any of the workers, and what to do; None if it fits one."""
+    reason = placement_problem(requirements, places)
+    if reason is None:
+        return None
+    lacks = lacking(requirements, places)
+    options = [option for name, option in _RAISES.items() if name in lacks]
     remedy = (
         "add a worker type with that label (--drm-workers 1..2 --drm-worker-type labels=...)"
-        if "label" in reason
+        if "labels" in lacks
         else f"lower its @pytest.mark.drm(...) or give larger workers ({', '.join([*options, '--drm-worker-type'])})"
     )
     return f"not run: it {reason}; {remedy}"

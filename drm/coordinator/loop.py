@@ -31,7 +31,6 @@ from drm.model.cluster import WorkerView
 from drm.model.resources import Resources, total
 from drm.model.work import Outcome, Task
 from drm.ports import Status
-from drm.resource_optimizer import placement_problem
 from drm.resource_optimizer.queue import WorkQueue
 
 _ROUND_S = 0.5  # longest wait for an observation
@@ -109,16 +108,15 @@ class Coordinator:
         self._newest = self._accounts.submissions
         self._recorder.record(events.TestsDiscovered, task_ids=tuple(task.task_id for task in predicted))
         self._expectations.record_forecast(predicted)
-        problems: dict[int, str | None] = {}  # by identity: equal requirements are mostly one object
+        refusals: dict[int, str | None] = {}  # by identity: equal requirements are mostly one object
         for task in predicted:
-            if id(task.requirements) not in problems:
-                problems[id(task.requirements)] = placement_problem(task.requirements, planned_on)
+            if id(task.requirements) not in refusals:
+                refusals[id(task.requirements)] = refusal_message(task.requirements, planned_on)
                 self._second_starts.is_wanted |= task.requirements.idempotent
-        self._queue.add(task for task in predicted if problems[id(task.requirements)] is None)
+        self._queue.add(task for task in predicted if refusals[id(task.requirements)] is None)
         for task in predicted:
-            problem = problems[id(task.requirements)]
-            if problem is not None:
-                self._outcomes.refused(task.task_id, refusal_message(problem))
+            if (refusal := refusals[id(task.requirements)]) is not None:
+                self._outcomes.refused(task.task_id, refusal)
         if self._settings.records_plan:
             self._expectations.plan_later(predicted, planned_on)
         self._recovery.places = planned_on

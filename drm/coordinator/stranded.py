@@ -10,7 +10,6 @@ from drm.coordinator.outcomes import Outcomes
 from drm.dynamic_resource_manager import DynamicResourceManager
 from drm.model.cluster import WorkerState
 from drm.ports import Clock
-from drm.resource_optimizer import placement_problem
 from drm.resource_optimizer.queue import WorkQueue
 
 _LOOK_S = 1.0
@@ -47,25 +46,25 @@ class Stranded:
         if now < self._next_s:
             return
         self._next_s = now + _LOOK_S
-        problems = self._problems(now)
-        if not problems:
+        refusals = self._refusals(now)
+        if not refusals:
             self._since_s = None
         elif self._since_s is None:
             self._since_s = now
-            say(f"{len(problems)} tests wait for a worker that can run them, for {self._patience_s:g} s at most")
+            say(f"{len(refusals)} tests wait for a worker that can run them, for {self._patience_s:g} s at most")
         elif now - self._since_s >= self._patience_s:
-            for task_id, problem in problems.items():
-                self._outcomes.refused(task_id, refusal_message(problem))
+            for task_id, refusal in refusals.items():
+                self._outcomes.refused(task_id, refusal)
 
-    def _problems(self, now: float) -> dict[str, str]:
+    def _refusals(self, now: float) -> dict[str, str]:
         """Return why none of the tests that wait can be run; nothing where one can, or might yet."""
         if not len(self._queue) or any(not executor.is_idle for executor in self._dispatch.crew):
             return {}
         ready = [each for each in self._manager.snapshot(now).workers if each.state is WorkerState.READY]
-        problems: dict[str, str] = {}
+        refusals: dict[str, str] = {}
         for task in self._queue if ready else ():
-            problem = placement_problem(task.requirements, ready)
-            if problem is None:
+            refusal = refusal_message(task.requirements, ready)
+            if refusal is None:
                 return {}
-            problems[task.task_id] = problem
-        return problems
+            refusals[task.task_id] = refusal
+        return refusals

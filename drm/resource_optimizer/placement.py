@@ -37,32 +37,47 @@ def side_by_side(amounts: Resources, whole: Resources) -> int:
     return min(counts) if counts else max(1, int(whole.cpu_cores))
 
 
+def lacking(requirements: Requirements, places: Sequence[Place]) -> tuple[str, ...]:
+    """Return what no worker (or worker type) has for a test: ``workers``, ``labels``, or of ``cpu``, ``memory`` and
+    ``gpu`` those of which none has enough; ``together`` where each is somewhere; nothing where it fits one."""
+    if any(can_hold(place, requirements) for place in places):
+        return ()
+    rooms = [room(place) for place in places if requirements.labels <= place.labels]
+    if not rooms:
+        return ("labels",) if places else ("workers",)
+    asked = requirements.amounts
+    amounts = (
+        ("cpu", asked.cpu_cores, max(whole.cpu_cores for whole in rooms)),
+        ("memory", asked.memory_bytes, max(whole.memory_bytes for whole in rooms)),
+        ("gpu", asked.gpus, max(whole.gpus for whole in rooms)),
+    )
+    return tuple(name for name, wanted, most in amounts if wanted > most) or ("together",)
+
+
 def placement_problem(requirements: Requirements, places: Sequence[Place]) -> str | None:
     """Return why a test fits none of the workers (or worker types); None if it fits one.
 
     For example ``"needs 3 gpu; the largest worker has 2"``.
     """
-    if any(can_hold(place, requirements) for place in places):
-        return None
-    if not places:
-        return f"needs {requirements.amounts.describe()}; there is no worker"
-    labelled = [place for place in places if requirements.labels <= place.labels]
-    if not labelled:
-        return _label_problem(requirements.labels, places)
-    whose = "the largest worker" if not requirements.labels else f"the largest worker labelled {_names(requirements)}"
+    lacks = lacking(requirements, places)
     asked = requirements.amounts
-    rooms = [room(place) for place in labelled]
-    most_cpu = max(whole.cpu_cores for whole in rooms)
-    most_memory = max(whole.memory_bytes for whole in rooms)
-    most_gpus = max(whole.gpus for whole in rooms)
-    problems = []
-    if asked.cpu_cores > most_cpu:
-        problems.append(f"needs {asked.cpu_cores:g} cpu; {whose} has {most_cpu:g}")
-    if asked.memory_bytes > most_memory:
-        problems.append(f"needs {format_bytes(asked.memory_bytes)} of memory; {whose} has {format_bytes(most_memory)}")
-    if asked.gpus > most_gpus:
-        problems.append(f"needs {asked.gpus:g} gpu; {whose} has {most_gpus:g}")
-    return " and ".join(problems) or f"needs {asked.describe()} together; no one worker has all of it"
+    if not lacks:
+        return None
+    if "workers" in lacks:
+        return f"needs {asked.describe()}; there is no worker"
+    if "labels" in lacks:
+        return _label_problem(requirements.labels, places)
+    if "together" in lacks:
+        return f"needs {asked.describe()} together; no one worker has all of it"
+    whose = "the largest worker" if not requirements.labels else f"the largest worker labelled {_names(requirements)}"
+    rooms = [room(place) for place in places if requirements.labels <= place.labels]
+    problems = {
+        "cpu": f"needs {asked.cpu_cores:g} cpu; {whose} has {max(whole.cpu_cores for whole in rooms):g}",
+        "memory": f"needs {format_bytes(asked.memory_bytes)} of memory; "
+        f"{whose} has {format_bytes(max(whole.memory_bytes for whole in rooms))}",
+        "gpu": f"needs {asked.gpus:g} gpu; {whose} has {max(whole.gpus for whole in rooms):g}",
+    }
+    return " and ".join(problems[name] for name in lacks)
 
 
 def _names(requirements: Requirements) -> str:
