@@ -164,7 +164,7 @@ def write_large(path: Path, size_mib: int) -> None:
         file.truncate(size_mib * MIB)
 
 
-@pytest.mark.parametrize(("size_mib", "count"), [(200, 1), (16, 4)])
+@pytest.mark.parametrize(("size_mib", "count"), [(64, 1), (16, 4)])
 def test_of_a_large_project_a_few_mib_are_held_for_each_machine(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[int], size_mib: int, count: int
 ) -> None:
