@@ -35,16 +35,25 @@ class Heard:
         self._file = os.memfd_create("drm-lease")
         os.ftruncate(self._file, _TIME.size)
         self._shared = mmap.mmap(self._file, _TIME.size)
-        self.note()
+        self.note(self.stamp())
 
-    def note(self) -> None:
-        """The controller was heard of now."""
-        _TIME.pack_into(self._shared, 0, now_s())
+    def stamp(self) -> float:
+        """Return what an answer to the controller carries; what comes back with it was said later."""
+        return now_s()
+
+    def note(self, stamp: float) -> None:
+        """The controller was there after this stamp. When its words arrive says nothing: where a machine stood still,
+        they were said long ago."""
+        _TIME.pack_into(self._shared, 0, max(stamp, self._noted_s))
+
+    @property
+    def _noted_s(self) -> float:
+        return float(_TIME.unpack_from(self._shared)[0])
 
     @property
     def silent_s(self) -> float:
         """Seconds since then."""
-        return now_s() - float(_TIME.unpack_from(self._shared)[0])
+        return now_s() - self._noted_s
 
     @property
     def is_over(self) -> bool:

@@ -74,7 +74,7 @@ class NodeAgent:
                 start_new_session=True,
             )
             theirs.close()
-            self._heard.note()
+            self._heard.note(self._heard.stamp())
             self._tasks = [asyncio.create_task(each) for each in (self._fetch(), self._bring(), self._watch())]
         return self._process.pid
 
@@ -82,7 +82,6 @@ class NodeAgent:
 
     async def write(self, number: int, data: bytes) -> int:
         """Pass the piece on, unless it was passed on before; return how many have been."""
-        self._heard.note()
         if self._in.accept(number):
             self._to_write.put_nowait(data)
         return self._in.last
@@ -96,14 +95,14 @@ class NodeAgent:
 
     # -- from the worker
 
-    async def read(self, heard: int, wait_s: float) -> tuple[int, bytes, str]:
-        """Return the piece after ``heard`` as (number, bytes, ""), as soon as there is one; (heard, b"", "") after
-        ``wait_s`` without; at last (heard, b"", why it ended, and what it printed).
+    async def read(self, heard: int, wait_s: float, stamp: float) -> tuple[int, bytes, str, float]:
+        """Return the piece after ``heard`` as (number, bytes, "", stamp), as soon as there is one; (heard, b"", "",
+        stamp) after ``wait_s`` without; at last (heard, b"", why it ended, and what it printed, stamp).
 
-        A new call takes the place of the one before. This long poll is a third faster here than a stream of Ray's, and
-        is a sign of life both ways.
+        ``stamp``: that of the answer before, 0 at first. A new call takes the place of the one before. This long poll
+        is a third faster here than a stream of Ray's, and is a sign of life both ways.
         """
-        self._heard.note()
+        self._heard.note(stamp)
         self._out.acknowledged(heard)
         self._room.set()
         self._reader += 1
@@ -115,14 +114,14 @@ class NodeAgent:
                     self._more.clear()
                     await self._more.wait()
         if me != self._reader:
-            return heard, b"", ""
+            return heard, b"", "", stamp
         if self._out.has_after(heard):
             if (pause_s := self._pace.wait_s(time.monotonic())) > 0:
                 await asyncio.sleep(pause_s)
             number, data = self._out.after(heard)
             self._pace.gone(time.monotonic(), len(data))
-            return number, data, ""
-        return heard, b"", self._ended
+            return number, data, "", self._heard.stamp()
+        return heard, b"", self._ended, self._heard.stamp()
 
     async def _fetch(self) -> None:
         assert self._socket is not None

@@ -104,8 +104,9 @@ class RayLink:
 
     async def _listen(self) -> None:
         """Ask for what there is, again and again; an answer without any is a sign of life."""
+        stamp = 0.0
         while not self.is_over:
-            number, data, why = await self._surely("read", self._in.last, _BEAT_S)
+            number, data, why, stamp = await self._surely("read", self._in.last, _BEAT_S, stamp)
             if why:
                 self._end(why)
             elif data and self._in.accept(number):

@@ -38,6 +38,7 @@ class Agent:
         self.outbox = Outbox()
         self.why = ""
         self._inbox, self._reader = Inbox(), FrameReader()
+        self._stamps: list[float] = []
 
     def __getattr__(self, method: str) -> Any:
         agent = self
@@ -62,10 +63,12 @@ class Agent:
         self.opened += 1
         return 1
 
-    def _read(self, heard: int, wait_s: float) -> tuple[int, bytes, str]:
+    def _read(self, heard: int, wait_s: float, stamp: float) -> tuple[int, bytes, str, float]:
+        assert stamp in (0.0, *self._stamps), "it gives back what it was given"
+        self._stamps.append(stamp + 1.0)
         self.outbox.acknowledged(heard)
         number, data = self.outbox.after(heard)
-        return (number, data, "") if data else (heard, b"", self.why)
+        return (number, data, "", stamp + 1.0) if data else (heard, b"", self.why, stamp + 1.0)
 
     def _write(self, number: int, data: bytes) -> int:
         if self._inbox.accept(number):

@@ -26,8 +26,19 @@ def test_it_is_over_when_the_controller_was_silent_and_no_more_when_it_is_heard(
     assert (heard.is_over, found.is_over, heard.silent_s) == (False, False, 8.0)
     clock[0] += 0.1
     assert (heard.is_over, found.is_over) == (True, True)
-    heard.note()
+    heard.note(heard.stamp())
     assert (heard.is_over, found.is_over) == (False, False)
+
+
+def test_what_was_said_before_the_machine_stood_still_does_not_count_as_said_now(clock: list[float]) -> None:
+    heard = Heard(8.0)
+    stamp = heard.stamp()
+    clock[0] += 9.0  # the controller has answered at once, and its words lay there
+    heard.note(stamp)
+    assert heard.is_over
+    heard.note(heard.stamp())
+    heard.note(stamp)
+    assert not heard.is_over, "it was heard of since"
 
 
 def test_beside_its_controller_a_worker_has_no_lease() -> None:
@@ -49,7 +60,7 @@ def test_who_waits_goes_on_when_the_controller_is_heard(clock: list[float]) -> N
     waiting.start()
     waiting.join(0.1)
     assert waiting.is_alive()
-    heard.note()
+    heard.note(heard.stamp())
     waiting.join(10.0)
     assert not waiting.is_alive()
 
