@@ -138,7 +138,7 @@ class EngineContract:
         joined = place.joined()
         assert (joined.worker_id, joined.worker_type, joined.labels) == ("w0", "kind", KIND.labels)
         assert joined.capacity == KIND.capacity
-        assert 2**20 < joined.held_bytes < 2**29
+        assert 2**20 < joined.held_bytes < 2**32, "a fork of this process, which other tests may have made large"
         assert Path(f"/proc/{joined.pid}").exists()
         place.wait_for(seen.WorkerSampled, worker_id="w0")
 
