@@ -156,6 +156,7 @@ def test_a_machine_has_ended_only_where_it_says_so_itself() -> None:
     assert not asyncio.run(has_ended("127.0.0.1", port)), "it listens"
     server.close()
     assert asyncio.run(has_ended("127.0.0.1", port))
+    assert not asyncio.run(has_ended("127.0.0.1", 0)), "it is not known where it would listen"
 
 
 def test_a_machine_that_stands_still_or_is_cut_off_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
