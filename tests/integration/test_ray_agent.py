@@ -16,18 +16,28 @@ from drm.engines.ray_engine.agent import NODE_VARIABLE, NodeAgent
 from drm.model.wire import FrameReader, encode_frame
 
 
-async def until_said(agent: NodeAgent, name: str, reader: FrameReader, heard: int = 0) -> int:
+class Agent(NodeAgent):
+    """It is asked as the controller does it: each call gives back the stamp of the answer before."""
+
+    _stamp = 0.0
+
+    async def ask(self, heard: int, wait_s: float) -> tuple[int, bytes, str]:
+        number, data, why, self._stamp = await self.read(heard, wait_s, self._stamp)
+        return number, data, why
+
+
+async def until_said(agent: Agent, name: str, reader: FrameReader, heard: int = 0) -> int:
     """Read until the worker has sent a message of this name; return how much was heard."""
     while True:
-        heard, data, why = await agent.read(heard, 1.0)
+        heard, data, why = await agent.ask(heard, 1.0)
         assert not why, why
         if any(message[0] == name for message in reader.feed(data)):
             return heard
 
 
-def run(test: Callable[[NodeAgent], Awaitable[None]], lease_s: float = 60.0) -> None:
+def run(test: Callable[[Agent], Awaitable[None]], lease_s: float = 60.0) -> None:
     async def whole() -> None:
-        agent = NodeAgent(lease_s)
+        agent = Agent(lease_s)
         try:
             await asyncio.wait_for(test(agent), 60)
         finally:
@@ -46,7 +56,7 @@ def test_a_call_that_is_made_again_is_carried_out_once(tmp_path: Path) -> None:
     engine = EmbeddedEngine(suite=make_suite(tmp_path))
     greeting = encode_frame(engine._greeting(KIND))
 
-    async def test(agent: NodeAgent) -> None:
+    async def test(agent: Agent) -> None:
         assert await agent.describe() == {"cpu_cores": 2}
         pid = await agent.open("w0")
         assert await agent.open("w0") == pid
@@ -64,7 +74,7 @@ def test_a_call_that_is_made_again_is_carried_out_once(tmp_path: Path) -> None:
             await agent.write(3, ran)
         said: list[str] = []
         while "idle" not in said:
-            heard, data, _ = await agent.read(heard, 1.0)
+            heard, data, _ = await agent.ask(heard, 1.0)
             said += [message[0] for message in reader.feed(data)]
         assert said.count("end") == 1
 
@@ -73,7 +83,7 @@ def test_a_call_that_is_made_again_is_carried_out_once(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_was_lost_is_given_again() -> None:
-    async def test(agent: NodeAgent) -> None:
+    async def test(agent: Agent) -> None:
         await agent.open("w0")
         await until_said(agent, "hello", FrameReader())
         await until_said(agent, "hello", FrameReader())  # nothing was acknowledged
@@ -82,12 +92,12 @@ def test_an_answer_that_was_lost_is_given_again() -> None:
 
 
 def test_a_new_question_takes_the_place_of_one_whose_answer_nobody_awaits() -> None:
-    async def test(agent: NodeAgent) -> None:
+    async def test(agent: Agent) -> None:
         await agent.open("w0")
         heard = await until_said(agent, "hello", FrameReader())
-        old = asyncio.ensure_future(agent.read(heard, 60.0))
+        old = asyncio.ensure_future(agent.ask(heard, 60.0))
         await asyncio.sleep(0)
-        assert await agent.read(heard, 0.0) == (heard, b"", "")
+        assert await agent.ask(heard, 0.0) == (heard, b"", "")
         assert await old == (heard, b"", "")
 
     run(test)
@@ -96,11 +106,11 @@ def test_a_new_question_takes_the_place_of_one_whose_answer_nobody_awaits() -> N
 def test_without_a_controller_the_worker_ends(tmp_path: Path) -> None:
     pids = []
 
-    async def test(agent: NodeAgent) -> None:
+    async def test(agent: Agent) -> None:
         pids.append(await agent.open("w0"))
         heard, why = 0, ""
         while not why:
-            heard, _, why = await agent.read(heard, 10.0)
+            heard, _, why = await agent.ask(heard, 10.0)
         assert why.startswith("nothing was heard of the controller for 0.2 s (exit code ")  # 1: before it joined
 
     run(test, lease_s=0.2)
@@ -118,7 +128,7 @@ def test_a_machine_whose_lease_is_over_begins_no_test(tmp_path: Path, monkeypatc
     async def stand_still(agent: NodeAgent) -> None:
         await asyncio.Event().wait()
 
-    async def test(agent: NodeAgent) -> None:
+    async def test(agent: Agent) -> None:
         await agent.open("w0")
         reader = FrameReader()
         await until_said(agent, "hello", reader)
@@ -133,7 +143,7 @@ def test_a_machine_whose_lease_is_over_begins_no_test(tmp_path: Path, monkeypatc
         assert not list(tmp_path.rglob("begun"))
         said: list[str] = []
         while "idle" not in said:  # the controller is heard of again
-            heard, data, _ = await agent.read(heard, 1.0)
+            heard, data, _ = await agent.ask(heard, 1.0)
             said += [message[0] for message in reader.feed(data)]
         assert said.count("begin") == 1
         assert list(tmp_path.rglob("begun"))
