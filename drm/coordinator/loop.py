@@ -33,7 +33,7 @@ from drm.model.work import Outcome, Task
 from drm.ports import Status
 from drm.resource_optimizer.queue import WorkQueue
 
-_ROUND_S = 0.5  # longest wait for an observation
+_ROUND_S, _QUIET_S = 0.25, 0.5  # longest wait for an observation, and where no test waits
 _SLICE_S = 0.004  # longest time for telling the surface before looking again
 _STATUS_S = 0.2
 
@@ -155,7 +155,8 @@ class Coordinator:
 
         For callers that submit while work is under way, or let an idle pool shrink.
         """
-        patience_s = max(0.0, min(_ROUND_S, min(until_s, self._dispatch.soonest_s) - self._clock.now()))
+        due_s = min(until_s, self._dispatch.soonest_s) - self._clock.now()
+        patience_s = max(0.0, min(_ROUND_S if len(self._queue) else _QUIET_S, due_s))
         for observation in self._parts.engine.poll(0.0 if self._delivery else patience_s):
             self._observer.observe(observation)
         for notice in self._parts.pool.notices():
