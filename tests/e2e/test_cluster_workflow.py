@@ -47,7 +47,7 @@ def test_any(n):
 @pytest.mark.drm(labels=["cpu"])
 @pytest.mark.parametrize("n", range(5))
 def test_cpu(n):
-    time.sleep(1)
+    time.sleep(2)
 
 @pytest.mark.drm(memory="2GiB")
 @pytest.mark.parametrize("n", range(5))
@@ -115,7 +115,8 @@ def test_machines_of_three_kinds_are_killed_cut_off_and_started_again(run: Clust
 
 def kill_and_start_again(run: ClusterRun) -> None:
     """``drm worker`` dies amid a test, and is at once started again under its name."""
-    run.wait(lambda: run.under_way("cpu"))
+    # The shorter ones may end before the machine's processes have.
+    run.wait(lambda: any("test_cpu" in name for name in run.under_way("cpu")))
     process = run.cluster.machines["cpu"]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
