@@ -22,7 +22,7 @@ from drm.model.events import WorkerReady
 _MACHINES = 3
 LABELLED = "m1"  # the machine that carries the label "gpu"
 _JOIN_S = 300.0  # a busy machine starts three of Ray's in minutes
-# A worker gets nothing new after 2.5 s of silence, ends what it runs after 8 s, and counts as lost after 9 s; a machine
+# A worker gets nothing new after 3.5 s of silence, ends what it runs after 8 s, and counts as lost after 9 s; a machine
 # that is back within 30 s joins again.
 _AT_THE_LEASE = Outage("about the lease", 6.0, 9.0, slower_s=0.8, until=0.35)
 _BEYOND_IT = Outage("beyond the lease", 10.0, 20.0, slower_s=2.2, until=0.35)

@@ -54,7 +54,7 @@ class Dispatcher:
         self._expected = expected
         self._timeout = timeout
         self._timed: dict[str, None] = {}  # executors whose test has a timeout, in order
-        self.soonest_s = math.inf
+        self.soonest_s = math.inf  # when a test may run out of time next
         self.crew = Crew()
         self.memory = MemoryGuard(clock=clock, engine=engine, manager=manager, crew=self.crew, recorder=recorder)
         self.foresight = Foresight(clock=clock, queue=queue, accounts=accounts, predict=predict)

@@ -71,7 +71,12 @@ class MemoryWatch:
         executor came or went: to tell ten times a second that nothing has happened costs the controller of many
         machines more than its decisions do.
         """
-        return self.told is None or _is_near(sample.levels) or sample.pressure > 0 or _have_changed(self.told, sample)
+        told = self.told  # that memory is short no more is news too
+        return told is None or _is_short(told) or _is_short(sample) or _have_changed(told, sample)
+
+
+def _is_short(sample: MemorySample) -> bool:
+    return _is_near(sample.levels) or sample.pressure > 0
 
 
 def _have_changed(told: MemorySample, sample: MemorySample) -> bool:

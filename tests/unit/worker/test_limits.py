@@ -203,3 +203,12 @@ def test_only_news_is_told(sample: MemorySample, is_news: bool) -> None:
     assert watch.is_news(sample_of(1000, gw0=100)), "the first always is"
     watch.told = sample_of(1000, gw0=100)
     assert watch.is_news(sample) is is_news
+
+
+def test_that_memory_is_short_no_more_is_news_once() -> None:
+    watch = MemoryWatch(0)
+    watch.told = sample_of(1000, gw0=100, pressure=0.5)
+    calm = sample_of(1000, gw0=100)
+    assert watch.is_news(calm)
+    watch.told = calm
+    assert not watch.is_news(calm)
