@@ -140,9 +140,9 @@ def read_interrupted(folder: Path) -> InterruptedRun:
 
 
 def _closes(event: events.Event) -> bool:
-    """Tell whether the event is of the end of a run that was cut short: that a test did not run, and the account."""
+    """Tell whether the event is of the end of a run that was cut short: of a test still to be run, or the account."""
     return isinstance(event, events.RunFinished) or (
-        isinstance(event, events.TestFinished) and event.outcome is Outcome.NOT_RUN
+        isinstance(event, events.TestFinished) and (event.outcome is Outcome.NOT_RUN or event.retry_due)
     )
 
 

@@ -239,14 +239,15 @@ class Coordinator:
         try:
             self._expectations.record_plans()
             self._finish_executors(interrupt)
-            self._recovery.settle_rest()
             self._delivery.drain()
         finally:
             self._parts.engine.close()
             try:
                 self._parts.pool.close()
             finally:  # also where a machine could not be ended: what the tests came to is known all the same
+                self._recovery.settle_rest()
                 record_end(self._recorder, self._accounts, self._reason)
+                self._delivery.drain()
 
     def _finish_executors(self, interrupt: bool) -> None:
         if self._reason:

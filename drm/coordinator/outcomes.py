@@ -57,7 +57,15 @@ class Outcomes:
         )
 
     def reported(
-        self, task_id: str, executor_id: str, outcome: Outcome, wall_s: float, message: str, reports: list[Any]
+        self,
+        task_id: str,
+        executor_id: str,
+        outcome: Outcome,
+        wall_s: float,
+        message: str,
+        reports: list[Any],
+        *,
+        retry_due: bool = False,
     ) -> None:
         """The test told its own end: that is its outcome. One that comes out well after a mishap is flaky."""
         mishaps = [mishap for mishap in self._accounts.mishaps(task_id) if mishap.is_charged]
@@ -65,7 +73,8 @@ class Outcomes:
         if mishaps and not outcome.is_bad:
             flaky = f"{outcome.value} on attempt {self._accounts.attempts(task_id)}; {story(mishaps, numbered=True)}"
         failures = failures_in(reports)
-        if not self._settle(task_id, outcome, wall_s, flaky or message, flaky=bool(flaky), failures=failures):
+        told = flaky or message
+        if not self._settle(task_id, outcome, wall_s, told, flaky=bool(flaky), failures=failures, retry_due=retry_due):
             return
         if reports:
             self._delivery.put_reports(task_id, executor_id, reports, flaky)
@@ -82,10 +91,21 @@ class Outcomes:
                 "in each process. It, and any other such test, is an error; make the ids the same each time"
             )
 
-    def failed(self, task_id: str, executor_id: str, wall_s: float, message: str, details: str = "") -> None:
+    def failed(
+        self,
+        task_id: str,
+        executor_id: str,
+        wall_s: float,
+        message: str,
+        details: str = "",
+        *,
+        retry_due: bool = False,
+    ) -> None:
         """The test ended without a word of its own; ``details`` is for its report."""
         outcome = Outcome.XFAILED if task_id in self._excused else Outcome.FAILED
-        if self._settle(task_id, outcome, wall_s, message):
+        if retry_due:
+            message += "; the run was stopped before another attempt"
+        if self._settle(task_id, outcome, wall_s, message, retry_due=retry_due):
             told = f"{message}\n\n{details}" if details else message
             self._delivery.put_failure(task_id, executor_id, told, wall_s)
 
@@ -95,7 +115,15 @@ class Outcomes:
             self._delivery.put_failure(task_id, "", message, 0.0)
 
     def _settle(
-        self, task_id: str, outcome: Outcome, wall_s: float, message: str, *, flaky: bool = False, failures: int = 0
+        self,
+        task_id: str,
+        outcome: Outcome,
+        wall_s: float,
+        message: str,
+        *,
+        flaky: bool = False,
+        failures: int = 0,
+        retry_due: bool = False,
     ) -> bool:
         """Make the outcome final, if it may be: what has no outcome, the surface is not told of."""
         if not self._accounts.settle(task_id, outcome, failures=failures):
@@ -109,5 +137,6 @@ class Outcomes:
             wall_s=wall_s,
             flaky=flaky,
             message=message,
+            retry_due=retry_due,
         )
         return True

@@ -106,9 +106,15 @@ class Recovery:
         else:
             self._report(ended)
 
-    def _report(self, ended: seen.AttemptEnded) -> None:
+    def _report(self, ended: seen.AttemptEnded, *, retry_due: bool = False) -> None:
         self._outcomes.reported(
-            ended.task_id, ended.executor_id, ended.outcome, ended.usage.wall_s, ended.message, ended.reports
+            ended.task_id,
+            ended.executor_id,
+            ended.outcome,
+            ended.usage.wall_s,
+            ended.message,
+            ended.reports,
+            retry_due=retry_due,
         )
 
     def _follow(self, task_id: str, mishap: Mishap, tail: _Tail) -> None:
@@ -116,30 +122,25 @@ class Recovery:
         what = decide(past, self._policy, most_bytes=self._largest_for(task_id).memory_bytes)
         if isinstance(what, GiveUp):
             self._fail(task_id, what.message, tail)
-        elif self._dispatch.closed:
-            self._settle_unless_innocent(task_id, tail)
-        else:
-            self._tails[task_id] = tail
+            return
+        self._tails[task_id] = tail
+        if not self._dispatch.closed:
             self._accounts.revise([self._variant(task_id, what)])
             self._dispatch.requeue([task_id], soon=True)
 
     def settle_rest(self) -> None:
         """The run ends: what still waited for another attempt has failed with those that it had."""
         for task_id, tail in self._tails.items():
-            if self._accounts.is_open(task_id):
-                self._settle_unless_innocent(task_id, tail)
+            charged = [mishap for mishap in self._accounts.mishaps(task_id) if mishap.is_charged]
+            if charged and self._accounts.is_open(task_id):
+                self._fail(task_id, story(charged), tail, retry_due=True)
 
-    def _settle_unless_innocent(self, task_id: str, tail: _Tail) -> None:
-        charged = [mishap for mishap in self._accounts.mishaps(task_id) if mishap.is_charged]
-        if charged:
-            self._fail(task_id, story(charged), tail)
-
-    def _fail(self, task_id: str, message: str, tail: _Tail) -> None:
+    def _fail(self, task_id: str, message: str, tail: _Tail, *, retry_due: bool = False) -> None:
         if tail.ended is not None:
-            self._report(tail.ended)
+            self._report(tail.ended, retry_due=retry_due)
             return
         details = f"The stacks of its threads:\n{tail.stacks}" if tail.stacks else ""
-        self._outcomes.failed(task_id, tail.executor_id, tail.usage.wall_s, message, details)
+        self._outcomes.failed(task_id, tail.executor_id, tail.usage.wall_s, message, details, retry_due=retry_due)
 
     def _variant(self, task_id: str, again: Again) -> Task:
         """Return the test as it is to be tried again. All cores of a worker reserved: nothing runs beside it."""

@@ -184,7 +184,10 @@ class AttemptFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestFinished(Event):
-    """The one final outcome of a test. ``message``: the first line that explains a bad one."""
+    """The one final outcome of a test. ``message``: the first line that explains a bad one.
+
+    ``retry_due``: the run was stopped before another attempt that the test was to have; a resumed run makes it.
+    """
 
     task_id: str
     outcome: Outcome
@@ -192,6 +195,7 @@ class TestFinished(Event):
     wall_s: float
     flaky: bool = False
     message: str = ""
+    retry_due: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

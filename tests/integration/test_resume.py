@@ -42,7 +42,8 @@ def test_n(n):
     if n == 5 and not pathlib.Path("five").exists():
         pathlib.Path("five").touch()
         os.kill(os.getpid(), 9)
-    while len(list(pathlib.Path().glob("ended-*"))) >= 18 and not pathlib.Path("go").exists():
+    ended = len(list(pathlib.Path().glob("ended-*")))
+    while n >= 5 and (n == 5 or ended >= 18) and not pathlib.Path("go").exists():
         time.sleep(0.01)
     with open(f"ended-{n}", "a") as file:
         file.write("x")
@@ -56,6 +57,11 @@ def settled(project: Project) -> dict[str, TestFinished]:
         return {}
     events = read_events(path, on_note=lambda _: None)
     return {event.task_id: event for event in events if isinstance(event, TestFinished)}
+
+
+def has_crashed(project: Project, task_id: str) -> bool:
+    events = read_events(project.report_dir / "events.ndjson", on_note=lambda _: None)
+    return any(isinstance(event, AttemptFinished) and event.task_id == task_id for event in events)
 
 
 def was_resumed(project: Project) -> int:
@@ -119,17 +125,23 @@ def test_a_killed_run_goes_on_where_it_was(project: Project, mode: str) -> None:
 def test_a_run_that_was_cut_short_goes_on_where_it_was(project: Project, number: signal.Signals) -> None:
     project.file("test_it.py", SUITE)
     running = project.start("--drm-report-dir", str(project.report_dir), *MODES["fork"], *ARGUMENTS)
-    running.wait_for(lambda: len(settled(project)) > 17)
+    running.wait_for(lambda: len(settled(project)) > 17 and has_crashed(project, "test_it.py::test_n[5]"))
     running.process.send_signal(number)
     assert running.end().code == {signal.SIGINT: 2, signal.SIGTERM: 143}[number]
-    before = {name: ended for name, ended in settled(project).items() if ended.outcome is not Outcome.NOT_RUN}
-    assert 17 < len(before) < len(settled(project)) == 60, "the others did not run"
+    told = settled(project)
+    due = {name for name, ended in told.items() if ended.retry_due}
+    before = {name: end for name, end in told.items() if end.outcome is not Outcome.NOT_RUN and name not in due}
+    assert 17 < len(before) < len(told) == 60, "the others did not run"
+    assert due == {"test_it.py::test_n[5]"}, "it had crashed, and its second attempt had not ended"
+    assert told["test_it.py::test_n[5]"].outcome is Outcome.FAILED
+    assert "the run was stopped before another attempt" in told["test_it.py::test_n[5]"].message
     project.file("go", "")
     resume = ("--drm-resume", str(project.report_dir), "--drm-report-dir", str(project.report_dir))
     ran = project.run(*resume, *MODES["fork"], *ARGUMENTS)
     assert ran.code == 1, ran.out
     assert f"{len(before)} of 60 tests had ended and are not run again" in ran.out
     assert ran.account() == {"passed": 57, "failed": 1, "skipped": 1, "xfailed": 1}
+    assert "1 flaky" in ran.out, "it is given the attempt that was due"
     events = project.events()  # numbers without a gap
     ended = Counter(event.task_id for event in events if isinstance(event, TestFinished))
     assert (len(ended), set(ended.values())) == (60, {1})
