@@ -128,7 +128,9 @@ def lines_of(
     )
     compared = [row.ratios.detectable for row in rows if row.ratios is not None]
     if compared:
-        yield f"a slowdown from {min(compared):.0%} to {max(compared):.0%}, by benchmark, would have been found"
+        least, most = f"{min(compared):.0%}", f"{max(compared):.0%}"
+        size = least if least == most else f"{least} (of the steadiest) to {most} (of the least steady)"
+        yield f"a slowdown of {size} would have been found"
 
 
 def _seconds(value: float) -> str:
