@@ -71,7 +71,12 @@ class Controller:
         with rare_searches_for_garbage():  # what is collected stays, and each search would go through all of it
             result = yield
             gc.freeze()  # or the first search at the usual pace would
-            return result
+        if self._resumed is not None:  # not where Ctrl-C has ended the collection: then most are missing
+            try:
+                self._resumed.check_collected(self._items)
+            except DrmError as error:
+                raise pytest.UsageError(str(error)) from None
+        return result
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -79,8 +84,6 @@ class Controller:
         self._items = items_of(session)
         try:
             self._tasks = tasks_of(self._items, self._settings)
-            if self._resumed is not None:
-                self._resumed.check_collected(self._items)
         except DrmError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -100,9 +103,9 @@ class Controller:
                 self._status.say(line)
             return True
         no_executors = self._options.executors[1] == 0 and not self._options.has_pool
-        if no_executors and self._resumed is not None:
-            raise pytest.UsageError("a run in the controller's own process cannot be resumed; start it again")
         if no_executors or all(map(is_benchmark, self._items.values())):
+            if self._resumed is not None:
+                raise pytest.UsageError("a run in the controller's own process cannot be resumed; start it again")
             self._start_inline()
             return None
         self._run(session)
@@ -163,7 +166,10 @@ class Controller:
             if self._resumed is not None:
                 from drm.taking_up import take_up
 
+                option = session.config.option
+                limit, option.maxfail = option.maxfail, None  # it is for what fails from here on
                 self._tasks = take_up(self._resumed, self._tasks, self._items, run.coordinator, surface)
+                option.maxfail = limit and limit + session.testsfailed
             if self._interruptions.signal:
                 run.coordinator.hold(self._tasks)  # none will run; all are accounted for
                 raise KeyboardInterrupt
@@ -178,7 +184,7 @@ class Controller:
                 accounts = run.coordinator.hold([task for task in self._tasks if self._items[task.task_id] in alone])
                 run.coordinator.run()
             if alone and not run.coordinator.stop_reason:
-                self._run_alone(run, InlineRun(run.journal.recorder, accounts, alone), session)
+                self._run_alone(run, InlineRun(run.journal.recorder, accounts, alone, run.journal.keep), session)
         except (DrmError, KeyboardInterrupt) as error:
             failure = error
             run.coordinator.request_stop(str(error) or "interrupted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from itertools import zip_longest
 
 import pytest
@@ -15,7 +15,7 @@ from drm.model.resources import Resources
 from drm.model.work import Outcome, Task, Usage
 from drm.session import LOCAL_WORKER
 from drm.worker.measure import Meter
-from drm.worker.reports import outcome_of
+from drm.worker.reports import ReportEncoder, outcome_of
 
 _HERE = "master"  # pytest-xdist's name for the process that controls
 
@@ -31,7 +31,15 @@ def is_benchmark(item: pytest.Item) -> bool:
 class InlineRun:
     """A pytest plugin that records what pytest runs. For --pdb, benchmarks, and suites that must not be forked."""
 
-    def __init__(self, recorder: Recorder, accounts: Accounts, ids: Mapping[pytest.Item, str]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        accounts: Accounts,
+        ids: Mapping[pytest.Item, str],
+        keep: Callable[..., None] | None = None,
+    ) -> None:
+        """``keep``: given what tests reported, for a run that goes on with this one."""
+        self._keep = keep
         self._recorder = recorder
         self._accounts = accounts
         self._ids = ids
@@ -55,14 +63,22 @@ class InlineRun:
         self._recorder.flush()
         self._reports, self._last = [], task_id
         self._meter.start()
+        broken_off = True  # by Ctrl-C or pytest.exit
         try:
-            return (yield)
+            result = yield
+            broken_off = False
+            return result
         finally:
             wall, cpu, peak = self._meter.stop()
             usage = Usage(wall_s=wall, cpu_s=cpu, peak_rss_bytes=int(peak))
             outcome, message = outcome_of(self._reports)
+            if broken_off and all(report.when == "setup" and report.passed for report in self._reports):
+                outcome = Outcome.NOT_RUN
             self._recorder.record(events.AttemptFinished, **where, outcome=outcome, usage=usage)
             if outcome is not Outcome.NOT_RUN and self._accounts.settle(task_id, outcome):
+                if self._keep is not None:
+                    encode = ReportEncoder(item.config).encode
+                    self._keep("reports", task_id, "", [encode(report) for report in self._reports], "")
                 self._recorder.record(
                     events.TestFinished,
                     task_id=task_id,

@@ -18,6 +18,7 @@ from drm.coordinator.retries import Mishap
 from drm.model import events
 from drm.model.death import DeathKind
 from drm.model.errors import ConfigError, DrmError
+from drm.model.resources import Resources
 from drm.model.work import Outcome, Usage
 from drm.reporting.kept_reports import KEPT_REPORTS, read_kept_reports
 from drm.reporting.ndjson import EventReader
@@ -25,7 +26,7 @@ from drm.reporting.ndjson import EventReader
 __all__ = ["InterruptedRun", "command_of", "read_interrupted", "record_of", "told_command"]
 
 _OF_THE_RECORD = ("--drm-resume", "--drm-report-dir")
-_WHY = "the coordinator was killed"
+_KILLED, _STOPPED = "the coordinator was killed", "the run was stopped"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class InterruptedRun:
     discovered: dict[str, None] = field(default_factory=dict)
     past: dict[str, PastTest] = field(default_factory=dict)
     under_way: dict[tuple[str, int], events.AttemptStarted] = field(default_factory=dict)
-    workers: dict[str, None] = field(default_factory=dict)
+    workers: dict[str, Resources] = field(default_factory=dict)
     asked_workers: int = 0
     was_cancelled: bool = False
     kept: dict[str, list[list[Any]]] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class InterruptedRun:
             finished=len(self.finished),
             unfinished=len(self.discovered) - len(self.finished),
         )
+        why = _STOPPED if self.was_cancelled else _KILLED
         for begun in self.under_way.values():
             recorder.record(
                 events.AttemptFinished,
@@ -103,12 +105,12 @@ class InterruptedRun:
                 executor_id=begun.executor_id,
                 outcome=None,
                 usage=Usage(wall_s=round(self.last.elapsed_s - begun.elapsed_s, 3)),
-                cause=_WHY,
+                cause=why,
                 death=DeathKind.LOST,
             )
         for worker_id in self.workers:
             requeued = sum(begun.worker_id == worker_id for begun in self.under_way.values())
-            recorder.record(events.WorkerLost, worker_id=worker_id, reason=_WHY, requeued=requeued)
+            recorder.record(events.WorkerLost, worker_id=worker_id, reason=why, requeued=requeued)
 
 
 def read_interrupted(folder: Path) -> InterruptedRun:
@@ -157,31 +159,36 @@ def _take(run: InterruptedRun, event: events.Event) -> None:
             run.past[event.task_id] = PastTest(attempts=max(before.attempts, event.attempt), mishaps=before.mishaps)
             run.under_way[event.task_id, event.attempt] = event
         case events.AttemptFinished():
-            run.under_way.pop((event.task_id, event.attempt), None)
+            begun = run.under_way.pop((event.task_id, event.attempt), None)
             if event.cause or (event.outcome is not None and event.outcome.is_bad):
                 before = run.past.get(event.task_id, PastTest())
                 run.past[event.task_id] = PastTest(
-                    attempts=before.attempts, mishaps=(*before.mishaps, _mishap(event, run))
+                    attempts=before.attempts, mishaps=(*before.mishaps, _mishap(event, begun, run))
                 )
         case events.TestFinished():
             run.finished[event.task_id] = event
         case events.TeardownFailed():
             run.spoiled.add(event.task_id)
         case events.WorkerReady():
-            run.workers[event.worker_id] = None
+            run.workers[event.worker_id] = event.capacity
         case events.WorkerLost() | events.InstanceReleased():
             run.workers.pop(event.worker_id, None)
         case events.InstanceRequested():
             run.asked_workers += 1
 
 
-def _mishap(event: events.AttemptFinished, run: InterruptedRun) -> Mishap:
-    innocent = event.cause == _WHY or (run.was_cancelled and event.outcome is None)
+def _mishap(event: events.AttemptFinished, begun: events.AttemptStarted | None, run: InterruptedRun) -> Mishap:
+    innocent = event.cause in (_KILLED, _STOPPED) or (run.was_cancelled and event.outcome is None)
+    reserved = begun.reserved if begun is not None else Resources()
+    capacity = run.workers.get(event.worker_id, Resources())
     return Mishap(
         attempt=event.attempt,
         kind=event.death,
         message=event.cause or "it failed",
+        reserved_bytes=reserved.memory_bytes,
         used_bytes=event.usage.peak_rss_bytes,
+        alone=reserved.cpu_cores >= capacity.cpu_cores > 0,
+        had_all=reserved.memory_bytes >= capacity.memory_bytes > 0,
         is_announced=innocent,
     )
 

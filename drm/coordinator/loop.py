@@ -127,7 +127,7 @@ class Coordinator:
         self._accounts.remember(past)
         self._accounts.open(task for task, _ in finished)
         for task, outcome in finished:
-            self._accounts.settle(task.task_id, outcome)
+            self._accounts.restore(task.task_id, outcome)
 
     def hold(self, tasks: Sequence[Task]) -> Accounts:
         """Add tests that the caller runs itself after ``retire``; return the accounts to settle them in."""

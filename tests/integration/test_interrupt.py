@@ -220,3 +220,19 @@ def test_ctrl_c_after_collection_and_before_the_first_test(project: Project) -> 
     assert ran.code == 2, ran.out
     assert ran.account() == {"not run": 5}, ran.out
     project.assert_nothing_left()
+
+
+@pytest.mark.parametrize("how", ["time.sleep(60)", "pytest.exit('enough')"])
+def test_what_is_broken_off_in_the_controllers_own_process_did_not_pass(project: Project, how: str) -> None:
+    project.file(
+        "test_it.py",
+        "import pathlib, time, pytest\ndef test_a(): pass\n"
+        f"def test_b():\n    pathlib.Path('up').touch()\n    {how}\ndef test_c(): pass\n",
+    )
+    running = project.start("--drm-report-dir", str(project.report_dir), "--drm-executors", "0")
+    wait_until((project.root / "up").exists)
+    if "sleep" in how:
+        running.process.send_signal(signal.SIGINT)
+    ran = running.end()
+    assert ran.code == 2, ran.out
+    assert ran.account() == {"passed": 1, "not run": 2}

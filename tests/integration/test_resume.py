@@ -268,3 +268,127 @@ def test_half_a_line_and_a_damaged_one(project: Project, tmp_path: Path) -> None
     ran = project.run(*resume, *MODES["fork"], *ARGUMENTS)
     assert ran.code == 1, ran.out
     assert ran.account() == {"passed": 57, "failed": 1, "skipped": 1, "xfailed": 1}
+
+
+BENCHMARKS = """
+import pathlib, time
+import pytest
+
+def test_measured(benchmark):
+    benchmark.pedantic(int, rounds=1)
+
+def test_skipped(benchmark):
+    pytest.skip("not today")
+
+@pytest.mark.xfail
+def test_xfailed(benchmark):
+    assert not "well"
+
+def test_failed(benchmark):
+    print("out of the benchmark")
+    assert not "one is not two"
+
+def test_under_way(benchmark):
+    pathlib.Path("under-way").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+"""
+IN_BENCHMARKS = ("-p", "pytest_benchmark.plugin", *MODES["fork"], *ARGUMENTS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
+def test_a_run_that_ended_amid_its_benchmarks_goes_on_there(project: Project, number: signal.Signals) -> None:
+    project.file("test_it.py", BENCHMARKS + "\ndef test_plain(): pass\n")
+    running = project.start("--drm-report-dir", str(project.report_dir), *IN_BENCHMARKS)
+    running.wait_for((project.root / "under-way").exists)
+    running.process.send_signal(number)
+    running.end()
+    wait_until(lambda: not project.processes(), timeout_s=60, why="the executors outlive their coordinator")
+    ended = {name for name, end in settled(project).items() if end.outcome is not Outcome.NOT_RUN}
+    assert len(ended) == 5
+    assert "test_it.py::test_under_way" not in ended, "it was broken off"
+    project.file("go", "")
+    resume = ("--drm-resume", str(project.report_dir), "--drm-report-dir", str(project.report_dir))
+    ran = project.run(*resume, *IN_BENCHMARKS)
+    assert ran.code == 1, ran.out
+    assert ran.account() == {"passed": 3, "failed": 1, "skipped": 1, "xfailed": 1}
+    assert "out of the benchmark" in ran.out
+    assert summarise(project.events()).doubts == ()
+
+
+def test_a_run_of_nothing_but_benchmarks_is_not_begun_anew_in_its_own_record(project: Project) -> None:
+    project.file("test_it.py", BENCHMARKS)
+    running = project.start("--drm-report-dir", str(project.report_dir), *IN_BENCHMARKS)
+    running.wait_for((project.root / "under-way").exists)
+    running.process.send_signal(signal.SIGKILL)
+    running.end()
+    before = (project.report_dir / "events.ndjson").read_bytes()
+    project.file("go", "")
+    resume = ("--drm-resume", str(project.report_dir), "--drm-report-dir", str(project.report_dir))
+    ran = project.run(*resume, *IN_BENCHMARKS)
+    assert ran.code == 4, ran.out
+    assert "cannot be resumed" in ran.out
+    assert (project.report_dir / "events.ndjson").read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_maxfail_has_cut_short_goes_on_to_the_next_failure(project: Project, mode: str) -> None:
+    project.file(
+        "test_it.py",
+        "import time, pytest\n@pytest.mark.parametrize('n', range(12))\n"
+        "def test_n(n):\n    time.sleep(0.05)\n    assert n not in (3, 7)\n",
+    )
+    options = ("-x", "--drm-report-dir", str(project.report_dir), *MODES[mode], *ARGUMENTS)
+    failed = []
+    for resume in ((), *[("--drm-resume", str(project.report_dir))] * 2):
+        ran = project.run(*resume, *options)
+        assert ran.code == 1, ran.out
+        assert summarise(project.events()).doubts == ()
+        failed.append(ran.account()["failed"])
+    assert failed == [1, 2, 2]
+    assert ran.account() == {"passed": 10, "failed": 2}
+
+
+def test_a_fixture_that_failed_late_costs_no_other_test_its_outcome(project: Project) -> None:
+    project.file(
+        "conftest.py",
+        "import pytest\n@pytest.fixture(scope='session', autouse=True)\n"
+        "def broken():\n    yield\n    raise ValueError('late')\n",
+    )
+    project.file(
+        "test_it.py",
+        "import pathlib, time, pytest\ndef test_single(): pass\n"
+        "@pytest.mark.xdist_group('g')\n@pytest.mark.parametrize('n', range(6))\n"
+        "def test_g(n):\n    time.sleep(0.1)\n"
+        "    while n == 4 and not pathlib.Path('go').exists():\n"
+        "        pathlib.Path('under-way').touch()\n        time.sleep(0.01)\n",
+    )
+    options = ("-x", "--drm-report-dir", str(project.report_dir), *MODES["fork"], *ARGUMENTS)
+    running = project.start(*options)
+    running.wait_for(lambda: (project.root / "under-way").exists() and len(settled(project)) == 5)
+    running.process.send_signal(signal.SIGINT)
+    running.end()
+    assert settled(project)["test_it.py::test_g[3]"].outcome is Outcome.PASSED
+    project.file("go", "")
+    ran = project.run("--drm-resume", str(project.report_dir), *options)
+    assert ran.code == 1, ran.out
+    assert summarise(project.events()).doubts == ()
+    assert ran.account()["not run"] == 0, ran.out
+
+
+def test_ctrl_c_while_a_resumed_run_collects_is_ctrl_c(project: Project) -> None:
+    killed(project, "fork")
+    project.file(
+        "test_it.py",
+        "import pathlib, time\npathlib.Path('collecting').touch()\n"
+        "time.sleep(0 if pathlib.Path('go').exists() else 60)\n" + SUITE,
+    )
+    resume = ("--drm-resume", str(project.report_dir), "--drm-report-dir", str(project.report_dir))
+    running = project.start(*resume, *MODES["fork"], *ARGUMENTS)
+    running.wait_for((project.root / "collecting").exists)
+    running.process.send_signal(signal.SIGINT)
+    ran = running.end()
+    assert ran.code == 2, ran.out
+    assert "are not collected any more" not in ran.out
+    project.file("go", "")
+    assert project.run(*resume, *MODES["fork"], *ARGUMENTS).code == 1
