@@ -14,6 +14,7 @@ import pytest
 from drm.model.errors import LostError
 from drm.worker.channel import Channel
 from drm.worker.coverage_data import CoverageData
+from drm.worker.fence import Fence
 from drm.worker.gpus import VisibleGpus
 from drm.worker.ground import Ground
 from drm.worker.lease import Lease
@@ -76,6 +77,8 @@ class Executor:
         ``tear_down=False`` leaves ``pytest_sessionfinish`` to the pytest session around it.
         """
         self._config.pluginmanager.register(self, "drm-executor")
+        if self._lease is not None:
+            self._config.pluginmanager.register(Fence(self._lease), "drm-fence")
         take_shortcuts(self._session)
         self._protocol = protocol_of(self._config)
         self._put(["settled", self._meter.base_bytes])
