@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measured_before(table: Path, head: list[str]) -> list[str]:
     """Return the rows of a table that begins as this one, without those of commands that came to nothing."""
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
-    if lines[: len(head)] != head:
+    if list(map(_undated, lines[: len(head)])) != list(map(_undated, head)):
         return []
     commands: list[list[str]] = []
     for line in lines[len(head) :]:
@@ -144,6 +145,11 @@ def _measured_before(table: Path, head: list[str]) -> list[str]:
         else:
             commands.append([line])
     return [line for rows in commands if not any("**not measured**" in row for row in rows) for line in rows]
+
+
+def _undated(line: str) -> str:
+    """What takes hours may end on another day."""
+    return re.sub(r"\d{4}-\d{2}-\d{2}", "", line)
 
 
 def _head() -> list[str]:
