@@ -100,7 +100,7 @@ def test_the_table(program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(everything, "MEASUREMENTS", (Measurement(("printed",), figures), second))
     assert main(["--output", str(table)]) == 1
     again = "| full | at least 2 % | 3 % | kept | `python -m printed again` |"
-    assert table.read_text().splitlines()[-3:] == [*rows, again], "what was measured at this commit, on whatever day, is not again"
+    assert table.read_text().splitlines()[-3:] == [*rows, again], "what this commit has is not measured again"
 
     table.write_text(
         table.read_text().replace("3 %", "no data").replace("kept | `python", "**not measured** | `python")
