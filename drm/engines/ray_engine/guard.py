@@ -32,9 +32,29 @@ class _Told(Exception):
     """Time to end."""
 
 
-def _on_signal(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Told
+class _Ending:
+    """Told by SIGTERM. It breaks off what we wait for and nothing else: a process that is just being started would be
+    left."""
+
+    def __init__(self) -> None:
+        self.is_told = False
+        self._waits = False
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.is_told = True
+        if self._waits:
+            raise _Told
+
+    def await_end(self, process: subprocess.Popen[bytes]) -> int:
+        """Return the exit code of the process, or 0 as soon as we are told."""
+        try:
+            self._waits = True
+            return 0 if self.is_told else process.wait()
+        except _Told:
+            return 0
+        finally:
+            self._waits = False
 
 
 def guard(parent: int, temp_dir: Path, command: Sequence[str]) -> int:
@@ -43,13 +63,16 @@ def guard(parent: int, temp_dir: Path, command: Sequence[str]) -> int:
     ``temp_dir`` is removed. The command finds our pid in its environment, so that it ends with us.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _on_signal)
+    ending = _Ending()
+    signal.signal(signal.SIGTERM, ending.on_signal)
     code = 0
     held = os.open(temp_dir, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)  # as long as we live, or the command
     try:
         adopt_orphans()
         die_with_parent(parent, signal.SIGTERM)
+        if ending.is_told:
+            return 0
         # A session of its own: what we end is a group without us.
         with subprocess.Popen(
             command,
@@ -60,13 +83,11 @@ def guard(parent: int, temp_dir: Path, command: Sequence[str]) -> int:
             pass_fds=(held,),
         ) as process:
             try:
-                code = process.wait()
-            except _Told:
-                code = 0
+                code = ending.await_end(process)
             finally:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 _end(process)
-    except _Told:
+    except _Told:  # in the moment in which the command had ended by itself
         pass
     finally:
         shutil.rmtree(temp_dir, ignore_errors=True)

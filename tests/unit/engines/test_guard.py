@@ -49,6 +49,30 @@ def test_a_folder_goes_with_its_guard(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+TOLD_AMID_THE_START = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from drm.engines.ray_engine.guard import guard
+
+class Started(subprocess.Popen):
+    def _execute_child(self, *arguments):
+        super()._execute_child(*arguments)
+        Path(sys.argv[2]).write_text(str(self.pid))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen = Started
+guard(os.getppid(), Path(sys.argv[1]), ["sleep", "600"])
+"""
+
+
+def test_a_guard_that_is_told_to_end_amid_the_start_leaves_nothing(tmp_path: Path) -> None:
+    folder, pid = folder_of_ray(tmp_path, "a"), tmp_path / "pid"
+    subprocess.run([sys.executable, "-c", TOLD_AMID_THE_START, str(folder), str(pid)], timeout=60, check=True)
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 def test_a_guard_whose_parent_ended_before_it_could_ask_starts_nothing(tmp_path: Path) -> None:
     folder = folder_of_ray(tmp_path, "a")
     command = [sys.executable, "-c", f"open({str(tmp_path / 'started')!r}, 'w')"]
