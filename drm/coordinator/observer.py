@@ -103,12 +103,11 @@ class Observer:
         executor = self._hearing.of(late)
         if executor is None or late.task_id != executor.last:
             return
-        if late.task_id in self._dispatch.copied and executor.doomed:
-            return  # of the attempt that does not count
-        if self._accounts.spoil(late.task_id):
-            self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
-        elif self._accounts.is_full:  # of a test that does not count
-            return
+        is_doomed = late.task_id in self._dispatch.copied and executor.doomed
+        if is_doomed or self._accounts.is_open(late.task_id):
+            return  # of an attempt or a test that does not count: another attempt is under way or due, or -x has struck
+        self._accounts.spoil(late.task_id)
+        self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
         self._delivery.put_late(late.task_id, late.executor_id, late.report)
 
     def _on_batch_ended(self, ended: seen.BatchEnded) -> None:

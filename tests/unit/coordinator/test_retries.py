@@ -15,6 +15,7 @@ from scripted import GIB, SMALL, Act, Rig, make_task, make_tasks
 from drm.coordinator.retries import Again, GiveUp, Mishap, RetryPolicy, decide
 from drm.coordinator.timeouts import LEAST_S, timeout_of
 from drm.model import events
+from drm.model import observations as seen
 from drm.model.cluster import WorkerType
 from drm.model.death import DeathKind
 from drm.model.resources import Resources
@@ -210,6 +211,24 @@ def test_failures_are_tried_again_only_when_asked(clock: Any) -> None:
     rig.check(tasks)
     assert list(rig.surface.flaky) == ["m.py::t1"]
     assert ("m.py::t2", "reports") in rig.surface.delivered, "a failure keeps its own report"
+
+
+def test_a_teardown_that_fails_before_the_next_attempt_is_of_one_that_does_not_count(clock: Any) -> None:
+    tasks = make_tasks(3)
+    rig = Rig(clock, {"m.py::t2": Act(how="fail", times=1)}, executors=(1, 1), retries=RetryPolicy(failure=1))
+    begin = rig.engine.begin
+
+    def begin_with_trouble(played: Any, task_id: str, attempt: int, act: Any) -> None:
+        if attempt == 2:
+            late = {"worker_id": played.worker_id, "executor_id": played.executor_id, "task_id": task_id}
+            rig.engine.at(0.0, lambda: [seen.TeardownReported(**late, message="torn", report={})])
+        begin(played, task_id, attempt, act)
+
+    rig.engine.begin = begin_with_trouble  # type: ignore[method-assign]
+    assert set(rig.run(tasks).values()) == {PASSED}
+    rig.check(tasks)
+    assert list(rig.surface.flaky) == ["m.py::t2"]
+    assert (rig.journal.of(events.TeardownFailed), rig.surface.late) == ([], []), "what is told is what is counted"
 
 
 def test_a_timeout_is_not_tried_again_unless_asked(clock: Any) -> None:
