@@ -386,7 +386,8 @@ def _keep(folder: Path, into: Path) -> None:
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(folder / "record", into)
     shutil.copy(folder / "log", into / "stage.log")
-    shutil.copy(folder / "begun", into / "begun.log")
+    if (folder / "begun").exists():  # a test has begun
+        shutil.copy(folder / "begun", into / "begun.log")
     command = [sys.executable, "-m", "drm", "report", "--reports-dir", str(into.parent)]
     subprocess.run(command, check=False, capture_output=True)
 
