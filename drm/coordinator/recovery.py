@@ -123,7 +123,8 @@ class Recovery:
         if isinstance(what, GiveUp):
             self._fail(task_id, what.message, tail)
             return
-        self._tails[task_id] = tail
+        if mishap.is_charged or task_id not in self._tails:  # what went wrong is told, not what was broken off
+            self._tails[task_id] = tail
         if not self._dispatch.closed:
             self._accounts.revise([self._variant(task_id, what)])
             self._dispatch.requeue([task_id], soon=True)

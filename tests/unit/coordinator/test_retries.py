@@ -18,6 +18,7 @@ from drm.model import events
 from drm.model import observations as seen
 from drm.model.cluster import WorkerType
 from drm.model.death import DeathKind
+from drm.model.errors import LostError
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Usage
 
@@ -211,6 +212,16 @@ def test_failures_are_tried_again_only_when_asked(clock: Any) -> None:
     rig.check(tasks)
     assert list(rig.surface.flaky) == ["m.py::t1"]
     assert ("m.py::t2", "reports") in rig.surface.delivered, "a failure keeps its own report"
+
+
+def test_a_failure_keeps_its_report_where_the_next_attempt_is_lost_with_the_last_worker(clock: Any) -> None:
+    rig = Rig(clock, {"m.py::t0": Act(how="fail", times=1, seconds=5.0)}, retries=RetryPolicy(failure=1))
+    rig.engine.at(7.0, lambda: rig.engine.lose("local", "its connection closed"))
+    with pytest.raises(LostError):
+        rig.run(make_tasks(1))
+    (told,) = rig.journal.of(events.TestFinished)
+    assert (told.outcome, told.attempts, told.retry_due) == (FAILED, 2, True)
+    assert rig.surface.delivered == [("m.py::t0", "reports")]
 
 
 def test_a_teardown_that_fails_before_the_next_attempt_is_of_one_that_does_not_count(clock: Any) -> None:
