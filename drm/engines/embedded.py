@@ -71,7 +71,7 @@ class _Joined:
 class EmbeddedEngine(MessagingEngine):
     """Implements ``drm.ports.Engine`` with agents in and beside this process.
 
-    ``silent_s``: a worker process from which nothing is heard for so many seconds is lost.
+    ``silent_s``: a worker process from which nothing is heard for so many seconds, and no answer either, is lost.
     """
 
     def __init__(self, *, silent_s: float = SILENT_S, **given: Any) -> None:
@@ -144,15 +144,19 @@ class EmbeddedEngine(MessagingEngine):
         self._silence.heard(worker_id, time.monotonic())
         try:
             for message in channel.receive():
-                self._take(worker_id, message)
+                if message != ["here"]:
+                    self._take(worker_id, message)
         except LostError as error:
             self._take(worker_id, ["left", f"it sent nonsense: {error}"])
         if channel.closed:
             self._take(worker_id, ["left", "its connection closed"])
 
     def _miss(self) -> None:
-        """Give up workers that say nothing; after reading what has arrived, for this process may have slept itself."""
-        for worker_id in self._silence.silent(time.monotonic()):
+        """Ask workers that say nothing, and give up those that do not answer; after reading what has arrived."""
+        now = time.monotonic()
+        for worker_id in self._silence.to_ask(now):
+            self._command(worker_id, ["ask"])
+        for worker_id in self._silence.lost(now):
             self._take(worker_id, ["left", f"nothing was heard of it for {self._silence.limit_s:g} s"])
 
     def _forget(self, worker_id: str) -> None:
@@ -163,7 +167,8 @@ class EmbeddedEngine(MessagingEngine):
         return [link.agent for link in self._links.values() if isinstance(link, _Local)]
 
     def _patience_s(self) -> float:
-        return min((agent.due_in_s() for agent in self._local()), default=float("inf"))
+        of_agents = min((agent.due_in_s() for agent in self._local()), default=float("inf"))
+        return min(of_agents, self._silence.due_in_s(time.monotonic()))
 
     def _tick(self) -> None:
         self._miss()

@@ -162,7 +162,10 @@ class Worker:
         for message in self._channel.receive():
             if message[0] == "release":
                 raise _Released
-            agent.command(message)
+            if message[0] == "ask":  # nothing was heard from here for a while; there may just be no news
+                self._channel.send(["here"])
+            else:
+                agent.command(message)
         if self._channel.closed:
             raise LostError("the coordinator is gone")
 

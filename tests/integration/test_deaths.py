@@ -280,6 +280,16 @@ def test_a_worker_that_is_stopped_is_lost_and_its_tests_run_elsewhere(project: P
     project.assert_nothing_left()
 
 
+def test_a_worker_whose_tests_sleep_is_not_lost_for_having_no_news(project: Project) -> None:
+    """An agent tells of what is used when that changes; where nothing does, it is asked, and answers."""
+    project.file("test_sleep.py", "import time\ndef test_sleeps(): time.sleep(6)\n")
+    ran = project.drm("--drm-lost-after", "2", mode="workers")
+    assert ran.code == 0, ran.out
+    assert ran.account() == {"passed": 1}
+    assert not [event for event in project.events() if isinstance(event, WorkerLost)]
+    project.assert_nothing_left()
+
+
 def test_a_limit_for_silence_that_is_none(project: Project) -> None:
     ran = project.drm("--drm-lost-after", "soon", mode="workers")
     assert ran.code == 4
