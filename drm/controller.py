@@ -124,7 +124,7 @@ class Controller:
         with self._interruptions.handled():
             left = max(0, self._options.max_failures - session.testsfailed)  # failed collections count too
             start_method = choose_start_method(self._options, self._status.say)
-            marked = self._items.items() if self._settings.options.get("quarantine") else ()
+            marked = self._items.items() if self._settings.patterns.get("quarantine") else ()
             excused = frozenset(task_id for task_id, item in marked if is_in_quarantine(item))
             self._options = replace(self._options, start_method=start_method, max_failures=left, excused=excused)
             run_id = self._resumed.run_id if self._resumed is not None else new_run_id()

@@ -92,7 +92,7 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
         scaling=_scaling(option("scaling"), option("value_of_time"), machines),
         speculate=speculate is not None and _yes_or_no(speculate, speculate_from),
         safe=reserve == "safe",
-        bundle_exclude=tuple(settings.options.get("bundle_exclude", "").split()),
+        bundle_exclude=settings.patterns.get("bundle_exclude", ()),
         bundle_limit_bytes=some_bytes(limit, f"{settings.where}: bundle_limit") if limit is not None else None,
         silent_s=_silence(*option("lost_after")),
         max_failures=config.getoption("maxfail") or 0,

@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from drm.settings import read_settings
 
     with suppress(DrmError):  # the controller reads them too, and says so
-        put_in_quarantine(items, read_settings(config.rootpath).options.get("quarantine", "").split())
+        put_in_quarantine(items, read_settings(config.rootpath).patterns.get("quarantine", ()))
 
 
 @pytest.hookimpl(trylast=True)

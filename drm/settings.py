@@ -18,6 +18,7 @@ _OPTIONS = (
     *("provider", "budget", "lease", "no_capacity", "on_demand_floor", "creates_per_minute"),
     *("bundle_exclude", "bundle_limit"),
 )
+_PATTERNS = ("quarantine", "bundle_exclude")  # words; in a list of TOML each may have spaces of its own
 _PROVIDERS = ("docker", "kubernetes", "aws", "gcp")  # each may have a table, or a section, of its own
 _COUNTED = "resources"
 
@@ -26,6 +27,7 @@ _COUNTED = "resources"
 class ProjectSettings:
     """``requirements``: defaults for tests without a marker (parsed); ``options``: defaults of --drm-... options.
 
+    ``patterns``: of tests in quarantine, and of files that are not sent to machines.
     ``counted``: resources of the whole run that tests may ask for, and how many there are of each.
     ``providers``: what is set for each of them, as text. ``where`` names the file and section they are from.
     """
@@ -33,6 +35,7 @@ class ProjectSettings:
     where: str = ""
     requirements: dict[str, Any] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
+    patterns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
     providers: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -54,7 +57,8 @@ def read_settings(rootdir: Path) -> ProjectSettings:
         return ProjectSettings(
             where=where,
             requirements=parse_defaults(section, where=where),
-            options={key: _text(section[key]) for key in _OPTIONS if key in section},
+            options={key: _text(section[key]) for key in _OPTIONS if key in section and key not in _PATTERNS},
+            patterns={key: _words(section[key]) for key in _PATTERNS if key in section},
             counted=parse_counted(section.get(_COUNTED, {}), where=f"{where}: {_COUNTED}"),
             providers={key: {each: _text(table[each]) for each in table} for key, table in providers.items()},
         )
@@ -66,6 +70,10 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key}={each}" for key, each in value.items())
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else tuple(_text(value).split())
 
 
 def _section(path: Path) -> dict[str, Any] | None:

@@ -84,6 +84,16 @@ def test_what_is_in_quarantine_is_reported_and_fails_no_run(project: Project, mo
 
 
 @pytest.mark.parametrize("mode", ["fork", "workers"])
+def test_a_list_in_toml_names_tests_whose_ids_have_spaces(project: Project, mode: str) -> None:
+    suite = "import pytest\n@pytest.mark.parametrize('n', ['a b', 'c'])\ndef test_a(n): assert n == 'c'\n"
+    project.file("test_a.py", suite)
+    project.file("pyproject.toml", '[tool.drm]\nquarantine = ["test_a.py::test_a[a b]"]\n')
+    ran = project.run(*MODES[mode])
+    assert ran.code == 0, ran.out
+    assert ran.counts() == {"passed": 1, "xfailed": 1}
+
+
+@pytest.mark.parametrize("mode", ["fork", "workers"])
 def test_one_in_quarantine_that_kills_its_process_fails_no_run_either(project: Project, mode: str) -> None:
     suite = "import os, signal\ndef test_a(): pass\ndef test_c(): os.kill(os.getpid(), signal.SIGKILL)\n"
     project.file("test_one.py", suite)
