@@ -188,10 +188,10 @@ def _resumed(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def _report_dir(arguments: list[str]) -> Path | None:
-    """Return the folder that --drm-report-dir names, if it is given."""
+    """Return the folder that --drm-report-dir names, if it is given; the last counts, as for pytest."""
     from pathlib import Path
 
-    for index, argument in enumerate(arguments):
+    for index, argument in reversed(list(enumerate(arguments))):
         name, equals, value = argument.partition("=")
         if name == "--drm-report-dir":
             following = arguments[index + 1 : index + 2]

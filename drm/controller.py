@@ -53,7 +53,7 @@ class Controller:
         self._interruptions = Interruptions()
         self._ran_here = False
         self._resumed: InterruptedRun | None = None
-        if config.getoption("drm_resume"):
+        if config.getoption("drm_resume") is not None:
             from drm.resuming import read_interrupted
 
             self._resumed = read_interrupted(config.invocation_params.dir / config.getoption("drm_resume"))

@@ -75,6 +75,8 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     factor, factor_from = option("timeout_factor")
     speculate, speculate_from = option("speculate")
     report_dir = config.getoption("drm_report_dir")
+    if report_dir == "":
+        raise ConfigError("--drm-report-dir: '' is no folder", remedy="name one, such as reports/run")
     history = config.rootpath / ".drm" / "history.db"
     limit = settings.options.get("bundle_limit")
     return RunOptions(

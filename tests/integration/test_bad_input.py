@@ -51,6 +51,8 @@ def test_a_wrong_marker(project: Project, marker: str, pattern: str) -> None:
             ("--drm-workers", "1", "--drm-worker-type", "name=a", "--drm-worker-type", "name=a"),
             "two worker types are called 'a'; give",
         ),
+        (("--drm-report-dir", ""), "--drm-report-dir: '' is no folder; name one"),
+        (("--drm-resume", ""), "holds no record of a run"),
         (("--drm-reserve", "all"), "invalid choice: 'all'"),
         (("--drm-start", "teleport"), "invalid choice: 'teleport'"),
         (("-p", "xdist.plugin", "-n", "2"), "--drm and pytest-xdist's -n both distribute tests; use one of them"),

@@ -56,6 +56,22 @@ def test_an_old_run_never_passes_for_a_new_one(folder: Path) -> None:
     assert badge(folder) == "no status"
 
 
+def test_of_two_report_folders_the_last_counts(folder: Path) -> None:
+    (folder / "test_a.py").write_text("def test_a(): pass\n")
+    ran = drm_run(folder, "--drm-report-dir", "a", "--drm-report-dir=b")
+    assert ran.returncode == 0, ran.stdout
+    assert "the record of the run is in b" in ran.stdout
+    assert not (folder / "a").exists()
+    assert {path.name for path in (folder / "b").iterdir()} >= {"events.ndjson", "results.json", "status.json"}
+
+
+def test_an_empty_report_folder_is_refused_and_nothing_is_written(folder: Path) -> None:
+    (folder / "test_a.py").write_text("def test_a(): pass\n")
+    ran = drm_run(folder, "--drm-report-dir=")
+    assert ran.returncode == 4, ran.stdout
+    assert not (folder / "status.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "code"), [(("--no-such-option",), 4), (("no_such_file.py",), 4), (("--co",), 0), (("--help",), 0)]
 )
