@@ -179,7 +179,8 @@ def _workers(
         if texts is not None:
             raise ConfigError(f"{types_from} is given without a number of workers", remedy="add --drm-workers 1..4")
         return (0, 0), ()
-    workers = parse_count_range(str(count[0]), what=count[1], auto=int(capacity.cpu_cores), minimum=0)
+    auto = max(1, int(capacity.cpu_cores))
+    workers = parse_count_range(str(count[0]), what=count[1], auto=auto, minimum=0)
     if workers[1] < 1:
         raise ConfigError(f"{count[1]}: 0 workers run no test", remedy='give a range like "1..4"')
     return workers, tuple(texts.split() if isinstance(texts, str) else texts or ["cpu=1"])

@@ -88,6 +88,12 @@ def test_a_test_has_as_many_threads_as_cores(project: Project, mode: str) -> Non
     assert ran.account()["failed"] == 4, "the user said three"
 
 
+def test_one_worker_where_there_is_less_than_a_core(project: Project) -> None:
+    project.file("test_a.py", "import pytest\n@pytest.mark.drm(cpu=0.5)\ndef test_a(): pass\n")
+    ran = project.run("--drm-workers", "auto", "--drm-cpus", "0.5", "--drm-worker-type", "cpu=0.5")
+    assert ran.code == 0, ran.out
+
+
 def test_executors_come_with_the_work_and_go_without(project: Project) -> None:
     project.file(
         "test_a.py",
