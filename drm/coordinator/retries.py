@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from drm.model.death import DeathKind
 from drm.model.errors import ConfigError
-from drm.model.units import format_bytes
+from drm.model.units import format_bytes, shown
 
 _ROOM = 1.05  # times the most that it was seen to use
 
@@ -36,18 +36,24 @@ class RetryPolicy:
 
 def parse_retries(text: str, what: str) -> RetryPolicy:
     """Return the policy that ``"2"`` (after a crash) or ``"crash=1,failure=2,timeout=0"`` asks for."""
-    if text.isdecimal():
+    if _is_count(text):
         return RetryPolicy(crash=int(text))
     counts: dict[str, int] = {}
-    for part in text.replace(",", " ").split():
+    for part in text.replace(",", " ").split() or [text]:
         name, _, number = part.partition("=")
-        if name not in ("crash", "failure", "timeout") or not number.isdecimal():
+        if name not in ("crash", "failure", "timeout") or not _is_count(number):
             raise ConfigError(
-                f"{what}: {part!r} does not say how often to try again",
+                f"{what}: {shown(part)} does not say how often to try again",
                 remedy='write 1, or "crash=1,failure=2,timeout=0"',
             )
+        if name in counts:
+            raise ConfigError(f"{what}: {name} is given twice", remedy="give it once")
         counts[name] = int(number)
     return RetryPolicy(**counts)
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import GIB, SMALL, Act, Rig, make_task, make_tasks
 
-from drm.coordinator.retries import Again, GiveUp, Mishap, RetryPolicy, decide
+from drm.coordinator.retries import Again, GiveUp, Mishap, RetryPolicy, decide, parse_retries
 from drm.coordinator.timeouts import LEAST_S, timeout_of
 from drm.model import events
 from drm.model import observations as seen
 from drm.model.cluster import WorkerType
 from drm.model.death import DeathKind
-from drm.model.errors import LostError
+from drm.model.errors import ConfigError, LostError
 from drm.model.resources import Resources
 from drm.model.work import Outcome, Usage
 
@@ -74,6 +74,24 @@ def test_how_often(kinds: list[DeathKind | None], policy: RetryPolicy, again: bo
     assert isinstance(what, Again) == again
     if isinstance(what, Again):
         assert what == Again()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' does not say how often to try again; write"),
+        (" ,", "' ,' does not say how often to try again; write"),
+        ("9" * 5000, "does not say how often to try again; write"),  # more digits than Python makes a number of
+        ("crash=" + "9" * 5000, "does not say how often to try again; write"),
+        ("crash=1,crash=2", "crash is given twice; give it once"),
+    ],
+    ids=["empty", "blank", "long", "long_crash", "twice"],
+)
+def test_what_says_no_number_of_retries(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_retries(text, "--drm-retries")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 200
 
 
 def test_killed_for_memory_it_runs_alone_then_with_more_then_with_all_there_is() -> None:
