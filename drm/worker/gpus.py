@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 
 _CUDA = "CUDA_VISIBLE_DEVICES"
 _DRM = "DRM_GPU_IDS"
@@ -26,9 +27,15 @@ def machine_gpus() -> int:
 
 
 def visible_devices(environment: Mapping[str, str]) -> list[str] | None:
-    """Return the devices that the environment lets CUDA see, by its names for them; None where it does not say."""
+    """Return the devices that the environment lets CUDA see, by its names for them; None where it does not say.
+
+    A number below 0 ends the list, as it does for CUDA (programming guide, "CUDA Environment Variables"): -1 hides all.
+    """
     text = environment.get(_CUDA)
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return list(takewhile(lambda name: not name.startswith("-"), names))
 
 
 def shown(environment: Mapping[str, str], gpus: Sequence[int]) -> dict[str, str]:

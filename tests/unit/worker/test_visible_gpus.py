@@ -31,3 +31,5 @@ def test_devices_are_those_that_the_process_was_given() -> None:
 def test_an_environment_that_hides_all_shows_none() -> None:
     assert visible_devices({}) is None
     assert visible_devices({"CUDA_VISIBLE_DEVICES": ""}) == []
+    assert visible_devices({"CUDA_VISIBLE_DEVICES": "-1"}) == []
+    assert visible_devices({"CUDA_VISIBLE_DEVICES": "2, -1,3"}) == ["2"]
