@@ -51,6 +51,8 @@ def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
     if cpus is None and executors[1] > capacity.cpu_cores:
         capacity = replace(capacity, cpu_cores=executors[1])
     workers, texts = _workers(option("workers"), option("worker_type"), capacity)
+    if not workers[1] and config.getoption("drm_provider", None) is not None:  # a project may have it set for later
+        raise ConfigError("--drm-provider is given without a number of workers", remedy="add --drm-workers 1..4")
     machines, worker_types = Machines(), tuple[WorkerType, ...]()
     coordinator, coordinator_from = option("coordinator")
     if alone:

@@ -45,6 +45,7 @@ def test_a_wrong_marker(project: Project, marker: str, pattern: str) -> None:
         (("--drm-cpus", "0.0001"), "--drm-cpus: '0.0001' is not a number of cores; give"),
         (("--drm-workers", "0"), "--drm-workers: 0 workers run no test; give"),
         (("--drm-worker-type", "cpu=1"), "--drm-worker-type is given without .*; add --drm-workers"),
+        (("--drm-provider", "docker"), "--drm-provider is given without .*; add --drm-workers"),
         (("--drm-workers", "1", "--drm-worker-type", "cpus=1"), "unknown key 'cpus'; did you mean 'cpu'"),
         (("--drm-workers", "1", "--drm-worker-type", "cpu=9999"), "does not fit on this machine: 9999 cpu of"),
         (
