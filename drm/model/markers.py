@@ -33,6 +33,13 @@ def _cpu(value: Any, what: str) -> float:
     return number
 
 
+def _gpus(value: Any, what: str) -> float:
+    number = _amount(value, what)
+    if number and Resources(gpus=number).gpus == 0:  # it would run, and find no gpu
+        raise ConfigError(f"{what}: {number:g} is less than a thousandth of a gpu", remedy="give 0, or at least 0.001")
+    return number
+
+
 def some_bytes(value: Any, what: str) -> int:
     """Return the memory that something has. ConfigError where that is none: no test runs in it."""
     size = parse_bytes(value, what=what)
@@ -81,7 +88,7 @@ def _timeout(value: Any, what: str) -> float:
 KEYS: dict[str, Callable[[Any, str], Any]] = {
     "cpu": _cpu,
     "memory": lambda value, what: parse_bytes(value, what=what),
-    "gpu": _amount,
+    "gpu": _gpus,
     "labels": _names,
     "lock": _names,
     "shared_lock": _names,
@@ -209,7 +216,7 @@ def parse_worker_type(text: str, *, machine: Resources, number: int, what: str =
         capacity=Resources(
             cpu_cores=cpu,
             memory_bytes=memory if memory is not None else int(machine.memory_bytes * share),
-            gpus=_amount(values.get("gpu", "0"), f"{where}: gpu"),
+            gpus=_gpus(values.get("gpu", "0"), f"{where}: gpu"),
         ),
         labels=frozenset(filter(None, values.get("labels", "").split("+"))),
         usd_per_hour=_amount(values.get("price", "0"), f"{where}: price"),

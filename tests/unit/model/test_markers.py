@@ -124,6 +124,7 @@ def test_labels_may_be_one_text() -> None:
         ({"cpu": True}, "cpu: True is not an amount; give a number >= 0"),
         ({"memory": "lots"}, "memory: 'lots' is not a size; write it like"),
         ({"memory": -5}, "memory: -5 is not a size; write it like"),
+        ({"gpu": 0.0004}, "gpu: 0.0004 is less than a thousandth of a gpu; give 0, or at least 0.001"),
         ({"gpu": float("nan")}, "gpu: nan is not an amount; give"),
         ({"gpu": [1]}, r"gpu: [1] is not an amount; give"),
         ({"timeout": 0}, "timeout: 0 seconds is no time to run in; give"),
@@ -209,6 +210,7 @@ def test_worker_types() -> None:
         ("memory=0", "memory: '0' is no memory to run tests in; give a size"),
         ("cpu=1, cpu=2", "cpu is given twice; give it once"),
         ("price=-1", "'-1' is not an amount; give"),
+        ("gpu=0.0004", "gpu: 0.0004 is less than a thousandth of a gpu; give"),
     ],
 )
 def test_what_a_worker_type_cannot_say(text: str, message: str) -> None:
