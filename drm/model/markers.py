@@ -14,6 +14,7 @@ from drm.model.resources import Requirements, Resources
 from drm.model.units import parse_bytes, parse_duration, shown
 
 EXAMPLE = '@pytest.mark.drm(cpu=2, memory="4GiB", gpu=1, labels=["x"], lock="db", group="g", timeout=60)'
+_MOST_USD = 1e9  # an hour; what a run costs is still a number then
 
 
 def _amount(value: Any, what: str) -> float:
@@ -37,6 +38,13 @@ def _gpus(value: Any, what: str) -> float:
     number = _amount(value, what)
     if number and Resources(gpus=number).gpus == 0:  # it would run, and find no gpu
         raise ConfigError(f"{what}: {number:g} is less than a thousandth of a gpu", remedy="give 0, or at least 0.001")
+    return number
+
+
+def _price(value: Any, what: str) -> float:
+    number = _amount(value, what)
+    if number >= _MOST_USD:
+        raise ConfigError(f"{what}: {shown(value)} is no price", remedy="give USD an hour, such as 0.5")
     return number
 
 
@@ -219,5 +227,5 @@ def parse_worker_type(text: str, *, machine: Resources, number: int, what: str =
             gpus=_gpus(values.get("gpu", "0"), f"{where}: gpu"),
         ),
         labels=frozenset(filter(None, values.get("labels", "").split("+"))),
-        usd_per_hour=_amount(values.get("price", "0"), f"{where}: price"),
+        usd_per_hour=_price(values.get("price", "0"), f"{where}: price"),
     )

@@ -210,6 +210,7 @@ def test_worker_types() -> None:
         ("memory=0", "memory: '0' is no memory to run tests in; give a size"),
         ("cpu=1, cpu=2", "cpu is given twice; give it once"),
         ("price=-1", "'-1' is not an amount; give"),
+        ("price=1e308", "price: '1e308' is no price; give USD an hour"),
         ("gpu=0.0004", "gpu: 0.0004 is less than a thousandth of a gpu; give"),
     ],
 )
