@@ -6,12 +6,13 @@ plain pytest run pays nothing for it.
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import gc
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +55,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Bound thread pools before a conftest.py can load the libraries that start them."""
     options = early_config.known_args_namespace
-    if options.drm and options.drm_executors != "0":
+    if options.drm:
         with _no_rewriting(early_config):
             from drm.model.errors import DrmError
             from drm.settings import read_settings
             from drm.worker.pools import bound_thread_pools
 
         with suppress(DrmError):  # the controller reads them again, and says so
-            bound_thread_pools(os.environ, read_settings(early_config.rootpath).requirements.get("cpu", 1.0))
+            settings = read_settings(early_config.rootpath)
+            if not _runs_in_this_process(options, settings.options):
+                bound_thread_pools(os.environ, settings.requirements.get("cpu", 1.0))
+
+
+def _runs_in_this_process(options: argparse.Namespace, settings: Mapping[str, str]) -> bool:
+    """Tell whether no other process is to run tests, by what is asked for: then they find what they find in pytest."""
+    if options.drm_coordinator or options.drm_workers or settings.get("workers"):
+        return False
+    executors = options.drm_executors if options.drm_executors is not None else settings.get("executors", "")
+    return executors.strip() in ("0", "0..0")
 
 
 @pytest.hookimpl(tryfirst=True)

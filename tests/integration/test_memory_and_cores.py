@@ -88,6 +88,26 @@ def test_a_test_has_as_many_threads_as_cores(project: Project, mode: str) -> Non
     assert ran.account()["failed"] == 4, "the user said three"
 
 
+@pytest.mark.parametrize(
+    ("options", "setting", "threads"),
+    [
+        (("--drm-executors", "0"), "", None),
+        (("--drm-executors", "0..0"), "", None),
+        ((), "executors = 0", None),
+        (("--drm-executors", "1"), "executors = 0", "1"),
+        (("--drm-executors", "0", "--drm-workers", "1"), "", "1"),
+        (("--drm-executors", "0"), "workers = 1", "1"),
+    ],
+)
+def test_pools_are_bounded_unless_tests_run_in_this_process(
+    project: Project, options: tuple[str, ...], setting: str, threads: str | None
+) -> None:
+    project.file("pytest.ini", f"[pytest]\n[drm]\n{setting}\n")
+    project.file("test_a.py", f"import os\ndef test_a(): assert os.environ.get('OMP_NUM_THREADS') == {threads!r}\n")
+    ran = project.run(*options, wrap=("env", "--unset=OMP_NUM_THREADS"))
+    assert ran.code == 0, ran.out
+
+
 def test_one_worker_where_there_is_less_than_a_core(project: Project) -> None:
     project.file("test_a.py", "import pytest\n@pytest.mark.drm(cpu=0.5)\ndef test_a(): pass\n")
     ran = project.run("--drm-workers", "auto", "--drm-cpus", "0.5", "--drm-worker-type", "cpu=0.5")
