@@ -51,12 +51,13 @@ class Executor:
 
 
 class Crew:
-    """All executors, by id and by worker."""
+    """All executors, by id and by worker. ``spare``: so many idle ones may be needed although nothing waits."""
 
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
         self._by_worker: dict[str, dict[str, Executor]] = {}
         self._made = 0
+        self.spare = 0
 
     def hire(self, worker_id: str) -> Executor:
         """Return a new executor with the next id: gw0, gw1, ..."""

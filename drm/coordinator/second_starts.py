@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from drm.coordinator.accounts import Accounts
@@ -41,6 +42,7 @@ class SecondStarts:
             return
         running = {each.task_id: (each, executor) for each, executor in self._running()}
         rows = [each for each, _ in running.values()]
+        self._dispatch.crew.spare = len(stragglers(rows, math.inf, waiting=0, repeat_any=self._repeat_any))
         for task_id in stragglers(rows, now, waiting=0, repeat_any=self._repeat_any):
             if not self._start_again(task_id, running[task_id][1]):
                 break

@@ -53,6 +53,17 @@ def test_a_straggler_is_started_again_and_the_copy_counts(clock: Any) -> None:
     assert finished.attempts == 2
 
 
+def test_an_executor_stays_for_a_straggler_longer_than_idle_ones_do(clock: Any) -> None:
+    tasks = make_tasks(2, idempotent=True)
+    rig = Rig(clock, {ONE: Act(60.0, times=1)}, executors=(1, 2))
+    for _ in range(3):
+        rig.predictor.record_task_execution(ONE, Usage(wall_s=4.0), PASSED)
+    assert set(rig.run(tasks).values()) == {PASSED}
+    rig.check(tasks)
+    first_s, second_s = begun(rig)
+    assert 8.0 <= second_s - first_s <= 9.0, "idle executors end after 3 s"
+
+
 def test_the_first_attempt_may_still_win(clock: Any) -> None:
     tasks = make_tasks(2, idempotent=True)
     rig = rig_of(clock, tasks, {ONE: Act(0.9)})
