@@ -28,6 +28,7 @@ _OF_A_TEST = (
 )
 _PREPARED = pytest.StashKey[dict[tuple[Any, ...], Callable[..., Any] | None]]()
 _MOST_WRAPPERS = 15  # Python nests 20 blocks
+_NO_FILE = "<a hook's call>"  # pytest leaves what is of no file out of tracebacks, as it does pluggy
 
 
 def prepared_calls(config: pytest.Config, hooks: Any) -> dict[str, Callable[..., Any]]:
@@ -90,7 +91,7 @@ def _is_idle(config: pytest.Config, name: str, entry: Any) -> bool:
 
 @functools.cache
 def _compiled(source: str) -> CodeType:
-    return compile(source, "<a hook's call>", "exec")
+    return compile(source, _NO_FILE, "exec")
 
 
 def _source(
@@ -161,3 +162,7 @@ def _did_not_yield(wrapper: Generator[None, Any, Any]) -> None:
 def _did_not_end(wrapper: Generator[None, Any, Any]) -> None:
     wrapper.close()
     raise RuntimeError(f"the hook wrapper {wrapper} has a second yield")
+
+
+for _function in (_thrown, _did_not_yield, _did_not_end):
+    _function.__code__ = _function.__code__.replace(co_filename=_NO_FILE)

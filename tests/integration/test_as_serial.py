@@ -1,0 +1,49 @@
+"""What tests report in executors is shown as in a serial run, to the letter."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from projects import MODES, Project
+
+
+def told(text: str) -> list[str]:
+    """Return what pytest says after its progress, sorted; without DRM's lines, times and the frames of pluggy."""
+    heading = re.search(r"^=+ (ERRORS|warnings summary|keywords) =+$", text, re.MULTILINE)
+    assert heading, text
+    text = text[heading.start() :]
+    text = re.sub(r'^  \|   File "[^"]*/pluggy/.*\n(?:  \|     .*\n)+', "", text, flags=re.MULTILINE)
+    text = re.sub(r"0x[0-9a-f]+| in \d+\.\d+s", "~", text)
+    return sorted(line.strip("= ") for line in text.splitlines() if not line.startswith("drm:"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_failures_outside_of_tests_have_the_text_that_they_have_serially(project: Project, mode: str) -> None:
+    """Where no frame is of the test's file, pytest chooses among those that it knows for its own or pluggy's."""
+    project.file(
+        "test_outside.py",
+        """
+import pytest
+
+@pytest.mark.xfail(run=False, reason="not now")
+def test_not_run(): pass
+
+@pytest.mark.skipif("no_such_name", reason="broken")
+def test_condition(): pass
+
+async def test_async(): pass
+
+@pytest.fixture
+def untidy(request):
+    request.addfinalizer(lambda: 1 / 0)
+    yield
+    raise ValueError("untidy")
+
+def test_group(untidy): pass
+""",
+    )
+    options = ("-rA", "--xfail-tb") if pytest.version_tuple >= (8, 3) else ("-rA",)
+    serial, ran = project.serial(*options), project.drm(*options, mode=mode)
+    assert "All traceback entries are hidden" not in serial.out
+    assert told(ran.out) == told(serial.out)
