@@ -77,8 +77,9 @@ class InlineRun:
             self._recorder.record(events.AttemptFinished, **where, outcome=outcome, usage=usage)
             if outcome is not Outcome.NOT_RUN and self._accounts.settle(task_id, outcome):
                 if self._keep is not None:
-                    encode = ReportEncoder(item.config).encode
-                    self._keep("reports", task_id, "", [encode(report) for report in self._reports], "")
+                    encoder = ReportEncoder(item.config)
+                    encoder.begin(item)
+                    self._keep("reports", task_id, "", [encoder.encode(report) for report in self._reports], "")
                 self._recorder.record(
                     events.TestFinished,
                     task_id=task_id,

@@ -157,6 +157,7 @@ class Executor:
         self._last = (task_id, item)
         self._announced = self._neighbour(following)
         self._locations.settle(item)
+        self._encoder.begin(item)
         self._ground.restore()
         self._meter.start()
         self._protocol(item=item, nextitem=self._announced)

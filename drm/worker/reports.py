@@ -22,6 +22,22 @@ _PHASES = ("setup", "call", "teardown")
 _NODEID = "_id" if "_id" in getattr(Node, "__slots__", ()) else "nodeid"
 
 
+class _Keywords:
+    """``dict.fromkeys(item.keywords, 1)``, where the collectors above are asked once and not for each test."""
+
+    def __init__(self) -> None:
+        self._above: dict[Any, dict[str, Any]] = {}  # by collector: the keywords that its tests have of it
+
+    def of(self, item: pytest.Item) -> dict[str, Any]:
+        own = getattr(item.keywords, "_markers", None)
+        if type(own) is not dict or item.parent is None:
+            return dict.fromkeys(item.keywords, 1)
+        above = self._above.get(item.parent)
+        if above is None:
+            above = self._above[item.parent] = dict.fromkeys(item.parent.keywords, 1)
+        return {**dict.fromkeys(own, 1), **above}
+
+
 class ReportEncoder:
     """Turns reports into JSON values.
 
@@ -33,8 +49,14 @@ class ReportEncoder:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._keywords = _Keywords()
+        self._known: tuple[Any, dict[str, Any]] = (None, {})
         implementations = config.hook.pytest_report_to_serializable.get_hookimpls()
         self._may_shorten = all(entry.function.__module__.startswith("_pytest.") for entry in implementations)
+
+    def begin(self, item: pytest.Item) -> None:
+        """Note what the controller knows of the test, before that, or a hook, says more or something else."""
+        self._known = (getattr(item, _NODEID), self._keywords.of(item))
 
     def encode(self, report: pytest.TestReport) -> Any:
         if (
@@ -44,6 +66,7 @@ class ReportEncoder:
             and not report.sections
             and not report.user_properties
             and report.__dict__.keys() == _PLAIN_FIELDS
+            and (getattr(report, _NODEID), report.keywords) == self._known
         ):
             if report.when == "setup":
                 return [0, round(report.duration, 7), round(report.start, 6), report.location]
@@ -70,17 +93,7 @@ class ReportDecoder:
     def __init__(self, config: pytest.Config, nodeids: Container[str] = ()) -> None:
         self._config = config
         self._nodeids = nodeids
-        self._above: dict[Any, dict[str, Any]] = {}  # by collector: the keywords that its tests have of it
-
-    def _keywords(self, item: pytest.Item) -> dict[str, Any]:
-        """Return ``dict.fromkeys(item.keywords, 1)``, asking the collectors above once and not for each test."""
-        own = getattr(item.keywords, "_markers", None)
-        if type(own) is not dict or item.parent is None:
-            return dict.fromkeys(item.keywords, 1)
-        above = self._above.get(item.parent)
-        if above is None:
-            above = self._above[item.parent] = dict.fromkeys(item.parent.keywords, 1)
-        return {**dict.fromkeys(own, 1), **above}
+        self._keywords = _Keywords()
 
     def decode(self, item: pytest.Item, encoded: list[Any], worker_id: str) -> list[pytest.TestReport]:
         """Return the reports of one test in order, each with ``worker_id`` set as under pytest-xdist."""
@@ -97,7 +110,7 @@ class ReportDecoder:
         for data in encoded:
             if isinstance(data, list):
                 if keywords is None:
-                    keywords = self._keywords(item)
+                    keywords = self._keywords.of(item)
                 location = _location(data) if len(data) > 3 else location or item.location
                 report = _plain_report(item, data, keywords, location)
             else:
@@ -132,7 +145,7 @@ class ReportDecoder:
         """Return the report of the call alone; for a plain pass, whose other phases nobody wants."""
         try:
             setup, call, _ = encoded
-            report = _plain_report(item, call, self._keywords(item), _location(setup))
+            report = _plain_report(item, call, self._keywords.of(item), _location(setup))
         except (TypeError, ValueError, IndexError) as error:
             raise LostError(f"what {worker_id} reported of this test is not understood") from error
         report.worker_id = worker_id  # type: ignore[attr-defined]

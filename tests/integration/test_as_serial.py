@@ -47,3 +47,42 @@ def test_group(untidy): pass
     serial, ran = project.serial(*options), project.drm(*options, mode=mode)
     assert "All traceback entries are hidden" not in serial.out
     assert told(ran.out) == told(serial.out)
+
+
+def test_marks_names_and_keywords_that_come_while_a_test_runs(project: Project) -> None:
+    project.file(
+        "conftest.py",
+        """
+import pytest
+
+def pytest_runtest_setup(item):
+    item.add_marker("by_hook")
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if item.name == "test_renamed":
+        report.nodeid += " (described)"
+    if item.name == "test_keyword":
+        report.keywords = {**report.keywords, "by_report": 1}
+    return report
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.section("keywords")
+    for report in terminalreporter.stats["passed"]:
+        terminalreporter.line(f"{report.nodeid}: {sorted(report.keywords)}")
+""",
+    )
+    project.file(
+        "test_k.py",
+        """
+def test_plain(): pass
+def test_marked(request): request.node.add_marker("by_test")
+def test_renamed(): pass
+def test_keyword(): pass
+""",
+    )
+    options = ("-q", "-p", "no:warnings")
+    expected = told(project.serial(*options).out)
+    assert {"by_hook", "by_test", "by_report", "(described)"} <= set(re.findall(r"[\w()]+", " ".join(expected)))
+    assert told(project.drm(*options).out) == expected
