@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Container
@@ -71,7 +72,24 @@ class ReportEncoder:
             if report.when == "setup":
                 return [0, round(report.duration, 7), round(report.start, 6), report.location]
             return [1 if report.when == "call" else 2, round(report.duration, 7), round(report.start, 6)]
-        return shorten(self._config.hook.pytest_report_to_serializable(config=self._config, report=report))
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        if isinstance(data, dict) and report.user_properties:
+            data["user_properties"] = [(*pair[:1], *map(_as_shown, pair[1:])) for pair in report.user_properties]
+        return shorten(data)
+
+
+def _as_shown(value: Any) -> Any:
+    """Return a property's value, or the text that junit.xml shows of it where JSON would make it another one."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    try:
+        held = json.loads(json.dumps(value))
+        return value if isinstance(value, list | tuple | dict) or str(held) == str(value) else str(value)
+    except (TypeError, ValueError, RecursionError):
+        try:
+            return str(value)
+        except Exception:  # of the test's own
+            return value
 
 
 def is_plain_fixture_phase(encoded: Any) -> bool:
@@ -119,6 +137,8 @@ class ReportDecoder:
                 if isinstance(report.longrepr, list):  # the (path, line, reason) of a skip: JSON has no tuples
                     report.longrepr = tuple(report.longrepr)
                 report.location = tuple(report.location)
+                report.sections = [tuple(section) for section in report.sections]
+                report.user_properties = [tuple(pair) for pair in report.user_properties]
             report.worker_id = worker_id  # type: ignore[attr-defined]
             reports.append(report)
         return reports

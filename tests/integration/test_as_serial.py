@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import pytest
 from projects import MODES, Project
@@ -86,3 +87,53 @@ def test_keyword(): pass
     expected = told(project.serial(*options).out)
     assert {"by_hook", "by_test", "by_report", "(described)"} <= set(re.findall(r"[\w()]+", " ".join(expected)))
     assert told(project.drm(*options).out) == expected
+
+
+def test_properties_that_json_does_not_know(project: Project) -> None:
+    project.file(
+        "test_p.py",
+        """
+import datetime, decimal, enum, pathlib
+
+class Color(str, enum.Enum):
+    RED = "red"
+
+class Unprintable:
+    def __str__(self): raise ValueError
+    __repr__ = __str__
+
+class Own:
+    def __str__(self): return "own text"
+
+def test_properties(record_property):
+    for value in (1, 1.5, None, True, "text", [1, None, {"a": 2}], pathlib.Path("/x"), decimal.Decimal("1.5"),
+                  datetime.date(2020, 1, 2), Color.RED, {1}, b"x", Own()):
+        record_property(type(value).__name__, value)
+
+def test_of_any_kind(request, record_property):
+    record_property("unprintable", Unprintable())
+    record_property("pair", (1, 2))
+""",
+    )
+    project.file(
+        "conftest.py",
+        """
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        assert all(type(pair) is tuple for pair in report.user_properties)
+        assert all(type(section) is tuple for section in report.sections)
+""",
+    )
+
+    def properties() -> list[tuple[str | None, str | None]]:
+        found = ElementTree.parse(project.root / "p.xml").iter("property")
+        return [(entry.get("name"), entry.get("value")) for entry in found]
+
+    project.serial("--junitxml=p.xml", "-k", "test_properties")
+    serial = properties()
+    assert ("PosixPath", "/x") in serial
+    ran = project.drm("--junitxml=p.xml", "-k", "test_properties")
+    assert properties() == serial
+    ran = project.drm("--junitxml=p.xml")
+    assert ran.code == 0, ran.out
+    assert ("pair", "[1, 2]") in properties(), "a list is what JSON has"
