@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Container
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -204,8 +205,8 @@ def encode_warning(message: warnings.WarningMessage, when: str, nodeid: str, loc
 def decode_warning(data: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``pytest_warning_recorded`` again.
 
-    The category is looked up only in modules that are imported already: a worker cannot make us import. Whatever else
-    is there, it is of the type that pytest expects.
+    The category is looked up only in modules that are imported already: a worker cannot make us import. Where it is
+    not found, one of its name stands in. Whatever else is there, it is of the type that pytest expects.
     """
     text, module, name, filename, nodeid = (
         str(data.get(key, "")) for key in ("text", "module", "category", "filename", "nodeid")
@@ -213,11 +214,8 @@ def decode_warning(data: dict[str, Any]) -> dict[str, Any]:
     line, when, location = data.get("lineno"), data.get("when"), data.get("location")
     category = vars(sys.modules[module]).get(name) if module in sys.modules else None
     if not (isinstance(category, type) and issubclass(category, Warning)):
-        category = Warning
-    try:
-        warning = category(text)
-    except Exception:  # a category with a signature of its own
-        category, warning = Warning, Warning(text)
+        category = _stand_in(module, name)
+    warning = _warning(category, text)
     has_place = isinstance(location, list | tuple) and [type(word) for word in location] == [str, int, str]
     return {
         "warning_message": warnings.WarningMessage(warning, category, filename, line if type(line) is int else 0),
@@ -225,6 +223,20 @@ def decode_warning(data: dict[str, Any]) -> dict[str, Any]:
         "nodeid": nodeid,
         "location": tuple(location or ()) if has_place else None,
     }
+
+
+@lru_cache
+def _stand_in(module: str, name: str) -> type[Warning]:
+    return type(name, (Warning,), {"__module__": module}) if name.isidentifier() else Warning
+
+
+def _warning(category: type[Warning], text: str) -> Warning:
+    """Return a warning of that text, and of the category unless that makes another text of it or wants more."""
+    try:
+        warning = category(text)
+        return warning if str(warning) == text else Warning(text)
+    except Exception:
+        return Warning(text)
 
 
 def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:

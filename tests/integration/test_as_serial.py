@@ -137,3 +137,31 @@ def pytest_runtest_logreport(report):
     ran = project.drm("--junitxml=p.xml")
     assert ran.code == 0, ran.out
     assert ("pair", "[1, 2]") in properties(), "a list is what JSON has"
+
+
+def test_warnings_of_categories_that_are_not_known_or_not_made_of_a_text(project: Project) -> None:
+    project.file("late.py", "class LateWarning(UserWarning): pass\n")
+    project.file(
+        "test_w.py",
+        """
+import warnings
+
+class Two(UserWarning):
+    def __init__(self, a, b): super().__init__(a, b)
+
+class Prefixed(UserWarning):
+    def __str__(self): return "prefix: " + self.args[0]
+
+def test_two(): warnings.warn(Two("a", "b"))
+def test_prefixed(): warnings.warn(Prefixed("text"))
+def test_inner():
+    class Inner(DeprecationWarning): pass
+    warnings.warn(Inner("inner"))
+def test_late():
+    import late
+    warnings.warn(late.LateWarning("late"))
+""",
+    )
+    expected = told(project.serial("-q").out)
+    assert {"Two", "Inner", "LateWarning"} <= set(re.findall(r"\w+", " ".join(expected)))
+    assert told(project.drm("-q").out) == expected
