@@ -21,6 +21,7 @@ from drm.worker.lease import Lease
 from drm.worker.live import show_live
 from drm.worker.measure import Meter
 from drm.worker.pools import ThreadPools
+from drm.worker.protocol import counts_as_failure
 from drm.worker.report_bounds import limit_captured
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
 from drm.worker.shortcuts import Locations, protocol_of, take_shortcuts
@@ -244,9 +245,11 @@ class Executor:
         elif self._has_parts and report.when == "call":
             # A test with failed subtests is made a failure where pytest asks for the status of its report,
             # which nobody does here: there is no terminal.
+            passed = report.passed
             self._config.hook.pytest_report_teststatus(report=report, config=self._config)
-        if report.failed and not hasattr(report, "wasxfail"):
-            self._failures += 1
+            if passed and report.failed:
+                report.drm_parts_failed = True  # type: ignore[attr-defined]
+        self._failures += counts_as_failure(vars(report))
         self._reports.append(report)
 
     @pytest.hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from types import NoneType
 from typing import Any
@@ -101,10 +101,12 @@ def _end(
 
 def failures_in(reports: list[Any]) -> int:
     """Return how many of a test's encoded reports pytest counts as failures."""
-    return sum(
-        isinstance(report, dict) and report.get("outcome") == "failed" and "wasxfail" not in report
-        for report in reports
-    )
+    return sum(isinstance(report, dict) and counts_as_failure(report) for report in reports)
+
+
+def counts_as_failure(report: Mapping[str, Any]) -> bool:
+    """Tell whether pytest counts it for --maxfail: not if it failed by its subtests alone, which count themselves."""
+    return report.get("outcome") == "failed" and "wasxfail" not in report and "drm_parts_failed" not in report
 
 
 def _missing(worker: str, executor: str, task_id: str, attempt: int) -> Any:

@@ -165,3 +165,24 @@ def test_late():
     expected = told(project.serial("-q").out)
     assert {"Two", "Inner", "LateWarning"} <= set(re.findall(r"\w+", " ".join(expected)))
     assert told(project.drm("-q").out) == expected
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+@pytest.mark.parametrize("limit", [2, 3])
+def test_a_test_whose_subtests_fail_counts_once_for_each_of_them(project: Project, limit: int) -> None:
+    project.file(
+        "test_s.py",
+        """
+def test_parts(subtests):
+    with subtests.test("a"):
+        assert False
+def test_bad(): assert False
+def test_worse(): assert False
+def test_good(): pass
+""",
+    )
+    options = ("-q", f"--maxfail={limit}")
+    serial = project.serial(*options)
+    assert serial.counts()["failed"] == limit + 1
+    ran = project.drm(*options, "--drm-executors", "1", "--drm-order", "file")
+    assert ran.counts() == serial.counts(), ran.out
