@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import Any
 
 import pytest
+from _pytest.warnings import catch_warnings_for_item
 
 from drm.model.errors import LostError
 from drm.worker.channel import Channel
@@ -58,6 +59,7 @@ class Executor:
         self._locations = Locations()
         self._reports: list[pytest.TestReport] = []
         self._has_parts = False
+        self._hears_warnings = False  # pytest repeats those of collection to who is registered later
         self._outgoing: list[list[Any]] = []
         self._last: tuple[str, pytest.Item] | None = None
         self._announced: Any = None
@@ -78,6 +80,7 @@ class Executor:
         ``tear_down=False`` leaves ``pytest_sessionfinish`` to the pytest session around it.
         """
         self._config.pluginmanager.register(self, "drm-executor")
+        self._hears_warnings = True
         if self._lease is not None:
             self._config.pluginmanager.register(Fence(self._lease), "drm-fence")
         take_shortcuts(self._session)
@@ -181,13 +184,19 @@ class Executor:
         if self._last is None:
             return
         task_id, item = self._last
-        with self._heard_by(item):
+        with self._warnings_of(item), self._heard_by(item):
             call = pytest.CallInfo.from_call(
                 lambda: self._session._setupstate.teardown_exact(upcoming), when="teardown", reraise=KeyboardInterrupt
             )
         if call.excinfo is not None:
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
             self._put(["late", task_id, first_line(report), self._encoder.encode(report)])
+
+    def _warnings_of(self, item: pytest.Item) -> AbstractContextManager[None]:
+        """Filter and tell of warnings as of the item's own."""
+        if not self._config.pluginmanager.has_plugin("warnings"):
+            return nullcontext()
+        return catch_warnings_for_item(self._config, item.ihook, "runtest", item)
 
     def _heard_by(self, item: pytest.Item) -> AbstractContextManager[None]:
         """Capture output for the item's report."""
@@ -254,4 +263,5 @@ class Executor:
 
     @pytest.hookimpl
     def pytest_warning_recorded(self, warning_message: Any, when: Any, nodeid: str, location: Any) -> None:
-        self._put(["warning", encode_warning(warning_message, when, nodeid, location)])
+        if self._hears_warnings:
+            self._put(["warning", encode_warning(warning_message, when, nodeid, location)])

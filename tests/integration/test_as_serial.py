@@ -167,6 +167,31 @@ def test_late():
     assert told(project.drm("-q").out) == expected
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_warnings_of_collection_are_told_once_and_those_of_the_end_too(project: Project, mode: str) -> None:
+    project.file("conftest.py", "import warnings\nwarnings.warn('in conftest')\n")
+    project.file("pytest.ini", "[pytest]\nno_such_option = 1\n")
+    project.file(
+        "test_w.py",
+        """
+import pytest, warnings
+warnings.warn("at import")
+
+@pytest.fixture(scope="session")
+def whole():
+    yield
+    warnings.warn("at the end")
+
+def test_a(whole): pass
+""",
+    )
+    expected = told(project.serial("-q").out)
+    assert any("4 warnings" in line for line in expected)
+    assert told(project.drm("-q", mode=mode).out) == expected
+    filters = ("-W", "error:at the end")
+    assert project.drm("-q", *filters, mode=mode).counts() == project.serial("-q", *filters).counts()
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
 @pytest.mark.parametrize("limit", [2, 3])
 def test_a_test_whose_subtests_fail_counts_once_for_each_of_them(project: Project, limit: int) -> None:
