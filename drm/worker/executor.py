@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from _pytest.warnings import catch_warnings_for_item
 
 from drm.model.errors import LostError
 from drm.worker.channel import Channel
@@ -18,6 +18,7 @@ from drm.worker.coverage_data import CoverageData
 from drm.worker.fence import Fence
 from drm.worker.gpus import VisibleGpus
 from drm.worker.ground import Ground
+from drm.worker.late_teardown import late_teardown
 from drm.worker.lease import Lease
 from drm.worker.live import show_live
 from drm.worker.measure import Meter
@@ -184,24 +185,12 @@ class Executor:
         if self._last is None:
             return
         task_id, item = self._last
-        with self._warnings_of(item), self._heard_by(item):
-            call = pytest.CallInfo.from_call(
-                lambda: self._session._setupstate.teardown_exact(upcoming), when="teardown", reraise=KeyboardInterrupt
-            )
+        teardown = functools.partial(self._session._setupstate.teardown_exact, upcoming)  # no frame of a traceback
+        with late_teardown(self._config, item):
+            call = pytest.CallInfo.from_call(teardown, when="teardown", reraise=KeyboardInterrupt)
         if call.excinfo is not None:
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
             self._put(["late", task_id, first_line(report), self._encoder.encode(report)])
-
-    def _warnings_of(self, item: pytest.Item) -> AbstractContextManager[None]:
-        """Filter and tell of warnings as of the item's own."""
-        if not self._config.pluginmanager.has_plugin("warnings"):
-            return nullcontext()
-        return catch_warnings_for_item(self._config, item.ihook, "runtest", item)
-
-    def _heard_by(self, item: pytest.Item) -> AbstractContextManager[None]:
-        """Capture output for the item's report."""
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        return nullcontext() if capture is None else capture.item_capture("teardown", item)
 
     @contextmanager
     def _unheard(self) -> Iterator[None]:

@@ -192,6 +192,30 @@ def test_a(whole): pass
     assert project.drm("-q", *filters, mode=mode).counts() == project.serial("-q", *filters).counts()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_late_teardown_that_fails_has_its_logs_and_no_frame_of_ours(project: Project, mode: str) -> None:
+    project.file(
+        "conftest.py",
+        """
+import logging, pytest
+
+@pytest.fixture(scope="session")
+def whole():
+    yield
+    print("printed late")
+    logging.warning("logged late")
+    raise ValueError("late")
+""",
+    )
+    project.file("test_l.py", "def test_l(whole): pass\n")
+    expected = told(project.serial("-q").out)
+    assert "printed late" in expected
+    assert any("logged late" in line for line in expected)
+    assert told(project.drm("-q", mode=mode).out) == expected
+    options = ("-q", "-p", "no:logging", "-p", "no:warnings", "-s")
+    assert project.drm(*options, mode=mode).counts() == {"passed": 1, "error": 1}
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
 @pytest.mark.parametrize("limit", [2, 3])
 def test_a_test_whose_subtests_fail_counts_once_for_each_of_them(project: Project, limit: int) -> None:
