@@ -20,6 +20,7 @@ from drm.model.cluster import WorkerState, WorkerView
 from drm.model.death import Death
 from drm.model.errors import LostError
 from drm.model.resources import Resources
+from drm.worker.protocol import is_excused
 
 _FAILED_STARTS = 5  # executors in a row that end before their first test
 
@@ -106,8 +107,9 @@ class Observer:
         is_doomed = late.task_id in self._dispatch.copied and executor.doomed
         if is_doomed or self._accounts.is_open(late.task_id):
             return  # of an attempt or a test that does not count: another attempt is under way or due, or -x has struck
-        self._accounts.spoil(late.task_id)
-        self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
+        if not is_excused(late.report):
+            self._accounts.spoil(late.task_id)
+            self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
         self._delivery.put_late(late.task_id, late.executor_id, late.report)
 
     def _on_batch_ended(self, ended: seen.BatchEnded) -> None:

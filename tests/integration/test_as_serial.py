@@ -216,6 +216,41 @@ def whole():
     assert project.drm(*options, mode=mode).counts() == {"passed": 1, "error": 1}
 
 
+def test_a_late_teardown_that_may_fail_is_no_error_of_the_account(project: Project) -> None:
+    project.file(
+        "test_l.py",
+        """
+import pytest
+
+@pytest.fixture(scope="session")
+def broken():
+    yield
+    raise ValueError("late")
+
+@pytest.mark.xfail
+def test_expected(broken): assert False
+""",
+    )
+    project.file(
+        "test_m.py",
+        """
+import pytest
+
+@pytest.fixture(scope="session")
+def skips():
+    yield
+    pytest.skip("late")
+
+def test_skips(skips): pass
+""",
+    )
+    for name, account in (("test_l.py", {"xfailed": 1}), ("test_m.py", {"passed": 1})):
+        serial, ran = project.serial("-q", "-x", name), project.drm("-q", "-x", name)
+        assert (serial.code, ran.code) == (0, 0), ran.out
+        assert ran.counts() == serial.counts()
+        assert ran.account() == account
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
 @pytest.mark.parametrize("limit", [2, 3])
 def test_a_test_whose_subtests_fail_counts_once_for_each_of_them(project: Project, limit: int) -> None:

@@ -260,21 +260,25 @@ def test_a_test_that_asks_for_the_end_gets_it(clock: Any) -> None:
     assert Counter(outcomes.values())[NOT_RUN] > 0
 
 
-def test_a_teardown_that_fails_late_makes_its_test_an_error(clock: Any) -> None:
+@pytest.mark.parametrize(
+    ("report", "is_error"), [({}, True), ({"outcome": "failed"}, True), ({"outcome": "skipped"}, False)], ids=str
+)
+def test_a_teardown_that_fails_late_makes_its_test_an_error(clock: Any, report: Any, is_error: bool) -> None:
     tasks = make_tasks(4)
     rig = Rig(clock, executors=(1, 1))
     stop = rig.engine.stop
 
     def stop_with_trouble(worker_id: str, executor_id: str) -> None:
         late = {"worker_id": worker_id, "executor_id": executor_id, "task_id": "m.py::t3"}
-        rig.engine.at(0.0, lambda: [seen.TeardownReported(**late, message="torn", report={})])
+        rig.engine.at(0.0, lambda: [seen.TeardownReported(**late, message="torn", report=report)])
         stop(worker_id, executor_id)
 
     rig.engine.stop = stop_with_trouble  # type: ignore[method-assign]
     rig.run(tasks)
     (end,) = rig.journal.of(events.RunFinished)
-    assert dict(end.counts) == {"passed": 3, "error": 1}
-    assert [(e.task_id, e.message) for e in rig.journal.of(events.TeardownFailed)] == [("m.py::t3", "torn")]
+    assert dict(end.counts) == ({"passed": 3, "error": 1} if is_error else {"passed": 4})
+    failed = [(e.task_id, e.message) for e in rig.journal.of(events.TeardownFailed)]
+    assert failed == ([("m.py::t3", "torn")] if is_error else [])
     assert rig.surface.late == ["m.py::t3"]
 
 
