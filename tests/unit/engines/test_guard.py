@@ -90,7 +90,8 @@ def test_ray_whose_guard_ended_before_it_could_ask_ends() -> None:
 def test_what_is_guarded_knows_its_guard(tmp_path: Path) -> None:
     folder = folder_of_ray(tmp_path, "a")
     guard, pid = guarded(folder)
-    assert f"DRM_GUARD={guard.pid}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    told, environment = f"DRM_GUARD={guard.pid}".encode(), Path(f"/proc/{pid}/environ")
+    until(lambda: told in environment.read_bytes().split(b"\0"))  # amid its exec a process shows none
     guard.terminate()
     guard.wait(30)
 
