@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,14 @@ class TestRay(EngineContract):
         place.executor("gw0")
         place.send("gw0", "test_environment")
         assert place.ended("test_environment")[1] == ""
+
+    def test_executors_are_as_nice_as_who_started_the_machine(self, place: OnRay) -> None:
+        """Ray makes what actors start give way to all else, unless told."""
+        (place.folder / "test_tiny.py").write_text(f"import os\ndef test_nice(): assert os.nice(0) == {os.nice(0)}\n")
+        place.joined()
+        place.executor("gw0")
+        place.send("gw0", "test_nice")
+        assert place.ended("test_nice")[1] == ""
 
     def test_the_kernel_chooses_executors_before_the_worker(self, place: OnRay) -> None:
         """Ray lets it choose what actors start before all else, unless told."""

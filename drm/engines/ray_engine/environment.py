@@ -25,6 +25,8 @@ _ALWAYS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or an actor without gpus would have CUDA_VISIBLE_DEVICES emptied
     # Or agents are the first that the kernel ends when memory is short, and all that they start: executors are to be.
     "RAY_worker_oom_score_adjustment": "0",
+    # Or all that an actor starts runs at niceness 15: last on its machine, and not as tests run elsewhere.
+    "RAY_worker_niceness": "0",
     # What is recorded of each call is for Ray's dashboard, which there is none of.
     "RAY_task_events_report_interval_ms": "0",
     "RAY_event_stats": "0",
