@@ -282,7 +282,7 @@ class Controller:
             gc.freeze()
 
     def _give_account(self) -> None:
-        if self._summary is None or self._accounted or self._config.get_verbosity() < -1:
+        if self._summary is None or self._accounted or self._config.getoption("verbose", 0) < -1:
             return
         from drm.reporting.terminal import closing_lines
 

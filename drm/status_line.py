@@ -29,7 +29,7 @@ class StatusLine:
         self._next_line_s = now() + _LINE_EVERY_S
         self._shown = 0  # lines of ours below the cursor
         self._lines: list[str] = []
-        self._quiet = config.get_verbosity() < 0
+        self._quiet = config.getoption("verbose", 0) < 0
         self._on_terminal = self._reporter is not None and self._reporter.isatty
         self._has_room = self._on_terminal and shutil.get_terminal_size().lines >= _LEAST_HEIGHT
         self._draws = self._has_room and can_draw()

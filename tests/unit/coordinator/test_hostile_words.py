@@ -112,7 +112,7 @@ class Terminal:
 def test_words_of_a_worker_are_one_line_and_command_no_terminal() -> None:
     terminal = Terminal()
     plugins = SimpleNamespace(get_plugin=lambda name: terminal)
-    config: Any = SimpleNamespace(pluginmanager=plugins, get_verbosity=lambda: 0)
+    config: Any = SimpleNamespace(pluginmanager=plugins, getoption=lambda name, default: default)
     StatusLine(config, lambda: 0.0).say("worker w was lost: \x1b[2J\x1b]0;title\x07a\n::error::b" + 9999 * "x")
     (line,) = terminal.written
     assert line.startswith("drm: worker w was lost: [2J ]0;title a ::error::b")

@@ -117,7 +117,7 @@ class Reporter:
 
 def shown_on(reporter: Reporter, now: list[float]) -> StatusLine:
     manager = SimpleNamespace(get_plugin=lambda _: reporter)
-    config: Any = SimpleNamespace(pluginmanager=manager, get_verbosity=lambda: 0)
+    config: Any = SimpleNamespace(pluginmanager=manager, getoption=lambda name, default: default)
     return StatusLine(config, lambda: now[0])
 
 
