@@ -257,20 +257,12 @@ def test_a_worker_that_is_stopped_is_lost_and_its_tests_run_elsewhere(project: P
         "import os, pathlib, signal, time\n"
         "def test_first():\n"
         "    if not pathlib.Path('stopped').exists():\n"
-        "        agent = int(pathlib.Path('agent').read_text())\n"
         "        pathlib.Path('stopped').touch()\n"
-        "        os.kill(agent, signal.SIGSTOP)\n"
+        "        zygote = os.getppid()\n"
+        "        agent = pathlib.Path(f'/proc/{zygote}/stat').read_text().rpartition(')')[2].split()[1]\n"
+        "        os.kill(int(agent), signal.SIGSTOP)\n"
         "        time.sleep(600)\n"
         "def test_other(): pass\n",
-    )
-    project.file(
-        "conftest.py",
-        "import os, pathlib, pytest\n"
-        "@pytest.fixture(autouse=True)\n"
-        "def agent():\n"
-        "    parent = os.getppid()\n"
-        "    status = pathlib.Path(f'/proc/{parent}/stat').read_text().rpartition(')')[2].split()\n"
-        "    pathlib.Path('agent').write_text(status[1])\n",
     )
     ran = project.drm("--drm-lost-after", "3", mode="workers")
     assert ran.code == 0, ran.out
