@@ -189,7 +189,11 @@ class Controller:
             failure = error
             run.coordinator.request_stop(str(error) or "interrupted")
         finally:
-            run.coordinator.close(interrupt=bool(self._interruptions.signal or isinstance(failure, KeyboardInterrupt)))
+            interrupt = bool(self._interruptions.signal or isinstance(failure, KeyboardInterrupt))
+            try:
+                run.coordinator.close(interrupt=interrupt)
+            except DrmError as error:  # a machine could not be ended
+                failure = failure or error
         for line in sweep(once_folder(Path(suite.basetemp), suite.run_id)):
             self._status.say(line)
         return failure
@@ -212,7 +216,7 @@ class Controller:
         if self._interruptions.signal or isinstance(failure, KeyboardInterrupt):
             raise KeyboardInterrupt
         if failure is not None:
-            if self._options.report_dir is not None:
+            if self._options.report_dir is not None and run.coordinator.stop_reason:
                 self._status.say(f"drm run --resume {self._options.report_dir} goes on with what did not run")
             raise pytest.exit.Exception(f"drm: {failure}", returncode=3)
         if asked is not None and asked.kind == "exit":

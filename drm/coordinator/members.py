@@ -290,10 +290,10 @@ class Members:
 
     def _end_all(self) -> None:
         """End what is left. A cloud that does not answer is asked again, before somebody has to ``drm reap``."""
-        for _ in range(_TRIES - 1):
+        for left in reversed(range(_TRIES)):
             try:
                 self._providers.terminate_all()
-            except DrmError:
-                continue
-            return
-        self._providers.terminate_all()
+                return
+            except DrmError as error:
+                if not left:
+                    raise LostError(f"a machine may be left: {error}", remedy="drm reap ends it") from error

@@ -282,6 +282,25 @@ def test_a_worker_whose_tests_sleep_is_not_lost_for_having_no_news(project: Proj
     project.assert_nothing_left()
 
 
+def test_a_provider_that_ends_no_machine_is_a_line_and_costs_no_outcome(project: Project) -> None:
+    project.file(
+        "conftest.py",
+        "from drm.cloud_provider_manager.providers.local import LocalProvider\n"
+        "from drm.model.errors import LostError\n"
+        "def terminate(self, instance_id): raise LostError('the provider does not answer')\n"
+        "LocalProvider.terminate = terminate\n",
+    )
+    project.file("test_a.py", "def test_a(): pass\n")
+    ran = project.drm("--junitxml=junit.xml", mode="workers")
+    assert ran.code == 3, ran.out
+    assert "INTERNALERROR" not in ran.out
+    assert "drm: a machine may be left: the provider does not answer; drm reap ends it" in ran.out
+    assert "--resume" not in ran.out
+    assert ran.account() == ran.counts() == {"passed": 1}
+    assert (project.root / "junit.xml").read_text().count("<testcase") == 1
+    project.assert_nothing_left()
+
+
 def test_a_limit_for_silence_that_is_none(project: Project) -> None:
     ran = project.drm("--drm-lost-after", "soon", mode="workers")
     assert ran.code == 4
