@@ -12,6 +12,7 @@ import os
 import random
 import struct
 import time
+from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +29,7 @@ SECONDS = struct.Struct("=q")
 _RATE = 0.6  # of creates that go wrong
 _END_RATE = 0.5
 _MOST = 12  # then all goes well: a run must come to its end
+_MOST_ENDS = 3  # of one worker that fail: an outage of some seconds, after which no worker may be left
 
 
 class _Scripted:
@@ -36,6 +38,7 @@ class _Scripted:
     def __init__(self, seed: str) -> None:
         self._chance = random.Random(seed)
         self._left = _MOST
+        self.failed_ends: Counter[str] = Counter()
         self.create, self.terminate = LocalProvider.create, LocalProvider.terminate
 
     def draw(self, names: list[str], rate: float) -> str:
@@ -63,7 +66,8 @@ def _spoil(seed: str) -> None:
         return made
 
     def terminate(self: LocalProvider, instance_id: str) -> None:
-        if script.draw(["lost"], _END_RATE):
+        if script.failed_ends[instance_id] < _MOST_ENDS and script.draw(["lost"], _END_RATE):
+            script.failed_ends[instance_id] += 1
             raise LostError("the provider does not answer")
         script.terminate(self, instance_id)
 

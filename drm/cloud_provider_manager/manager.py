@@ -27,6 +27,7 @@ from drm.model.resources import Resources
 from drm.ports import Clock, CloudProvider
 
 _PARALLEL_ENDS = 8
+_ENDED_AGAIN_AFTER_S = (0.5, 1.5, 4.0)
 
 
 @dataclass(slots=True)
@@ -249,10 +250,19 @@ class CloudProviderManager:
         self._held[seen.worker_id] = _Held(request, provider, seen, self._clock.now())
 
     def terminate_all(self) -> None:
-        """End every instance, several at a time, and what creates of unknown fate have made; then raise the first
-        error, if there was one."""
+        """End every instance, several at a time, and what creates of unknown fate have made.
+
+        A provider that fails is asked again for some seconds; then LostError says that somebody has to ``drm reap``.
+        """
         try:
-            self._end_all()
+            for pause_s in (*_ENDED_AGAIN_AFTER_S, None):
+                try:
+                    self._end_all()
+                    break
+                except DrmError as error:
+                    if pause_s is None:
+                        raise LostError(f"a machine may be left: {error}", remedy="drm reap ends it") from error
+                self._creator.wait(pause_s)
         finally:
             while self._at_end:
                 self._at_end.pop()()

@@ -19,7 +19,6 @@ from drm.ports import Clock, Engine
 
 __all__ = ["Member", "Members"]
 
-_TRIES = 3  # to end all machines at the end of the run
 _FAILED_STARTS = 3  # in a row while no worker serves, before the run is given up
 _LEAST_LEFT = 0.1  # of a boot that is late
 
@@ -280,20 +279,10 @@ class Members:
         self._closing = True
         self._calls.close()
         try:
-            self._end_all()
+            self._providers.terminate_all()
         finally:
             left = {instance.worker_id for instance in self._providers.instances()}
             for worker_id, member in self:
                 member.life = replace(member.life, phase=Phase.GONE, expected=True)
                 if member.instance_id and worker_id not in left:
                     self._ended(worker_id, None)
-
-    def _end_all(self) -> None:
-        """End what is left. A cloud that does not answer is asked again, before somebody has to ``drm reap``."""
-        for left in reversed(range(_TRIES)):
-            try:
-                self._providers.terminate_all()
-                return
-            except DrmError as error:
-                if not left:
-                    raise LostError(f"a machine may be left: {error}", remedy="drm reap ends it") from error

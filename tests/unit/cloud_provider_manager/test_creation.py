@@ -213,8 +213,6 @@ def test_at_the_end_what_came_of_an_unknown_create_is_found_and_ended(
         manager.create_worker(asked)
     assert len(cloud.list_instances()) == 1
     cloud.fail_next = ThrottledError("slower")
-    with pytest.raises(ThrottledError):
-        manager.terminate_all()
     manager.terminate_all()
     assert (cloud.list_instances(), journal.open_entries()) == ((), ())
 

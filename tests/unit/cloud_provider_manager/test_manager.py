@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from drm.cloud_provider_manager import CloudProviderManager, LocalProvider
+from drm.cloud_provider_manager.creation import Creator
 from drm.model.cluster import InstanceRequest, InstanceState
 from drm.model.errors import (
     CapacityError,
@@ -27,7 +28,7 @@ Request = Callable[..., InstanceRequest]
 @pytest.fixture
 def manager(clock: Any, scripted: Any) -> CloudProviderManager:
     scripted.name = "local"
-    manager = CloudProviderManager(clock=clock)
+    manager = CloudProviderManager(clock=clock, creator=Creator(clock=clock, wait=clock.advance))
     manager.add_provider(scripted)
     return manager
 
@@ -170,18 +171,54 @@ def test_what_is_available_is_told_per_provider(manager: CloudProviderManager, r
     assert manager.get_available_resources()["local"].cpu_cores == 1
 
 
-def test_all_are_ended_although_one_cannot_be(
-    manager: CloudProviderManager, request_for: Request, scripted: Any
+class Away:
+    """A provider that does not answer to ends of one machine until a time. ``ended``: which were ended, and when."""
+
+    def __init__(self, provider: Any, clock: Any, *, until_s: float) -> None:
+        self.ended: list[tuple[str, float]] = []
+        terminate = provider.terminate
+
+        def answer(instance_id: str) -> None:
+            if instance_id == "i-0" and clock.now() < until_s:
+                raise LostError("no answer")
+            terminate(instance_id)
+            self.ended.append((instance_id, clock.now()))
+
+        provider.terminate = answer
+
+
+@pytest.mark.parametrize("away_s", [0.1, 5.9])
+def test_a_provider_that_is_away_for_some_seconds_leaves_no_machine(
+    manager: CloudProviderManager, request_for: Request, scripted: Any, clock: Any, away_s: float
 ) -> None:
-    manager.create_worker(request_for("w1"))
-    manager.create_worker(request_for("w2"))
-    scripted.fail_next = UnauthorisedError("not you")
-    with pytest.raises(UnauthorisedError):
-        manager.terminate_all()
-    assert len(manager.instances()) == 1
+    first, second = (manager.create_worker(request_for(worker)).instance_id for worker in ("w1", "w2"))
+    assert first == "i-0"
+    begun = clock.now()
+    away = Away(scripted, clock, until_s=begun + away_s)
     manager.terminate_all()
+    assert [each for each, _ in away.ended] == [second, first]
+    assert away.ended[0][1] == begun
+    assert away_s <= away.ended[1][1] - begun <= 6.0
+    assert manager.instances() == ()
+    manager.terminate_all()
+
+
+def test_all_are_ended_although_one_cannot_be(
+    manager: CloudProviderManager, request_for: Request, scripted: Any, clock: Any
+) -> None:
+    for worker in ("w1", "w2"):
+        manager.create_worker(request_for(worker))
+    closed: list[bool] = []
+    manager.at_end(lambda: closed.append(True))
+    Away(scripted, clock, until_s=clock.now() + 600)
+    with pytest.raises(LostError, match="a machine may be left: no answer; drm reap ends it"):
+        manager.terminate_all()
+    assert [each.instance_id for each in manager.instances()] == ["i-0"]
+    assert closed == [True]
+    clock.advance(600)
     manager.terminate_all()
     assert manager.instances() == ()
+    assert closed == [True]
 
 
 def test_real_processes_are_all_ended(clock: Any, request_for: Request, local: LocalProvider) -> None:
