@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-__all__ = ["USAGE_ERROR", "Parser"]
+__all__ = ["USAGE_ERROR", "Parser", "count", "seconds"]
 
 USAGE_ERROR = 4  # pytest's
 _LONGEST = 400
+
+
+def seconds(text: str) -> float:
+    """Return the seconds that an option gives: a number, 0 or more."""
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no time; give seconds, such as 300")
+
+
+def count(text: str) -> int:
+    """Return the whole number above 0 that an option gives."""
+    with suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no count; give a number above 0")
 
 
 class _Commands(argparse._SubParsersAction):  # type: ignore[type-arg]

@@ -17,7 +17,7 @@ from drm.cloud_provider_manager.providers.docker import DockerProvider
 from drm.cloud_provider_manager.providers.gcp import GcpProvider, GcpSettings
 from drm.cloud_provider_manager.providers.kubernetes import KubernetesProvider, KubernetesSettings
 from drm.cloud_provider_manager.reaping import BOOT_GRACE_S, Reaped, reap
-from drm.command_line import USAGE_ERROR, Parser
+from drm.command_line import USAGE_ERROR, Parser, seconds
 from drm.model.errors import DrmError
 from drm.model.resources import ZERO
 from drm.ports import CloudProvider
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--boot-grace",
-        type=float,
+        type=seconds,
         default=BOOT_GRACE_S,
         metavar="SECONDS",
         help="keep what is younger, unless its controller is known to be gone (default: %(default)g)",

@@ -16,6 +16,7 @@ from drm.bench_commands.measuring import Bench, pairs_of
 from drm.bench_commands.trees import Tree, two_trees
 from drm.bench_commands.verdicts import Comparison, Verdict, compare_all, confirm, suspects
 from drm.ci_commands.tables import Paragraphs, table, terminal_width
+from drm.command_line import seconds
 from drm.model.errors import ConfigError
 
 __all__ = ["add_to", "lines_of"]
@@ -45,7 +46,7 @@ def add_to(commands: Any) -> None:
     add("head", nargs="?", help="the other one (default: the working tree, without untracked files)")
     add("--pairs", type=int, default=_PAIRS, metavar="N", help=f"runs of each version (default: {_PAIRS})")
     add("--timer", choices=sorted(_TIMERS), default="cpu", help="what is measured (default: cpu time)")
-    add("--timeout", type=float, default=1800.0, metavar="S", help="for one run, in seconds (default: 1800)")
+    add("--timeout", type=seconds, default=1800.0, metavar="S", help="for one run, in seconds (default: 1800)")
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(call=_compare, pytest=[])
 

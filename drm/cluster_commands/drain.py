@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from drm.cluster_commands.parsing import ended_well, say, the_coordinator
-from drm.command_line import Parser
+from drm.command_line import Parser, seconds
 from drm.model.errors import ConfigError, LostError
 
 _LOOK_S = 0.2
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("worker", metavar="WORKER", help="its name, as drm workers shows it")
     parser.add_argument("--coordinator", default=None, metavar="HOST:PORT", help="which one (default: the only one)")
     parser.add_argument(
-        "--timeout", type=float, default=3600.0, metavar="SECONDS", help="how long to wait (default: 1 h)"
+        "--timeout", type=seconds, default=3600.0, metavar="SECONDS", help="how long to wait (default: 1 h)"
     )
     options = parser.parse_args(arguments)
     return ended_well(lambda: _drain(options.coordinator, options.worker, options.timeout))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drm.ci_commands.tables import table
+from drm.command_line import count
 from drm.history.database import Database
 from drm.history.flakiness import FlakyRate, flaky_rates
 from drm.model.errors import ConfigError
@@ -39,7 +40,7 @@ def add_to(commands: Any) -> None:
     """Add the commands to those of ``drm history``."""
     show = commands.add_parser("show", help="the attempts of tests, and what is predicted for the next")
     show.add_argument("test", metavar="TEST", help="a nodeid, or a part of one")
-    show.add_argument("--last", type=int, default=10, metavar="N", help="so many attempts of each test (default: 10)")
+    show.add_argument("--last", type=count, default=10, metavar="N", help="so many attempts of each test (default: 10)")
     show.add_argument("--json", action="store_true", help="for programs")
     show.set_defaults(call=_show)
     stats = commands.add_parser("stats", help="how much is remembered, and which tests are flaky")
@@ -62,7 +63,7 @@ def _show(options: argparse.Namespace) -> int:
     predictor.train_models(samples)
     tasks = [Task(task_id=task_id, scope=task_id.partition("::")[0]) for task_id in found]
     for task_id, task in zip(found, tasks, strict=True):
-        rows = list(samples.get(task_id, ()))[-max(0, options.last) :] if options.last > 0 else []
+        rows = list(samples.get(task_id, ()))[-options.last :]
         prediction = predictor.predict_distribution(task)
         if options.json:
             print(

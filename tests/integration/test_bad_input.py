@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 import pytest
 from projects import Project, Ran
+
+from drm.cli import main
 
 PASSES = "def test_passes(): pass\n"
 
@@ -195,3 +198,20 @@ def test_executors_that_cannot_collect(project: Project, mode: str) -> None:
     assert [line for line in ran.lines if "in a row" in line], ran.out
     assert project.results().collected == 1
     (project.root / "seen").unlink()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("reap", "--docker", "--boot-grace", "nan"),
+        ("drain", "w1", "--timeout", "-1"),
+        ("bench", "compare", "HEAD", "--timeout", "inf"),
+        ("history", "show", "test_a", "--last", "0"),
+    ],
+)
+def test_a_number_that_is_none(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 4
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"drm .*: error: argument {command[-2]}: '{command[-1]}' is no (time|count); give .*", last)

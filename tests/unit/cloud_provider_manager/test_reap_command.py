@@ -112,7 +112,7 @@ def test_an_untagged_instance_and_one_in_its_lease_are_kept(
         tags = (("drm-owner", owner), ("drm-expires", expires))
         aws.create(request_for(worker_id, worker_type=aws.offerings()[0], tags=tags))
     place = ["--aws", "us-east-1", "--aws-endpoint", ec2.url]
-    look = [*place, "--history", str(tmp_path / "none.db"), "--boot-grace", "-9"]
+    look = [*place, "--history", str(tmp_path / "none.db"), "--boot-grace", "0"]
     assert main(look) == 0
     shown = capsys.readouterr().out
     assert shown.endswith("2 looked at: 1 ended, 1 kept\n")
@@ -160,7 +160,7 @@ def test_instances_past_their_lease_are_deleted(
     monkeypatch.setattr("google.auth.default", lambda *_, **__: (Credentials(token=GCP_TOKEN), PROJECT))
     monkeypatch.setattr("time.sleep", lambda _: None)
     place = ["--gcp", PROJECT, "--gcp-endpoint", compute.url]
-    assert main([*place, "--history", str(tmp_path / "none.db"), "--boot-grace", "-9"]) == 0
+    assert main([*place, "--history", str(tmp_path / "none.db"), "--boot-grace", "0"]) == 0
     assert capsys.readouterr().out.endswith("2 looked at: 1 ended, 1 kept\n")
     assert [each.worker_id for each in gcp.list_instances()] == ["w1"]
 
