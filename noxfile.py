@@ -246,8 +246,8 @@ def report(session: nox.Session) -> None:
     """Combine coverage; write reports/report.html, .md and .json from the stages that have run."""
     arguments(session)
     install(session, "test")
-    for kind in ("json", "xml"):
-        (REPORTS / f"coverage.{kind}").unlink(missing_ok=True)
+    for old in (".coverage", "coverage.json", "coverage.xml"):
+        (REPORTS / old).unlink(missing_ok=True)
     folders = sorted({str(file.parent) for file in REPORTS.glob("*/.coverage*")})
     if folders:
         coverage(session, "combine", "--keep", *folders)

@@ -30,6 +30,7 @@ _AUTHOR = {
 # A push with GitHub's own token starts no workflow; the words are for any other token and system.
 _MESSAGE = "Update the badges [skip ci]"
 _TIMEOUT_S = 120
+_MOST_BADGE_COMMITS = 20  # on top of the commit that was tested
 _EPILOG = """\
 exit codes: 0: pushed, or nothing to push; 4: not built from the default branch, no badges, or git refused
 
@@ -69,6 +70,9 @@ def _publish(options: argparse.Namespace) -> int:
         raise ConfigError(f"{options.badges_dir}: there is no badge", remedy="run `drm badges` first")
     git = _Git(options.remote, os.environ)
     folder = _within_repository(git, options.badges_dir)
+    if context.sha and not git.is_newest(context.sha, branch):
+        say(f"{context.sha[:12]} is no longer the newest commit of {branch}, whose badges stay as they are")
+        return 0
     git.push_alone(files, folder, options.branch)
     say(f"{len(files)} files pushed to the branch {options.branch}")
     if options.commit or os.environ.get("DRM_COMMIT_BADGES", "").lower() == "true":
@@ -140,6 +144,18 @@ class _Git:
                 yield self._cwd
             finally:
                 self._cwd = None
+
+    def is_newest(self, sha: str, branch: str) -> bool:
+        """Tell whether the branch has no commit after this one, but for those of badges: of an old commit an earlier
+        workflow may have been run again."""
+        tip = self("ls-remote", self._url, f"refs/heads/{branch}").partition("\t")[0]
+        if tip in ("", sha):
+            return True
+        with self._elsewhere():
+            self("init", "--quiet")
+            self("fetch", "--quiet", "--depth", str(_MOST_BADGE_COMMITS), self._url, f"refs/heads/{branch}")
+            lines = (line.partition(" ") for line in self("log", "--format=%H %ae", "FETCH_HEAD").splitlines())
+        return next((found for found, _, author in lines if author != _AUTHOR["GIT_AUTHOR_EMAIL"]), sha) == sha
 
     def push_alone(self, files: list[Path], folder: str, branch: str) -> None:
         """Push a commit without a parent that holds the files and nothing else, in place of the branch."""

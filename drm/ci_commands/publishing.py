@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from drm.ci_commands.lines import say
 from drm.cicd_integration import github_api, gitlab_api
@@ -25,6 +26,7 @@ _APIS: Mapping[str, tuple[Callable[[str], Mapping[str, str]], Callable[[Client, 
     "gitlab": (gitlab_api.headers_of, gitlab_api.GitLab),
 }
 _FAILURES = (State.FAILING, State.PARTIAL)
+_LONGEST_NAME = 100
 
 
 def publish_report(
@@ -70,13 +72,21 @@ def notice_of(report: Report, context: Context, name: str) -> Notice:
     The status of a run that was asked to leave something out has that in its name: it takes no other's place, so
     nothing that failed becomes good by leaving it out.
     """
-    without = ", ".join(names_left_out(report.stages))
     state = "success" if report.state is State.PASSING else "failure" if report.state in _FAILURES else "error"
     return Notice(
-        name=one_line(f"{name} (without {without})" if without else name, 100),
+        name=_name_of(name, names_left_out(report.stages)),
         state=state,
         description=one_line(report.headline, 140),
         comment=render_comment(report, name=name, commit=context.sha or ""),
         marker=comment_marker(name),
         target_url=context.run_url,
     )
+
+
+def _name_of(name: str, left_out: Sequence[str]) -> str:
+    """Return the name of a status, of at most 100 characters; what is cut off still makes it another one."""
+    full = f"{name} (without {', '.join(left_out)})" if left_out else name
+    if len(full) <= _LONGEST_NAME:
+        return one_line(full, _LONGEST_NAME)
+    mark = hashlib.sha256(full.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{one_line(full, _LONGEST_NAME - len(mark) - 1)} {mark}"

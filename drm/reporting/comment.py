@@ -6,7 +6,6 @@ from drm.reporting.attention import attention
 from drm.reporting.markdown import add_matrix
 from drm.reporting.markdown_page import Page, escape, links_line, mark_of
 from drm.reporting.report import Report
-from drm.reporting.text import plural
 
 __all__ = ["LIMIT_BYTES", "comment_marker", "render_comment"]
 
@@ -35,7 +34,7 @@ def render_comment(report: Report, *, name: str, commit: str = "") -> str:
             page.add(f"{len(found) - _MOST_ROWS} more are in the report.", "")
     add_matrix(page, report, "####")
     if report.coverage is not None:
-        page.add(f"Coverage: {report.coverage.percent:.1f}% of {plural(report.coverage.statements, 'statement')}.", "")
+        page.add(report.coverage.sentence(), "")
     made = f"commit {commit[:12]}" if commit else f"made {report.created_at}"
     page.add(" · ".join(part for part in (escape(made), links_line(report.links)) if part))
     return page.text()

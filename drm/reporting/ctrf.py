@@ -37,8 +37,7 @@ def render_ctrf(report: Report) -> str:
     runs = [(stage.name, run) for stage in report.sections for run in stage.runs]
     tests = [test for stage, run in runs for test in _tests(stage, run)]
     counts = Counter(test["status"] for test in tests)
-    starts = [_epoch_ms(run.summary.started_at) for _, run in runs]
-    stops = [start + _ms(run.summary.wall_s) for start, (_, run) in zip(starts, runs, strict=True)]
+    begun = [(_epoch_ms(run.summary.started_at), run) for _, run in runs if run.summary.started_at]
     states = {stage.name: stage.state.value for stage in report.sections}
     document = {
         "reportFormat": "CTRF",
@@ -51,9 +50,9 @@ def render_ctrf(report: Report) -> str:
                 "tests": len(tests),
                 **{status: counts[status] for status in ("passed", "failed", "skipped", "pending", "other")},
                 "flaky": sum(test["flaky"] for test in tests),
-                "suites": len(runs),
-                "start": min(starts, default=0),
-                "stop": max(stops, default=0),
+                "suites": len(begun),
+                "start": min((at for at, _ in begun), default=0),
+                "stop": max((at + _ms(run.summary.wall_s) for at, run in begun), default=0),
                 "extra": {
                     "state": report.state.value,
                     "headline": exchangeable(report.headline, _MOST_MESSAGE),

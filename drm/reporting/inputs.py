@@ -29,6 +29,7 @@ from drm.reporting.text import one_line
 __all__ = ["Inputs", "read_folder", "read_inputs"]
 
 _OF_A_RUN = (*RECORDS, "benchmark.json", "junit.xml")  # a file of these names stands for the folder it lies in
+_MEASURING = "performance"  # the stage whose runs have benchmarks beside their tests
 _MOST_CHARACTERS = 400  # of a line about an input
 
 
@@ -54,20 +55,24 @@ class _Pool:
     errors: list[str] = field(default_factory=list)  # of what nothing else tells
     known: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def add_run(self, stage: str, run: RunReport) -> None:
-        """Add the run, unless it is there: a report.json tells of the same runs as the folders beside it."""
-        key = (stage, run.summary.run_id, run.summary.started_at + run.name)
-        if not run.summary.run_id or key not in self.known:
-            self.known.add(key)
-            self.runs.setdefault(stage, []).append(run)
+    def add_run(self, stage: str, run: RunReport) -> bool:
+        """Add the run, unless it is there: a report.json tells of the same runs as the folders beside it, which may
+        have other names now."""
+        key = (stage, run.summary.run_id, run.summary.started_at)
+        if run.summary.run_id and key in self.known:
+            return False
+        self.known.add(key)
+        self.runs.setdefault(stage, []).append(run)
+        return True
 
     def add_report(self, report: Report) -> None:
         self.reports.append(report)
+        is_new = True
         for stage in (*report.stages, *([report.own_run] if report.own_run is not None else [])):
-            for run in stage.runs:
-                self.add_run(stage.name, run)
+            added = [self.add_run(stage.name, run) for run in stage.runs]
+            is_new = is_new and (stage.name != _MEASURING or all(added))
         self.coverage = report.coverage or self.coverage
-        self.benchmarks += report.benchmarks
+        self.benchmarks += report.benchmarks if is_new else ()
         self.problems += report.problems
 
 
@@ -131,8 +136,7 @@ def _read_folder(pool: _Pool, folder: Path) -> None:
         pool.errors.append(f"{_shown(str(folder))}: has no record of a run ({', '.join(RECORDS)}); {remedy}")
         return
     stage = _stage_of(folder.resolve().name)
-    pool.add_run(stage, run)
-    if stage == "performance":
+    if pool.add_run(stage, run) and stage == _MEASURING:
         pool.benchmarks += read_benchmarks([folder], pool.unmeasured)
 
 

@@ -96,7 +96,7 @@ def _is_other(summary: RunSummary, suites: tuple[Suite, ...]) -> bool:
     if names.isdisjoint(_key(_address(test.task_id)[1]) for test in summary.tests):
         return True
     try:
-        began = datetime.fromisoformat(summary.started_at)
+        began = datetime.fromisoformat(summary.resumed_at or summary.started_at)  # a resumed run writes it anew
         (first, *_) = (datetime.fromisoformat(suite.timestamp) for suite in suites)
         last = first + timedelta(seconds=sum(suite.time_s for suite in suites))
         return not first - _SLACK <= began <= last + _SLACK

@@ -8,7 +8,7 @@ from drm.reporting.analysis import analyse
 from drm.reporting.attention import attention
 from drm.reporting.markdown_page import Page, escape, links_line, mark_of
 from drm.reporting.report import Report, RunReport, StageReport
-from drm.reporting.text import bars, plural
+from drm.reporting.text import bars
 from drm.summary import UtilizationSeries
 
 __all__ = ["LIMIT_BYTES", "add_matrix", "escape", "render_markdown"]
@@ -40,7 +40,7 @@ def render_markdown(report: Report) -> str:
         _workers(page, run)
     page.table("## Benchmarks", view.BENCHMARK_COLUMNS, view.benchmark_rows(report))
     if report.coverage is not None:
-        page.add(f"Coverage: {report.coverage.percent:.1f}% of {plural(report.coverage.statements, 'statement')}.", "")
+        page.add(report.coverage.sentence(), "")
     _findings(page, report, runs)
     return page.text()
 

@@ -27,6 +27,7 @@ def read_coverage(path: Path, problems: list[str]) -> Coverage | None:
             percent=percent,
             statements=int(totals["num_statements"]),
             missing=int(totals["missing_lines"]),
+            branches=int(totals.get("num_branches") or 0),
         )
     except DrmError as error:
         problems.append(str(error))

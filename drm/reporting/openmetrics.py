@@ -70,7 +70,7 @@ def _families(report: Report) -> Iterator[_Family]:
     scaled = tuple(("action", action, float(decisions.count(action))) for action in ("up", "down", "denied"))
     yield _Family(name="drm_scaling_decisions", help="Scaling decisions.", values=scaled)
     if report.coverage is not None:
-        yield _one("drm_coverage_percent", "Statements covered.", report.coverage.percent, unit="percent")
+        yield _one("drm_coverage_percent", "Statements and branches covered.", report.coverage.percent, unit="percent")
     if report.benchmarks:
         slower = sum(item.verdict == "regressed" for item in report.benchmarks)
         yield _one("drm_benchmarks_regressed", "Benchmarks slower than their baseline.", slower)

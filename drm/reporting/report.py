@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from drm.model.errors import ConfigError
 from drm.model.trends import Trends
+from drm.reporting.text import plural
 from drm.summary import RunSummary
 
 __all__ = [
@@ -133,11 +134,21 @@ class ComponentReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """How much of the code the stages ran: ``missing`` of so many ``statements`` did not run."""
+    """How much of the code the stages ran: ``missing`` of so many ``statements`` did not run.
+
+    ``percent``: of statements and of ``branches``, which are 0 where they were not measured.
+    """
 
     percent: float
     statements: int
     missing: int
+    branches: int = 0
+
+    def sentence(self) -> str:
+        """Return the figure in words."""
+        measured = plural(self.statements, "statement")
+        measured += f" and {self.branches} branches" if self.branches else ""
+        return f"Coverage: {self.percent:.1f}% of {measured}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

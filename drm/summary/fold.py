@@ -75,7 +75,7 @@ class Summarizer:
         self._samples: dict[str, list[UtilizationSampled]] = {}
         self._feeders: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._run_started,
-            RunResumed: lambda _: self._facts.pop("reason", None),  # what had ended has events of its own
+            RunResumed: self._run_resumed,
             TestsDiscovered: self._tests_discovered,
             ForecastMade: self._forecast_made,
             PlanMade: self._plan_made,
@@ -109,6 +109,10 @@ class Summarizer:
 
     def _run_started(self, event: RunStarted) -> None:
         self._facts.update({name: getattr(event, name) for name in _RUN_FACTS}, started_at=event.at)
+
+    def _run_resumed(self, event: RunResumed) -> None:
+        self._facts.pop("reason", None)  # what had ended has events of its own
+        self._facts["resumed_at"] = event.at
 
     def _tests_discovered(self, event: TestsDiscovered) -> None:
         for task_id in event.task_ids:

@@ -208,7 +208,7 @@ class UtilizationSeries:
 class RunSummary:
     """A run, finished or not (``finished``: RunFinished was seen).
 
-    ``counts`` has a number for every outcome; they sum to ``collected``.
+    ``counts`` has a number for every outcome; they sum to ``collected``. ``resumed_at``: when it last went on.
     ``doubts``: what in the account does not add up; empty unless DRM has an error.
     ``planned_s`` and ``lower_bound_s`` are the first plan's makespan and the bound no plan can beat.
     """
@@ -224,6 +224,7 @@ class RunSummary:
     commit: str = ""
     branch: str = ""
     started_at: str = ""
+    resumed_at: str = ""
     wall_s: float = 0.0
     finished: bool = False
     reason: str = ""

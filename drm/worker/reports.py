@@ -250,7 +250,7 @@ def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
             bad = Outcome.FAILED if report.when == "call" else Outcome.ERROR
             if outcome is not Outcome.FAILED:
                 outcome, message = bad, first_line(report)
-        elif report.outcome == "skipped":
+        elif report.outcome == "skipped" and outcome not in (Outcome.FAILED, Outcome.ERROR):
             outcome = Outcome.XFAILED if hasattr(report, "wasxfail") else Outcome.SKIPPED
         elif report.outcome == "passed" and report.when == "call" and outcome is Outcome.NOT_RUN:
             outcome = Outcome.XPASSED if hasattr(report, "wasxfail") else Outcome.PASSED

@@ -192,9 +192,12 @@ class Steps {
         if (code != 0) { throw new Failed("stage '${stage}': script returned exit code ${code}") }
     }
 
-    void checkout(Object scm) {
+    /** Returns what a stage's own agent has in its environment, and nobody else. */
+    Map<String, String> checkout(Object scm) {
         def git = ['git', 'clone', '-q', build.project.path, folder().path].execute()
         if (git.waitFor() != 0) { throw new Failed("git clone: ${git.err.text}") }
+        String commit = ['git', '-C', folder().path, 'rev-parse', 'HEAD'].execute().text.trim()
+        return [GIT_COMMIT: commit, GIT_BRANCH: 'origin/main', GIT_URL: build.project.path]
     }
 
     void node(String label, Closure body) {
@@ -312,7 +315,7 @@ class Runner {
         new Steps(build: build, stage: stage.name, variables: build.variables).node(stage.label) {
             def steps = (Steps) delegate
             try {
-                steps.checkout(null)
+                steps.variables += steps.checkout(null)
                 steps.run(stage.body)
             } catch (Failed failure) {
                 build.say("ERROR: ${failure.message}")
@@ -391,7 +394,7 @@ try {
     System.exit(2)
 }
 def variables = [JENKINS_URL: 'http://127.0.0.1:1/', BUILD_URL: 'http://127.0.0.1:1/job/sample/1/', BUILD_NUMBER: '1',
-    JOB_NAME: 'sample', BRANCH_NAME: 'main', GIT_COMMIT: ['git', '-C', project.path, 'rev-parse', 'HEAD'].execute().text.trim()]
+    JOB_NAME: 'sample', BRANCH_NAME: 'main']
 variables += script.pipelineFound.environmentFound + binding.params.collectEntries { name, value -> [name, value.toString()] }
 variables += set
 def build = new Build(project: project, output: output, variables: variables)

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from projects import MODES, Project
 
+from drm.model.events import AttemptStarted
+
 
 def told(text: str) -> list[str]:
     """Return what pytest says after its progress, sorted; without DRM's lines, times and the frames of pluggy."""
@@ -250,6 +252,26 @@ def test_skips(skips): pass
         assert (serial.code, ran.code) == (0, 0), ran.out
         assert ran.counts() == serial.counts()
         assert ran.account() == account
+
+
+def test_a_failed_test_whose_teardown_skips_has_failed(project: Project) -> None:
+    project.file(
+        "test_s.py",
+        """
+import pytest
+
+@pytest.fixture
+def skips():
+    yield
+    pytest.skip("there is nothing to tidy")
+
+def test_fails(skips): assert False
+""",
+    )
+    ran = project.drm("--drm-retries", "failure=1")
+    assert ran.code == 1
+    assert ran.account() == {"failed": 1}
+    assert [event.attempt for event in project.events() if isinstance(event, AttemptStarted)] == [1, 2]
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")

@@ -328,3 +328,67 @@ def test_what_cannot_be_published_is_a_line(
     assert complaint in said
     assert said.count("\n") == 1
     assert "badges" not in git(remote, "branch", "--format=%(refname:short)")
+
+
+def test_an_old_commit_whose_workflow_is_run_again_leaves_the_badges(
+    project: Path, published: Callable[..., tuple[int, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, remote = published("of the first", "--commit")
+    assert code == 0
+    shutil.rmtree(project / ".github")
+    git(project, "pull", "-q", "origin", "main")
+    git(project, "commit", "-q", "--allow-empty", "-m", "second")
+    git(project, "push", "-q", "origin", "main")
+    assert published("of the second")[0] == 0
+    git(project, "checkout", "-q", "-f", "HEAD~2")
+    capsys.readouterr()
+    assert published("of the first again", "--commit")[0] == 0
+    assert "is no longer the newest commit of main, whose badges stay as they are" in capsys.readouterr().out
+    assert "of the second" in git(remote, "show", "badges:.github/badges/drm_status.json")
+    assert git(remote, "log", "-1", "--format=%s", "main") == "second\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "collected"),
+    [
+        ((), {"test_top.py", "tests/api/test_api.py", "tests/db/test_db.py"}),
+        (("api",), {"tests/api/test_api.py"}),
+        (("db", "other"), {"test_top.py", "tests/db/test_db.py"}),
+    ],
+)
+def test_a_component_is_what_pytest_collects_of_it(project: Path, names: tuple[str, ...], collected: set[str]) -> None:
+    """Not what it would collect only where it is named: samples, installed packages."""
+    shutil.rmtree(project / "tests")
+    for file in (
+        *("test_top.py", "tests/api/test_api.py", "tests/db/test_db.py", "tests/api/samples/test_broken.py"),
+        *(".nox/unit/lib/api/test_vendored.py", "env/lib/test_vendored.py", "tests/integration/api/test_together.py"),
+    ):
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_text("def test_it(): assert True\n")
+    (project / "env" / "pyvenv.cfg").touch()
+    (project / "pytest.ini").write_text("[pytest]\nnorecursedirs = samples .*\n")
+    assert ci("init", "github", "--components", "api,db") == 0
+    asked = f"import runpy; print(*runpy.run_path('noxfile.py')['chosen']('unit', {names!r}), sep='\\n')"
+    chosen = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=60)
+    command = [sys.executable, "-m", "pytest", "-p", "no:drm", "--collect-only", "-q", *chosen.stdout.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line} == collected, done.stdout
+    assert done.returncode == 0
+
+
+def test_coverage_is_what_the_stages_of_this_run_left(project: Path) -> None:
+    """Of a project with settings of coverage of its own too; without data there is none, not the last one."""
+    (project / "pyproject.toml").write_text('[tool.coverage.run]\nsource = ["tests"]\n')
+    assert ci("init", "github") == 0
+    nox_in_this_environment(project)
+    reports = project / "reports"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "NOX", "PYTEST_"))}
+    for sessions, percent in ((["unit", "report"], 100.0), (["report"], None)):
+        command = [sys.executable, "-m", "nox", "-s", *sessions]
+        done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = json.loads((reports / "report.json").read_text())["coverage"]
+        assert (told and told["percent"]) == percent, done.stdout + done.stderr
+        for file in reports.glob("unit/.coverage*"):
+            file.unlink()
+    assert not list(reports.glob("*coverage*"))

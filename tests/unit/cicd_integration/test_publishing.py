@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_api import NOT_OURS, SHA, TOKEN, Api, Reply, serving
 from recorded import leave_all, suite
 
-from drm.ci_commands.publishing import notice_of, publish_report
+from drm.ci_commands.publishing import _name_of, notice_of, publish_report
 from drm.cicd_integration.answers import Answer, wait_s
 from drm.cicd_integration.context import Context
 from drm.cicd_integration.publishing import Target, Withheld, target_of
@@ -415,6 +415,12 @@ def test_only_passing_is_a_success(tmp_path: Path) -> None:
     assert notice_of(build_report(tmp_path), context, NAME).state == "error"
     long = notice_of(replace(build_report(tmp_path), headline="x" * 5000), context, NAME)
     assert len(long.description) <= 140
+
+
+def test_statuses_of_which_much_was_left_out_have_names_of_their_own(tmp_path: Path) -> None:
+    names = [_name_of(NAME, [*(f"unit-{'x' * 20}{n}" for n in range(9)), last]) for last in ("unit", "e2e", "")]
+    assert len(set(names)) == 3
+    assert all(len(name) <= 100 and name.startswith(f"{NAME} (without unit-xxx") for name in names)
 
 
 @pytest.mark.parametrize(

@@ -252,3 +252,13 @@ def test_metrics_of_a_damaged_record_are_numbers_still(tmp_path: Path) -> None:
     text = render_openmetrics(build_report(tmp_path))
     assert "nan" not in text
     assert 'drm_wall_seconds{stage="unit"}' not in text
+
+
+def test_the_junit_file_of_a_run_that_was_resumed_is_its_own(tmp_path: Path) -> None:
+    """pytest writes when it began, which is when the run went on; the record has the first beginning."""
+    report = demo(tmp_path, JUNIT.replace("2026-11-23T09:59:58", "2026-11-23T10:29:58"))
+    (stage,) = [each for each in report.stages if each.name == "integration"]
+    for resumed_at, notes in (("", 1), ("2026-11-23T10:29:57.000Z", 0)):
+        (run,) = (replace(run, summary=replace(run.summary, resumed_at=resumed_at)) for run in stage.runs)
+        stages = tuple(replace(each, runs=(run,)) if each.name == "integration" else each for each in report.stages)
+        assert len(merge_junit(replace(report, stages=stages), tmp_path).notes) == notes

@@ -146,3 +146,13 @@ def test_slices_of_one_thread_do_not_overlap(tmp_path: Path) -> None:
             key = (event["pid"], event["tid"])
             assert event["ts"] >= last.get(key, 0.0)
             last[key] = event["ts"] + event["dur"]
+
+
+def test_ctrf_began_when_its_first_run_did_whatever_else_did_not_run(tmp_path: Path) -> None:
+    leave(tmp_path / "unit", suite("unit"))
+    skipped = {"schema_version": 1, "stage": "e2e", "status": "skipped", "exit_code": None, "reason": "no test"}
+    (tmp_path / "e2e").mkdir()
+    (tmp_path / "e2e" / "status.json").write_text(json.dumps(skipped))
+    summary = json.loads(render_ctrf(build_report(tmp_path)))["results"]["summary"]
+    assert summary["suites"] == 1
+    assert 0 < summary["start"] <= summary["stop"] < summary["start"] + 600_000

@@ -160,3 +160,17 @@ def test_coverage_and_benchmarks_come_along(reports: Path) -> None:
     report = read(reports / "*" / "*.json", reports / "coverage.json").report
     assert report.coverage is not None
     assert (report.coverage.percent, [benchmark.name for benchmark in report.benchmarks]) == (81.5, ["a"])
+
+
+def test_benchmarks_are_counted_once_too(reports: Path) -> None:
+    row = {"name": "a", "min_s": 1.0, "median_s": 1.0, "rounds": 3}
+    (reports / "performance" / "benchmark.json").write_text(json.dumps({"benchmarks": [row]}))
+    write_reports(reports, formats=["json"], report=build_report(reports, now=NOW))
+    for patterns in ([reports / "report.json", reports / "*" / "results.json"], [reports / "**" / "*.json"]):
+        assert [each.name for each in read(*patterns).report.benchmarks] == ["a"]
+
+
+def test_a_run_whose_folder_has_another_name_now_is_the_same_run(reports: Path, tmp_path: Path) -> None:
+    (reports / "unit").rename(tmp_path / "test-results-unit")
+    found = read(reports / "report.json", tmp_path / "test-results-unit" / "results.json")
+    assert found.report.tests.ran == 20
