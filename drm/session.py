@@ -39,6 +39,7 @@ from drm.sinks import HistorySink, SummarySink
 from drm.summary import RunSummary
 from drm.surroundings import ignore_by_git, machine_class, revision
 from drm.worker.launchers import Launcher
+from drm.worker.running_time import running_s
 from drm.worker.suite import Suite
 
 if TYPE_CHECKING:
@@ -51,13 +52,13 @@ _MADE_AT_THE_END = ("results.json", "status.json")
 
 
 class SystemClock:
-    """Implements ``drm.ports.Clock`` with the machine's clocks."""
+    """Implements ``drm.ports.Clock`` with the machine's clocks, also while a test of this process freezes time."""
 
     def now(self) -> float:
-        return time.monotonic()
+        return running_s()
 
-    def utc(self) -> datetime:
-        return datetime.now(UTC)
+    def utc(self, _clock: Callable[[], float] = time.time) -> datetime:
+        return datetime.fromtimestamp(_clock(), UTC)
 
 
 def new_run_id() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -26,6 +25,7 @@ from drm.worker.pools import ThreadPools
 from drm.worker.protocol import counts_as_failure
 from drm.worker.report_bounds import limit_captured
 from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcome_of
+from drm.worker.running_time import running_s
 from drm.worker.shortcuts import Locations, protocol_of, take_shortcuts
 
 _LOOK_S = 0.005  # how often, between short tests, the channel is looked at for a stop
@@ -119,13 +119,13 @@ class Executor:
     def _run_batch(
         self, batch: list[tuple[str, int]], next_task: str | None, budget_s: float, gpus: list[int], cores: float
     ) -> None:
-        started = time.perf_counter()
+        started = running_s()
         self._gpus.show(gpus)
         self._threads.bound(cores)
         tasks = [task_id for task_id, _ in batch]
         returned: list[str] = []
         for index, (task_id, attempt) in enumerate(batch):
-            late = index > 0 and (time.perf_counter() - started > budget_s or self._told_to_stop())
+            late = index > 0 and (running_s() - started > budget_s or self._told_to_stop())
             if late or 0 < self._max_failures <= self._failures:  # -x: the controller is about to stop the run
                 returned = tasks[index:]
                 break
@@ -140,7 +140,7 @@ class Executor:
         self._flush()
 
     def _told_to_stop(self) -> bool:
-        now = time.perf_counter()
+        now = running_s()
         if now - self._looked_s < _LOOK_S:
             return False
         self._looked_s = now

@@ -8,6 +8,7 @@ import sys
 import time
 
 from drm.worker.probe import resident_bytes
+from drm.worker.running_time import running_s
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 _SHORTEST_CHILD_S = 0.0005  # no process is started and waited for in less: shorter tests have no children
@@ -45,11 +46,11 @@ class Meter:
             except OSError:  # a test closed the file descriptor
                 self._open()
         self._cpu_s = time.process_time()
-        self._wall_s = time.perf_counter()
+        self._wall_s = running_s()
 
     def stop(self) -> list[float]:
         """Return [wall seconds, cpu seconds, peak resident bytes above the base]."""
-        wall = time.perf_counter() - self._wall_s
+        wall = running_s() - self._wall_s
         own = resource.getrusage(resource.RUSAGE_SELF)
         cpu = own.ru_utime + own.ru_stime - self._cpu_s
         peak = own.ru_maxrss

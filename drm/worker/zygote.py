@@ -12,6 +12,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +30,7 @@ from drm.worker.linux import (
 
 Serve = Callable[[str, socket.socket, int], None]
 
+_FAILED = 70  # EX_SOFTWARE: the executor itself failed, not a test
 _OWN_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
 
 
@@ -59,7 +61,7 @@ class Zygote:
             wake_when_orphaned()
             gc.freeze()  # so that a collection in one executor does not copy every shared page
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, lambda *_: self._bury_all())
+            signal.signal(signal.SIGTERM, lambda *_: self._end())
             signal.signal(signal.SIGCHLD, lambda *_: None)
             signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
             self._tell(["collected"])
@@ -104,22 +106,26 @@ class Zygote:
                 if number == signal.SIGKILL:
                     _kill_group(pid)
                 else:
-                    os.kill(pid, number)
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
 
     def _spawn(self, executor_id: str, descriptor: int, stacks: int) -> None:
         sock = socket.socket(fileno=descriptor)
         self._forked += 1
         ours = os.getpid()
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             self._become_executor(executor_id, sock, stacks, ours)
-        self._executors[pid] = executor_id
         sock.close()
         os.close(stacks)
+        if pid is None:
+            self._tell(["exited", executor_id, _FAILED << 8, 0])
+            return
+        self._executors[pid] = executor_id
         self._tell(["spawned", executor_id, pid])
 
     def _become_executor(self, executor_id: str, sock: socket.socket, stacks: int, parent: int) -> NoReturn:
-        status = 70  # EX_SOFTWARE: the executor itself failed, not a test
+        status = _FAILED
         try:
             die_with_parent(parent)
             die_before_others()
@@ -163,11 +169,26 @@ class Zygote:
         with suppress(OSError):
             self._control.sendall(encode_frame(message))
 
+    def _end(self) -> NoReturn:
+        """End with all executors: a test, or somebody else, asked its parent to."""
+        self._bury_all()
+        os._exit(128 + signal.SIGTERM)
+
     def _bury_all(self) -> None:
         """Kill every executor and every adopted descendant."""
         for pid in list(self._executors):
             _kill_group(pid)
         bury_children()
+
+
+def _fork() -> int | None:
+    """Fork; None where there is no room for another process, nor is any made within two seconds."""
+    for pause_s in (0.1, 0.3, 0.6, 1.0, None):
+        with suppress(OSError):
+            return os.fork()
+        if pause_s is not None:
+            time.sleep(pause_s)
+    return None
 
 
 def _kill_group(pid: int) -> None:

@@ -214,3 +214,52 @@ def test_signals_to_the_controller_amid_it_all(project: Project, mode: str, numb
     assert account["not run"] >= 4, "those that were broken off, and those that waited"
     assert "DOES NOT ADD UP" not in ran.out
     project.assert_nothing_left()
+
+
+@pytest.mark.parametrize("executors", ["2", "0"])
+def test_time_that_a_fixture_freezes_does_not_pass_for_that_of_tests(project: Project, executors: str) -> None:
+    """As freezegun does it: the functions are replaced wherever a module has them, over several tests."""
+    project.file(
+        "conftest.py",
+        """
+import sys, time, pytest
+real = {name: getattr(time, name) for name in ("time", "monotonic", "perf_counter")}
+
+def put(functions):
+    for module in list(sys.modules.values()):
+        for attribute, value in list(vars(module).items()) if module is not None else ():
+            for name, function in functions.items():
+                if value in (real[name], frozen[name]) and module.__name__ != "conftest":
+                    setattr(module, attribute, function)
+
+frozen = {name: lambda: 4e9 for name in real}
+
+@pytest.fixture(scope="module", autouse=True)
+def freeze():
+    put(frozen)
+    yield
+    put(real)
+""",
+    )
+    for name in ("a", "b"):
+        project.file(f"test_{name}.py", "def test_1(): pass\ndef test_2(): pass\ndef test_3(): pass\n")
+    ran = project.drm("--drm-executors", executors, "--drm-retries", "0")
+    assert ran.code == 0, ran.out
+    assert ran.account() == {"passed": 6}
+    ended = [event for event in project.events() if isinstance(event, events.AttemptFinished)]
+    assert all(0 <= event.usage.wall_s < 60 and event.elapsed_s < 60 for event in ended)
+    assert all(event.at < "2095" for event in project.events())
+
+
+def test_a_test_that_asks_its_parent_to_end(project: Project) -> None:
+    """The parent is the zygote, which takes all executors along: the run ends, and says so."""
+    project.file(
+        "test_parent.py",
+        "import os, signal, time\n"
+        "def test_parent():\n    os.kill(os.getppid(), signal.SIGTERM)\n    time.sleep(60)\n"
+        "def test_other(): pass\n",
+    )
+    ran = project.drm("--drm-executors", "2")
+    assert ran.code == 3, ran.out
+    assert "the only worker is gone" in ran.out
+    project.assert_nothing_left()

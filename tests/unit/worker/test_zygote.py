@@ -22,7 +22,7 @@ from drm.worker import stacks
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher, describe_status
 from drm.worker.linux import descendants_of
 from drm.worker.stacks import write_on_signal
-from drm.worker.zygote import Zygote
+from drm.worker.zygote import Zygote, _fork
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the zygote is used on Linux only")
 
@@ -236,3 +236,22 @@ def test_the_end_of_a_zygote_is_told() -> None:
     bench.wait_for(lambda: not runs(executor))
     bench.spawn("late")  # no error: "gone" was told
     bench.close()
+
+
+@pytest.mark.parametrize(("failures", "pid"), [(2, 5), (9, None)])
+def test_a_fork_for_which_there_is_no_room_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, failures: int, pid: int | None
+) -> None:
+    answers: list[Any] = [BlockingIOError("pids limit")] * failures + [5]
+    waited: list[float] = []
+
+    def fork() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return int(answer)
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    assert _fork() == pid
+    assert sum(waited) <= 2.0
