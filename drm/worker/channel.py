@@ -52,12 +52,20 @@ class Channel:
 
     def _wait_to_send(self) -> None:
         if self._send_timeout_s is None:
-            if select.select((self._socket,), (self._socket,), ())[0]:
+            if self._ready(select.POLLIN | select.POLLOUT) & ~select.POLLOUT:
                 self._waiting.extend(self.receive())
             if self.closed:
                 raise LostError("the other side is gone")
-        elif not select.select((), (self._socket,), (), self._send_timeout_s)[1]:
+        elif not self._ready(select.POLLOUT, self._send_timeout_s):
             raise LostError("the other side does not read")
+
+    def _ready(self, events: int, timeout_s: float | None = None) -> int:
+        """Wait for what poll(2) calls these events; return those that came, an end among them. (select(2) knows no
+        descriptor above 1,023, and a suite may hold more.)"""
+        poll = select.poll()
+        poll.register(self._socket, events)
+        ready = poll.poll(None if timeout_s is None else timeout_s * 1000)
+        return ready[0][1] if ready else 0
 
     @property
     def has_waiting(self) -> bool:
@@ -88,7 +96,7 @@ class Channel:
         while not self._waiting:
             if self.closed:
                 return None
-            select.select((self._socket,), (), ())
+            self._ready(select.POLLIN)
             self._waiting.extend(self.receive())
         return self._waiting.popleft()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import resource
 import socket
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -43,6 +45,25 @@ def test_messages_go_both_ways(pair: tuple[Channel, Channel]) -> None:
     assert other.receive() == []
     other.send(["c"])
     assert one.next() == ["c"]
+
+
+def test_a_descriptor_may_have_a_large_number() -> None:
+    """As in a process in which a suite has more than a thousand files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3000:
+        pytest.skip("so many descriptors are not allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 3000), hard))
+    try:
+        ours, theirs = socket.socketpair()
+        far = socket.socket(fileno=fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD, 2500))
+        ours.close()
+        with closing(Channel(far, send_timeout_s=0.2)) as one, closing(Channel(theirs)) as other:
+            other.send(["a"])
+            assert one.next() == ["a"]
+            with pytest.raises(LostError, match="does not read"):
+                one.send(["x" * 10_000_000])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_had_arrived_is_read_after_the_far_side_died(pair: tuple[Channel, Channel]) -> None:
