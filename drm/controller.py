@@ -30,6 +30,7 @@ from drm.sources import sources_of
 from drm.status_line import StatusLine
 from drm.summary import RunSummary
 from drm.worker.once_files import once_folder, sweep
+from drm.worker.shared_descriptors import OPEN_BEFORE
 from drm.worker.suite import Suite, items_of
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ class Controller:
     def _run(self, session: pytest.Session) -> None:
         with self._interruptions.handled():
             left = max(0, self._options.max_failures - session.testsfailed)  # failed collections count too
-            start_method = choose_start_method(self._options, self._status.say)
+            before = self._config.stash.get(OPEN_BEFORE, {})
+            start_method = choose_start_method(self._options, before, self._status.say)
             marked = self._items.items() if self._settings.patterns.get("quarantine") else ()
             excused = frozenset(task_id for task_id, item in marked if is_in_quarantine(item))
             self._options = replace(self._options, start_method=start_method, max_failures=left, excused=excused)

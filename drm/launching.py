@@ -20,6 +20,7 @@ from drm.ports import EventSink, Surface
 from drm.run_options import RunOptions
 from drm.settings import ProjectSettings
 from drm.worker.launchers import Launcher, SpawnLauncher, ZygoteLauncher
+from drm.worker.shared_descriptors import patched, unsafe_descriptors
 from drm.worker.spawned import environment_for
 from drm.worker.suite import Suite, fork_zygote
 from drm.worker.threads import unsafe_threads
@@ -88,19 +89,24 @@ def suite_of(config: pytest.Config, options: RunOptions, run_id: str) -> Suite:
     )
 
 
-def choose_start_method(options: RunOptions, say: Callable[[str], None]) -> str:
-    """Return how executors start: as asked for, or by fork where that is safe."""
+def choose_start_method(options: RunOptions, before: Mapping[int, str], say: Callable[[str], None]) -> str:
+    """Return how executors start: as asked for, or by fork where that is safe.
+
+    ``before``: the descriptors that were open before anything of the project was imported.
+    """
     if options.start_method is not None:
         return options.start_method
     if not hasattr(os, "fork") or sys.platform != "linux":
         return "spawn"
-    threads = unsafe_threads()
-    if threads:
+    reasons = [f"threads run after collection ({', '.join(threads)})"] if (threads := unsafe_threads()) else []
+    reasons += [f"collection opened {what}" for what in unsafe_descriptors(before)[:3]]
+    reasons += [f"{name} has patched what waits" for name in patched()]
+    if reasons:
         say(
-            f"threads run after collection ({', '.join(threads)}), so that forking is not safe: executors are "
+            f"{' and '.join(reasons)}, so that forking is not safe: executors are "
             "spawned, and each collects for itself (--drm-start fork forks all the same)"
         )
-    return "spawn" if threads else "fork"
+    return "spawn" if reasons else "fork"
 
 
 def launcher_of(

@@ -53,14 +53,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Bound thread pools before a conftest.py can load the libraries that start them."""
+    """Bound thread pools before a conftest.py can load the libraries that start them, and see what is open by then."""
     options = early_config.known_args_namespace
     if options.drm:
         with _no_rewriting(early_config):
             from drm.model.errors import DrmError
             from drm.settings import read_settings
             from drm.worker.pools import bound_thread_pools
+            from drm.worker.shared_descriptors import OPEN_BEFORE, open_descriptors
 
+        early_config.stash[OPEN_BEFORE] = open_descriptors()
         with suppress(DrmError):  # the controller reads them again, and says so
             settings = read_settings(early_config.rootpath)
             if not _runs_in_this_process(options, settings.options):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from projects import Project
 
@@ -91,6 +93,83 @@ def test_n(n):
     assert forked.account() == {"failed": 4}, "asked for, it is forked: the thread is not there"
     assert "forking is not safe" not in forked.out
     assert project.run("--drm-workers", "1").account() == {"passed": 4}, "nor is it in a separate worker"
+
+
+LOOP = """
+import asyncio
+loop = asyncio.new_event_loop()
+def turn(s): loop.run_until_complete(asyncio.wait_for(loop.run_in_executor(None, __import__("time").sleep, s), 20))
+"""
+CONNECTION = """
+import socket
+listening = socket.create_server(("127.0.0.1", 0))
+calling = socket.create_connection(listening.getsockname())
+answering = listening.accept()[0]
+def turn(s):
+    calling.sendall(b"what is twice two?"); answering.recv(64); answering.sendall(b"four"); calling.recv(4)
+"""
+
+
+@pytest.mark.parametrize(
+    ("opened", "said"),
+    [
+        (LOOP, r"collection opened an event loop \(epoll\)"),
+        (CONNECTION, r"collection opened a connection to 127\.0\.0\.1:\d+ and"),
+        ("import socket; a, b = socket.socketpair(); turn = lambda s: None", "collection opened a pair of sockets"),
+    ],
+    ids=["loop", "connection", "pair"],
+)
+def test_what_two_processes_must_not_share_is_not_forked(project: Project, opened: str, said: str) -> None:
+    project.file("shared.py", opened)
+    project.file(
+        "test_s.py",
+        """
+import pytest, shared
+
+@pytest.mark.parametrize("n", range(6))
+def test_turn(n):
+    shared.turn(0.05)
+""",
+    )
+    ran = project.drm("--drm-executors", "2")
+    assert ran.account() == {"passed": 6}, ran.out
+    ran.line(rf"^drm: {said}.*so that forking is not safe: executors are spawned")
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        "listening = socket.create_server(('127.0.0.1', 0))",
+        "log = socket.socket(type=socket.SOCK_DGRAM); log.connect(('127.0.0.1', 9))",
+        "import asyncio; loop = asyncio.new_event_loop(); loop.close()",
+    ],
+    ids=["listening", "datagrams", "closed"],
+)
+def test_what_processes_may_share_is_forked(project: Project, opened: str) -> None:
+    project.file("test_s.py", f"import socket\n{opened}\ndef test_a(): pass\n")
+    assert "forking is not safe" not in project.drm().out
+
+
+def test_what_others_left_open_is_forked(project: Project) -> None:
+    """A program that starts pytest may hand it its own sockets."""
+    handing = (
+        "import os, socket, sys; pair = socket.socketpair(); [one.set_inheritable(True) for one in pair]; "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    project.file("test_s.py", "def test_a(): pass\n")
+    assert "forking is not safe" not in project.drm(wrap=(sys.executable, "-c", handing)).out
+
+
+@pytest.mark.parametrize(("library", "mark"), [("gevent.monkey", "saved"), ("eventlet.patcher", "already_patched")])
+def test_a_patched_interpreter_is_not_forked(project: Project, library: str, mark: str) -> None:
+    """The libraries are made up, with the one attribute by which they tell that they have patched something."""
+    package, _, module = library.partition(".")
+    project.file(f"{package}/__init__.py", "")
+    project.file(f"{package}/{module}.py", f"{mark} = {{}}\n")
+    project.file("test_s.py", f"import {library}\ndef test_a(): pass\n")
+    assert "forking is not safe" not in project.drm().out
+    project.file(f"{package}/{module}.py", f"{mark} = {{'select': {{}}}}\n")
+    project.drm().line(rf"^drm: {package} has patched what waits, so that forking is not safe")
 
 
 NATIVE = r"""
