@@ -11,8 +11,8 @@ from drm.past import Attempts
 from drm.resource_performance_predictor.neighbours import Neighbours
 from drm.resource_performance_predictor.statistics import TestRecord
 
-Columns = tuple[list[float], list[float], list[int]]  # wall_s, cpu_s, peak_rss_bytes
-_WHOLE = frozenset(outcome.value for outcome in Outcome if outcome is not Outcome.NOT_RUN)
+Columns = tuple[list[float], list[float], list[int], list[Outcome]]  # wall_s, cpu_s, peak_rss_bytes, outcome
+_WHOLE: dict[str, Outcome] = {outcome.value: outcome for outcome in Outcome if outcome is not Outcome.NOT_RUN}
 
 
 def parted(
@@ -30,6 +30,7 @@ def parted(
             continue
         source = sources.get(task_id, 0)
         walls, cpus, peaks = [], [], []
+        outcomes: list[Outcome] = []
         for row in rows.rows:
             outcome, wall_s, cpu_s, peak, _, ran_on, made_of, death, _, on_gpu = row[:10]
             if (
@@ -47,8 +48,9 @@ def parted(
             walls.append(wall_s)
             cpus.append(cpu_s)
             peaks.append(peak)
+            outcomes.append(_WHOLE[outcome])
         else:
-            plain[task_id] = walls, cpus, peaks
+            plain[task_id] = walls, cpus, peaks, outcomes
     return plain, others
 
 
@@ -57,9 +59,9 @@ def learn_columns(
 ) -> None:
     """Learn of tests that are new here."""
     in_scope: dict[str, tuple[list[float], list[int]]] = {}
-    for task_id, (walls, cpus, peaks) in plain.items():
+    for task_id, (walls, cpus, peaks, outcomes) in plain.items():
         record = records[task_id] = TestRecord()
-        record.begin(walls, cpus, peaks, cpu_from_s)
+        record.begin(walls, cpus, peaks, outcomes, cpu_from_s)
         scope = task_id.partition("::")[0]
         columns = in_scope.get(scope)
         if columns is None:

@@ -99,8 +99,8 @@ class ResourcePerformancePredictor:
                 check_usage(task_id, row.usage)
         factors = speeds({**samples, **others}, self._machine) if others else {}
         for task_id in [known for known in plain if known in self._records]:
-            for wall_s, cpu_s, peak in zip(*plain.pop(task_id), strict=True):
-                self._learn(task_id, Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak), Outcome.PASSED)
+            for wall_s, cpu_s, peak, outcome in zip(*plain.pop(task_id), strict=True):
+                self._learn(task_id, Usage(wall_s=wall_s, cpu_s=cpu_s, peak_rss_bytes=peak), outcome)
         learn_columns(plain, self._records, self._neighbours, _CPU_FROM_S)
         self._neighbours.learn_fixtures(fixtures or {})
         count = sum(map(len, samples.values()))
@@ -158,10 +158,10 @@ class ResourcePerformancePredictor:
         return record.expected_s() if record is not None and record.walls else self._neighbours.expected_wall_s(scope)
 
     def slow_wall_s(self, task_id: str) -> float | None:
-        """Return the seconds that the test takes when it is slow: the 99th percentile (nearest rank) of the walls
-        that are kept of it, which of so few is the largest; None for a test never seen."""
+        """Return the seconds that the test takes when it is slow: the most of its last three attempts that
+        passed, or None without any. What was skipped or failed at once, or was ended, says nothing of that."""
         record = self._records.get(task_id)
-        return max(record.walls) if record is not None and record.walls else None
+        return max(record.passed) if record is not None and record.passed else None
 
     def get_statistics(self) -> PredictorStatistics:
         """Return what has been learnt so far, in numbers."""
@@ -203,7 +203,7 @@ class ResourcePerformancePredictor:
         if outcome is None:
             self._censored += 1
             return
-        record.finish(wall_s, cpu_s, _CPU_FROM_S)
+        record.finish(wall_s, cpu_s, _CPU_FROM_S, passed=outcome is Outcome.PASSED)
         self._neighbours.learn(task_id, usage)
 
     def _own(self, record: TestRecord, scope: str, made: dict[str, Forecast]) -> Forecast:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 
+from drm.model.work import Outcome
 from drm.resource_performance_predictor.costs import CostSettings, next_reservation
 from drm.resource_performance_predictor.families import Family, size_in
 
@@ -40,7 +41,7 @@ _CONSTANT_FROM_BYTES = 64 * 2**20  # below, what a constant could save is not wo
 
 
 class TestRecord:
-    """One test: its last walls (oldest first), its largest memory, its cores busy on average.
+    """One test: its last walls (oldest first) and those that passed, its largest memory, its cores busy on average.
 
     From five attempts on it keeps count of what each margin on the largest peak would have cost (bytes too many; all of
     the next attempt for too few), and has the one that cost least. So has, of a test that needs much, the constant
@@ -49,12 +50,13 @@ class TestRecord:
 
     __slots__ = (
         *("begun_with", "constants", "costs", "cpu_s", "cpu_wall_s", "gpu_bytes", "is_changed", "is_of_run", "kills"),
-        *("peak_rss_bytes", "samples", "unjudged", "walls", "wanted_bytes"),
+        *("passed", "peak_rss_bytes", "samples", "unjudged", "walls", "wanted_bytes"),
     )
     __test__ = False
 
     def __init__(self) -> None:
         self.walls: tuple[float, ...] = ()
+        self.passed: tuple[float, ...] = ()
         self.peak_rss_bytes = 0
         self.cpu_s = 0.0
         self.cpu_wall_s = 0.0
@@ -69,21 +71,33 @@ class TestRecord:
         self.is_changed = False  # since what is known of it
         self.is_of_run = False  # something of this run is known of it
 
-    def begin(self, walls: Sequence[float], cpus: Sequence[float], peaks: Sequence[int], cpu_from_s: float) -> None:
+    def begin(
+        self,
+        walls: Sequence[float],
+        cpus: Sequence[float],
+        peaks: Sequence[int],
+        outcomes: Sequence[Outcome],
+        cpu_from_s: float,
+    ) -> None:
         """Take over all that is known of the test, oldest first; cpu time counts from so many seconds on."""
         self.samples = len(walls)
-        self.walls = tuple(walls[-3:])
+        self.walls = self.passed = tuple(walls[-3:])
+        if outcomes.count(Outcome.PASSED) < len(outcomes):
+            both = zip(walls, outcomes, strict=True)
+            self.passed = tuple([wall_s for wall_s, outcome in both if outcome is Outcome.PASSED][-3:])
         if max(walls) >= cpu_from_s:
             long = [(wall_s, cpu_s) for wall_s, cpu_s in zip(walls, cpus, strict=True) if wall_s >= cpu_from_s]
             self.cpu_wall_s, self.cpu_s = sum(wall_s for wall_s, _ in long), sum(cpu_s for _, cpu_s in long)
         self.peak_rss_bytes = max(peaks)
         self.begun_with = peaks
 
-    def finish(self, wall_s: float, cpu_s: float, cpu_from_s: float) -> None:
+    def finish(self, wall_s: float, cpu_s: float, cpu_from_s: float, *, passed: bool) -> None:
         """Count an attempt that ended by itself; cpu time counts from so many seconds on."""
         self.samples += 1
         self.kills = self.wanted_bytes = 0
         self.walls = (*self.walls[-2:], wall_s)
+        if passed:
+            self.passed = (*self.passed[-2:], wall_s)
         if wall_s >= cpu_from_s:
             self.cpu_s += cpu_s
             self.cpu_wall_s += wall_s

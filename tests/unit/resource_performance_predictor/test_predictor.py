@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -300,6 +301,30 @@ def test_the_slowest_of_the_last_three_is_what_a_test_takes_when_it_is_slow() ->
     assert predictor.slow_wall_s("m.py::never") is None
     predictor.record_task_execution("m.py::cut", usage(7.0), None)
     assert predictor.slow_wall_s("m.py::cut") is None
+
+
+def test_only_attempts_that_passed_tell_what_a_test_takes() -> None:
+    """A slow test that was skipped three times at once would be timed out for good."""
+    took = [("passed", 60.0, ""), ("passed", 80.0, ""), *[("skipped", 0.001, "")] * 3, ("failed", 0.002, "")]
+    rows = [(outcome, wall_s, wall_s, MIB, 1.0, "", 0, death, 0, 0) for outcome, wall_s, death in took]
+    predictor = ResourcePerformancePredictor()
+    predictor.train_models({"m.py::a": Attempts("m.py::a", rows), "m.py::b": Attempts("m.py::b", rows[2:])})
+    assert predictor.slow_wall_s("m.py::a") == 80.0
+    assert predictor.slow_wall_s("m.py::b") is None
+
+
+def test_what_a_test_takes_when_it_is_slow_is_told_in_seconds_of_this_machine() -> None:
+    past = {
+        f"m.py::t{n}": [Sample(task_id=f"m.py::t{n}", usage=usage(wall_s), outcome=Outcome.PASSED, machine=machine)]
+        for n in range(6)
+        for wall_s, machine in ((1.0, "here"), (3.0, "there"))
+    }
+    for n in range(6):
+        past[f"m.py::t{n}"].insert(0, replace(past[f"m.py::t{n}"][0], usage=usage(1.0), machine="here"))
+    past["m.py::a"] = [Sample(task_id="m.py::a", usage=usage(9.0), outcome=Outcome.PASSED, machine="there")]
+    predictor = ResourcePerformancePredictor(machine="here")
+    predictor.train_models(past)
+    assert predictor.slow_wall_s("m.py::a") == pytest.approx(3.0)
 
 
 def test_cpu_time_counts_from_fifty_milliseconds_on() -> None:
