@@ -11,7 +11,7 @@ from drm.history import trends
 from drm.history.flakiness import flaky_rates
 from drm.history.retention import Retention, prune, transaction
 from drm.history.samples import is_sound
-from drm.history.schema import SCHEMA_VERSION, raise_to_current, version_of
+from drm.history.schema import PATIENCE_S, SCHEMA_VERSION, open_for_reading, raise_to_current, version_of, write_ahead
 from drm.model.errors import ConfigError
 from drm.model.samples import Risk, RunFacts, Sample
 from drm.model.trends import KEPT_RUNS, PastRun, Trends
@@ -55,8 +55,9 @@ class Database:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        uri = f"{path.absolute().as_uri()}{'?mode=ro&immutable=1' if read_only else ''}"
-        self._connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
+        self._connection = (
+            open_for_reading(path) if read_only else sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
+        )
         self._recorded = self._run = 0
         self._knows_sources = True
         try:
@@ -77,7 +78,7 @@ class Database:
                 raise ConfigError(f"{path} holds no history", remedy="delete it")
             self._knows_sources = version >= 3
             return
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(self._connection, PATIENCE_S)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if version < SCHEMA_VERSION:
             raise_to_current(self._connection)

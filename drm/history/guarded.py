@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from drm.history.database import Database
 from drm.history.memory import MemoryHistory
-from drm.history.schema import SCHEMA_VERSION, version_of
+from drm.history.schema import SCHEMA_VERSION, open_for_reading, version_of
 from drm.history.trends import SINCE, read_trends
 from drm.model.errors import ConfigError
 from drm.model.samples import Risk, RunFacts, Sample
@@ -91,14 +91,12 @@ class GuardedHistory:
             if _is_damage(error):
                 self._store = self._begin_afresh(error)
             else:
-                self._give_up(what, error)
-                self._store = MemoryHistory()
+                self._store = self._read_only(error) if what == "written" else self._none(what, error)
         try:
             return act(self._store)
         except sqlite3.Error as error:
             self._abandon()
-            self._give_up(what, error)
-            self._store = MemoryHistory()
+            self._store = self._none(what, error)
             return act(self._store)
 
     def _abandon(self) -> None:
@@ -118,8 +116,12 @@ class GuardedHistory:
         except OSError as error:
             return self._read_only(error)
 
+    def _none(self, what: str, error: Exception) -> HistoryStore:
+        self._give_up(what, error)
+        return MemoryHistory()
+
     def _read_only(self, error: Exception) -> HistoryStore:
-        """Take what can be read into memory's place: the file is used until the first write."""
+        """Go on with a file that cannot be written as far as it can be read."""
         try:
             store = Database(self._path, read_only=True)
         except (sqlite3.Error, ConfigError, OSError):
@@ -129,15 +131,17 @@ class GuardedHistory:
         return ReadOnlyHistory(store)
 
     def _give_up(self, what: str, error: Exception, so: str = "this run's attempts are not kept") -> None:
-        self._warn(f"history {self._path} cannot be {what} ({error}); {so}; {self._remedy()}")
+        self._warn(f"history {self._path} cannot be {what} ({error}); {so}; {self._remedy(error)}")
 
-    def _remedy(self) -> str:
+    def _remedy(self, error: Exception) -> str:
         """Say what to do about a file that cannot be opened."""
         folder = self._path.parent
         if folder.exists() and not folder.is_dir():
             return f"move the file {folder} away"
         if self._path.exists() and not self._path.is_file():
             return f"move away what is at {self._path}: it is no file"
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return "wait for the program that keeps it locked, or end it"
         return f"free some space, or see to the permissions of {folder}"
 
     def _begin_afresh(self, error: Exception) -> HistoryStore:
@@ -202,19 +206,17 @@ def _is_damage(error: Exception) -> bool:
 def past_trends(path: Path, branch: str, *, warn: Callable[[str], None]) -> Trends:
     """Return the last runs of the branch from a file that is only read, also while a run writes to it.
 
-    What is wrong with it is said in a line. ``immutable`` does where nothing may be written beside the file.
+    What is wrong with it is said in a line.
     """
-    why: object = ""
-    for how in ("mode=ro", "mode=ro&immutable=1") if path.exists() else ():
-        try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=5.0)) as connection:
-                version = version_of(connection)
-                if version <= SCHEMA_VERSION:  # one of before trends has none
-                    return read_trends(connection, branch, KEPT_RUNS) if version >= SINCE else Trends(branch=branch)
-                why = f"it is of format {version}, this drm knows {SCHEMA_VERSION}"
-                break
-        except (sqlite3.Error, OSError) as error:
-            why = error
-    if why:
-        warn(f"history {path} cannot be read ({why}); the report goes without trends")
+    if not path.exists():
+        return Trends(branch=branch)
+    try:
+        with closing(open_for_reading(path)) as connection:
+            version = version_of(connection)
+            if version <= SCHEMA_VERSION:  # one of before trends has none
+                return read_trends(connection, branch, KEPT_RUNS) if version >= SINCE else Trends(branch=branch)
+            why: object = f"it is of format {version}, this drm knows {SCHEMA_VERSION}"
+    except (sqlite3.Error, OSError) as error:
+        why = error
+    warn(f"history {path} cannot be read ({why}); the report goes without trends")
     return Trends(branch=branch)

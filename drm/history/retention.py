@@ -16,17 +16,27 @@ _TRIM = """
 DELETE FROM attempts WHERE test = ?
 AND id <= (SELECT id FROM attempts WHERE test = ? ORDER BY id DESC LIMIT 1 OFFSET ?)
 """
-# By the attempts' own clock: a machine whose clock is wrong today empties no file.
-_AGED = "DELETE FROM attempts WHERE at < (SELECT max(at) FROM attempts WHERE run < (SELECT max(run) FROM attempts)) - ?"
+# By the attempts' own clock, and by the earliest of three runs: one whose clock was years ahead empties no file.
+_AGED = """
+DELETE FROM attempts WHERE at < (
+    SELECT min(newest) FROM (
+        SELECT max(at) AS newest FROM attempts WHERE run IN (
+            SELECT id FROM runs WHERE id < (SELECT max(run) FROM attempts) ORDER BY id DESC LIMIT 3
+        ) GROUP BY run
+    )
+) - ?
+"""
 _ORPHANS = (
     "DELETE FROM tests WHERE id NOT IN (SELECT test FROM attempts)",
-    "DELETE FROM runs WHERE id NOT IN (SELECT run FROM attempts) AND id NOT IN (SELECT run FROM run_facts)",
+    # One of the newest may be a run that goes on, and has no attempts yet.
+    "DELETE FROM runs WHERE id NOT IN (SELECT run FROM attempts) AND id NOT IN (SELECT run FROM run_facts)"
+    " AND id <= (SELECT max(id) FROM runs) - 1000",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Keep this many attempts per test, and those of this many days before the last run but one."""
+    """Keep this many attempts per test, and those of this many days before the three runs that came before the last."""
 
     per_test: int = KEPT_PER_TEST
     days: float = 365.0

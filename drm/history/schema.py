@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from pathlib import Path
 
 from drm.history import trends
 
 SCHEMA_VERSION = 3
+PATIENCE_S = 5.0  # with others that write
 
 _V1 = """
 CREATE TABLE tests (
@@ -53,6 +56,42 @@ STEPS = (_V1, trends.SCHEMA, _V3)
 def version_of(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Return a connection that writes nothing; sqlite3.Error where nothing can be read.
+
+    ``immutable`` reads where nothing may be written beside the file either, and does not see what others write.
+    """
+    try:
+        return _opened(path, "mode=ro")
+    except sqlite3.Error:
+        return _opened(path, "mode=ro&immutable=1")
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{how}"
+    connection = sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)
+    try:
+        version_of(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def write_ahead(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Have the file in WAL mode. SQLite does not wait for others to let it change that, so they are waited for here."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def raise_to_current(connection: sqlite3.Connection) -> None:

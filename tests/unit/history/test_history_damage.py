@@ -8,14 +8,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import drm
-from drm.history import guarded, open_history
+from drm.history import database, guarded, open_history
 from drm.history.database import Database
-from drm.model.samples import Sample
+from drm.model.samples import RunFacts, Sample
 from drm.model.work import Outcome, Usage
 from drm.ports import HistoryStore
 
@@ -217,13 +219,47 @@ def test_a_file_that_cannot_be_written_is_still_read(
 def test_a_write_that_is_refused_later_is_said_once(path: Path, warnings: list[str]) -> None:
     store = open_history(path, warn=warnings.append)
     assert isinstance(store, guarded.GuardedHistory)
-    database = store._store
-    assert isinstance(database, Database)
-    database._connection.execute("PRAGMA query_only = 1")
-    assert still_works(store)
-    assert still_works(store)
+    file = store._store
+    assert isinstance(file, Database)
+    store.record("before", BATCH)
+    file._connection.execute("PRAGMA query_only = 1")
+    for _ in range(2):
+        store.record("run", BATCH)
+        assert {len(rows) for rows in store.samples(IDS).values()} == {1}, "what is there is read"
     store.close()
     assert len(warnings) == 1
+
+
+def test_a_file_that_another_program_keeps_locked_is_read(
+    path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(path, batches=1)
+    monkeypatch.setattr(database, "PATIENCE_S", 0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store = open_history(path, warn=warnings.append)
+        store.begin(RunFacts(run_id="run"))
+        store.record("run", BATCH)
+        assert {len(rows) for rows in store.samples(IDS).values()} == {1}
+        store.close()
+    (line,) = warnings
+    assert "cannot be written (database is locked)" in line
+    assert line.endswith("; wait for the program that keeps it locked, or end it")
+
+
+def test_two_first_runs_at_the_same_time_make_one_file(path: Path, warnings: list[str]) -> None:
+    """SQLite itself does not wait where the file is to change to WAL mode."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.1, other.rollback)
+    end.start()
+    store = open_history(path, warn=warnings.append)
+    end.join()
+    other.close()
+    assert still_works(store)
+    store.close()
+    assert warnings == []
+    assert path.exists()
 
 
 WRITER = """

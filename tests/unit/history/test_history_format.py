@@ -90,13 +90,25 @@ def test_what_a_newer_version_wrote_is_left_alone(tmp_path: Path) -> None:
 def test_what_is_old_goes_by_the_clock_of_the_attempts(tmp_path: Path) -> None:
     store = Database(tmp_path / "h.db")
     day = 86400.0
-    at = {"ancient": 0.0, "recent": 400 * day, "before": 500 * day, "wrong clock": 9e9}
+    at = {"ancient": 0.0, "recent": 400 * day, "b": 500 * day, "wrong": 9e9, "c": 510 * day, "wrong too": 9e9}
     for name, when in at.items():
         store.record(name, [Sample(task_id=name, usage=OLD.usage, outcome=Outcome.PASSED, at=when)])
     assert store.prune(Retention(days=365)) == 1
-    assert sorted(store.samples(list(at))) == ["before", "recent", "wrong clock"]
-    assert store.connection.execute("SELECT count(*) FROM tests").fetchone() == (3,)
+    assert sorted(store.samples(list(at))) == ["b", "c", "recent", "wrong", "wrong too"]
+    assert store.connection.execute("SELECT count(*) FROM tests").fetchone() == (5,)
     store.close()
+
+
+def test_a_run_that_has_begun_is_no_leftover_to_one_that_ends(tmp_path: Path) -> None:
+    long = Database(tmp_path / "h.db")
+    long.begin(RunFacts(run_id="long", commit="abc", branch="main"))
+    short = Database(tmp_path / "h.db")
+    short.record("short", [OLD] * 60)
+    short.close()
+    long.record("long", [OLD])
+    runs = long.connection.execute("SELECT run_id, revision, begun_on FROM runs ORDER BY id").fetchall()
+    long.close()
+    assert runs == [("long", "abc", "main"), ("short", "", "")]
 
 
 def test_a_renamed_test_is_followed_where_that_is_beyond_doubt(tmp_path: Path) -> None:
