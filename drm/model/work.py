@@ -84,15 +84,22 @@ class Usage:
 
 
 def unique_ids(nodeids: Iterable[str]) -> list[str]:
-    """Return one id per collected item: the nodeid, and ``nodeid (2)`` where it comes again.
+    """Return one id per collected item: the nodeid, and ``nodeid (2)`` where it comes again, or the next number that
+    makes it no other item's nodeid.
 
     The same rule on the controller and on every worker, so that ids agree
     although pytest can collect an item twice (``--keep-duplicates``).
     """
+    given = list(nodeids)
+    taken = set(given)
     seen: dict[str, int] = {}
     ids = []
-    for nodeid in nodeids:
-        count = seen.get(nodeid, 0) + 1
-        seen[nodeid] = count
-        ids.append(nodeid if count == 1 else f"{nodeid} ({count})")
+    for nodeid in given:
+        own = nodeid
+        while nodeid in seen and own in taken:
+            seen[nodeid] += 1
+            own = f"{nodeid} ({seen[nodeid]})"
+        seen.setdefault(nodeid, 1)
+        taken.add(own)
+        ids.append(own)
     return ids

@@ -57,6 +57,7 @@ def test_the_newest_fifty_are_kept(store: HistoryStore, path: Path) -> None:
         Usage(wall_s=math.nan),
         Usage(wall_s=-1.0),
         Usage(cpu_s=math.inf),
+        Usage(wall_s=1e10),
         Usage(peak_rss_bytes=-1),
         Usage(peak_rss_bytes=2**63),
     ],

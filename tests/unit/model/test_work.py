@@ -13,6 +13,7 @@ from drm.model.work import Forecast, Outcome, Task, unique_ids
 
 def test_an_id_that_comes_again_is_numbered() -> None:
     assert unique_ids(["a", "b", "a", "a"]) == ["a", "b", "a (2)", "a (3)"]
+    assert unique_ids(["a", "a", "a (2)", "a"]) == ["a", "a (3)", "a (2)", "a (4)"], "that is another's name"
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c::d", "e[1]"])))
