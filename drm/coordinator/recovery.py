@@ -120,12 +120,13 @@ class Recovery:
     def _follow(self, task_id: str, mishap: Mishap, tail: _Tail) -> None:
         past = self._accounts.note(task_id, mishap)
         what = decide(past, self._policy, most_bytes=self._largest_for(task_id).memory_bytes)
-        if isinstance(what, GiveUp):
+        is_raced = mishap.kind is DeathKind.TIMEOUT and self._dispatch.is_held(task_id)
+        if isinstance(what, GiveUp) and not is_raced:  # the attempt that was started beside it still has its time
             self._fail(task_id, what.message, tail)
             return
         if mishap.is_charged or task_id not in self._tails:  # what went wrong is told, not what was broken off
             self._tails[task_id] = tail
-        if not self._dispatch.closed:
+        if not self._dispatch.closed and isinstance(what, Again):
             self._accounts.revise([self._variant(task_id, what)])
             self._dispatch.requeue([task_id], soon=True)
 

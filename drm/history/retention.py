@@ -29,8 +29,10 @@ DELETE FROM attempts WHERE at < (
 _ORPHANS = (
     "DELETE FROM tests WHERE id NOT IN (SELECT test FROM attempts)",
     # One of the newest may be a run that goes on, and has no attempts yet.
-    "DELETE FROM runs WHERE id NOT IN (SELECT run FROM attempts) AND id NOT IN (SELECT run FROM run_facts)"
-    " AND id <= (SELECT max(id) FROM runs) - 1000",
+    (
+        "DELETE FROM runs WHERE id NOT IN (SELECT run FROM attempts) AND id NOT IN (SELECT run FROM run_facts)"
+        " AND id <= (SELECT max(id) FROM runs) - 1000"
+    ),
 )
 
 

@@ -128,6 +128,22 @@ def test_a_first_attempt_that_dies_beside_its_copy(clock: Any, crash: int, outco
     assert bool(rig.surface.flaky) == bool(crash)
 
 
+@pytest.mark.parametrize("second", ["pass", "hang"])
+def test_a_first_attempt_that_times_out_beside_its_copy_waits_for_that(clock: Any, second: str) -> None:
+    """The copy was started because the first attempt lags: it has its own time."""
+    tasks = [make_task("t0", idempotent=True, timeout_s=1.0), make_task("t1", position=1)]
+    acts = {ONE: Act(0.9, how="hang", times=1)} if second == "pass" else {ONE: Act(how="hang")}
+    rig = rig_of(clock, tasks, acts)
+    assert rig.run(tasks)[ONE] is (PASSED if second == "pass" else FAILED)
+    rig.check(tasks)
+    deaths = [e.death for e in rig.journal.of(events.AttemptFinished) if e.task_id == ONE]
+    assert deaths == [DeathKind.TIMEOUT, None if second == "pass" else DeathKind.TIMEOUT]
+    assert bool(rig.surface.flaky) == (second == "pass")
+    if second == "hang":
+        assert "attempt 1" in rig.message(ONE)
+        assert "attempt 2" in rig.message(ONE)
+
+
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["pass", "pass", "fail", "die", "hang"]),
