@@ -87,10 +87,6 @@ class Agent:
     def start(self) -> None:
         self._launcher.start(self._selector, self._on_launcher)
 
-    @property
-    def executors(self) -> int:
-        return len(self._executors)
-
     def command(self, message: list[Any]) -> None:
         """Carry out one command. One for an executor that is gone does nothing: its exit is being told."""
         self._usage.is_stirred = True
@@ -108,6 +104,7 @@ class Agent:
                 self._launcher.signal(executor_id, signal.SIGKILL)
             else:
                 executor.eviction = executor.eviction or Eviction(time.monotonic())
+                executor.channel.stop_hearing()  # should its test end after all, it begins no other
         elif name == "interrupt":
             executor.stopping = True
             self._launcher.signal(executor_id, signal.SIGINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from drm.model.errors import LostError
@@ -104,6 +105,11 @@ class Channel:
         """Return the newest message that waits, if any, and leave it there."""
         self._waiting.extend(self.receive())
         return self._waiting[-1] if self._waiting else None
+
+    def stop_hearing(self) -> None:
+        """Let the far side find, when it next sends, that nobody listens."""
+        with suppress(OSError):  # it is gone already
+            self._socket.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         self.closed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from projects import MODES, Project
@@ -248,6 +249,34 @@ def test_every_test_kills(project: Project, mode: str) -> None:
     assert {event.outcome for event in project.events() if type(event).__name__ == "AttemptFinished"} == {
         Outcome.FAILED
     }
+
+
+def test_what_an_ended_executor_still_held_runs_once(project: Project, tmp_path: Path) -> None:
+    """A test that does not heed SIGTERM may end all the same before SIGKILL, with more tests at hand."""
+    project.file(
+        "test_n.py",
+        """
+import os, signal, time, pytest
+
+@pytest.mark.drm(timeout=0.5)
+def test_slow():
+    if "NAP" in os.environ:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(float(os.environ["NAP"]))
+
+@pytest.mark.parametrize("n", range(30))
+def test_noted(n):
+    with open(os.environ["NOTES"], "a") as notes:
+        notes.write(f"{n}\\n")
+""",
+    )
+    notes = tmp_path / "notes"
+    options = ("--drm-executors", "1", "--drm-order", "file")
+    assert project.drm(*options, NOTES=str(notes)).account() == {"passed": 31}
+    notes.unlink()
+    ran = project.drm(*options, NOTES=str(notes), NAP="1")
+    assert ran.account() == {"passed": 30, "failed": 1}, ran.out
+    assert sorted(map(int, notes.read_text().split())) == list(range(30))
 
 
 def test_a_worker_that_is_stopped_is_lost_and_its_tests_run_elsewhere(project: Project) -> None:
