@@ -68,10 +68,13 @@ class PytestSurface:
         self._log(item, [failed, ended], (False, False))
 
     def deliver_late(self, task_id: str, executor_id: str, report: Any) -> None:
+        item = self._items[task_id]
         try:
-            (decoded,) = self._decoder.decode(self._items[task_id], [report], executor_id)
+            decoded = report if isinstance(report, str) else self._decoder.decode(item, [report], executor_id)[0]
         except LostError as error:
-            decoded = self._report(self._items[task_id], "teardown", "failed", str(error), 0.0, executor_id)
+            decoded = str(error)
+        if isinstance(decoded, str):
+            decoded = self._report(item, "teardown", "failed", decoded, 0.0, executor_id)
         self.settle()
         self._status.clear()
         self._config.hook.pytest_runtest_logreport(report=decoded)

@@ -74,3 +74,13 @@ def record_end(recorder: Recorder, accounts: Accounts, reason: str) -> None:
         reason=reason,
     )
     recorder.close()
+
+
+def torn_down_by(executor: Executor, death: Death) -> str:
+    """Return the test of which an executor that ran none was to tear down what it needed; empty where it was not to.
+
+    Of a SIGKILL nothing can be told: the kernel takes executors first, whoever needs the memory.
+    """
+    was_busy = executor.stopping or bool(executor.held)
+    is_asked = death.killed_for is not None or death.signal == "SIGKILL"
+    return executor.last or "" if was_busy and not is_asked else ""

@@ -9,7 +9,7 @@ from drm.coordinator.accounts import Accounts
 from drm.coordinator.crew import Executor
 from drm.coordinator.delivery import Delivery
 from drm.coordinator.dispatch import Dispatcher
-from drm.coordinator.ending import death_message
+from drm.coordinator.ending import death_message, torn_down_by
 from drm.coordinator.hearing import Hearing
 from drm.coordinator.parts import Parts
 from drm.coordinator.recovery import Recovery
@@ -107,10 +107,15 @@ class Observer:
         is_doomed = late.task_id in self._dispatch.copied and executor.doomed
         if is_doomed or self._accounts.is_open(late.task_id):
             return  # of an attempt or a test that does not count: another attempt is under way or due, or -x has struck
-        if not is_excused(late.report):
-            self._accounts.spoil(late.task_id)
-            self._recorder.record(events.TeardownFailed, task_id=late.task_id, message=late.message)
-        self._delivery.put_late(late.task_id, late.executor_id, late.report)
+        if is_excused(late.report):
+            self._delivery.put_late(late.task_id, late.executor_id, late.report)
+        else:
+            self._spoil(late.task_id, late.executor_id, late.message, late.report)
+
+    def _spoil(self, task_id: str, executor_id: str, message: str, report: Any) -> None:
+        self._accounts.spoil(task_id)
+        self._recorder.record(events.TeardownFailed, task_id=task_id, message=message)
+        self._delivery.put_late(task_id, executor_id, report)
 
     def _on_batch_ended(self, ended: seen.BatchEnded) -> None:
         executor = self._hearing.heeded(ended)
@@ -139,14 +144,18 @@ class Observer:
             if running is None and executor.doomed:
                 pass  # it was to run a test that another one has ended
             elif running is None:
-                self._bury_idle(executor, last_words)
+                self._bury_idle(executor, death, last_words)
             elif not broken_off or not self._accounts.is_open(running):  # else the test has no outcome
                 self._recovery.died(executor, running, death, last_words, reserved=reserved, capacity=capacity)
         self._delivery.put_end(executor.executor_id, executor.output, last_words)
         self._release_if_drained(executor.worker_id)
 
-    def _bury_idle(self, executor: Executor, message: str) -> None:
-        if (not executor.stopping or not self.cut_short) and not self._failed_starts:
+    def _bury_idle(self, executor: Executor, death: Death, message: str) -> None:
+        torn_down = "" if self.cut_short else torn_down_by(executor, death)
+        if torn_down and not self._accounts.is_open(torn_down):
+            message = f"its process ended in the teardown that followed: {message}"
+            self._spoil(torn_down, executor.executor_id, message, message)
+        elif (not executor.stopping or not self.cut_short) and not self._failed_starts:
             self._parts.surface.say(f"an executor ended while it ran no test: {message}")
         self._failed_starts += not executor.finished
         if self._failed_starts >= _FAILED_STARTS:

@@ -28,6 +28,7 @@ from drm.worker.reports import ReportEncoder, encode_warning, first_line, outcom
 from drm.worker.running_time import running_s
 from drm.worker.shortcuts import Locations, protocol_of, take_shortcuts
 
+_ENDING = (KeyboardInterrupt, pytest.exit.Exception)  # of the session, not of a phase of a test
 _LOOK_S = 0.005  # how often, between short tests, the channel is looked at for a stop
 
 
@@ -95,19 +96,26 @@ class Executor:
 
     def _serve_to_the_end(self, tear_down: bool) -> None:
         try:
-            try:
+            with self._asking():
                 self._serve_batches()
-            except KeyboardInterrupt as error:
-                self._ask("interrupt", str(error))
-            except pytest.exit.Exception as error:
-                self._ask("exit", str(error.msg), error.returncode)
-            self._settle(None)
+            with self._asking():
+                self._settle(None)
             if tear_down:
                 with self._unheard():
                     self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=int(self._failures > 0))
             self._flush()
         except LostError:
             return
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Tell the controller where the end of the session is asked for."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            self._ask("interrupt", str(error))
+        except pytest.exit.Exception as error:
+            self._ask("exit", str(error.msg), error.returncode)
 
     def _serve_batches(self) -> None:
         while True:
@@ -187,7 +195,7 @@ class Executor:
         task_id, item = self._last
         teardown = functools.partial(self._session._setupstate.teardown_exact, upcoming)  # no frame of a traceback
         with late_teardown(self._config, item):
-            call = pytest.CallInfo.from_call(teardown, when="teardown", reraise=KeyboardInterrupt)
+            call = pytest.CallInfo.from_call(teardown, when="teardown", reraise=_ENDING)
         if call.excinfo is not None:
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
             self._put(["late", task_id, first_line(report), self._encoder.encode(report)])

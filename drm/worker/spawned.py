@@ -6,7 +6,6 @@ The suite and the executor's id come in the environment.
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from drm.worker import exit_handlers
 from drm.worker.linux import adopt_orphans, bury_children, die_before_others, die_with_parent
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def main(descriptor: int, stacks: int) -> int:
 if __name__ == "__main__":
     _code = main(*map(int, sys.argv[1:]))
     # sys.exit would wait for threads that tests left running.
-    atexit._run_exitfuncs()
+    exit_handlers.run()
     for _stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             _stream.flush()

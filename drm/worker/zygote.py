@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from drm.model.wire import FrameReader, encode_frame
+from drm.worker import exit_handlers
 from drm.worker.linux import (
     adopt_orphans,
     bury_children,
@@ -139,8 +140,10 @@ class Zygote:
             self._control.close()
             self._wake.close()
             self._waker.close()
+            exit_handlers.forget_those_of_parent()
             self._serve(executor_id, sock, stacks)
             status = 0
+            exit_handlers.run()
         except KeyboardInterrupt:  # broken off before its first test, or while it tore down
             status = 0
         except BaseException:

@@ -232,8 +232,76 @@ def fails():
     assert ran.account() == {"passed": 1, "error": 1}
     project.file("conftest.py", (project.root / "conftest.py").read_text().replace("assert 0,", "os._exit(9)  #"))
     ran = project.drm("--drm-executors", "1")
-    assert ran.account().total() == 2
-    assert "exit code 9" in ran.out
+    assert ran.code == 1, ran.out
+    assert ran.account() == {"passed": 1, "error": 1}
+    ran.line(r"^E? *its process ended in the teardown that followed: .*exit code 9")
+    assert "ended while it ran no test" not in ran.out
+
+
+def test_an_executor_that_dies_between_tests_is_not_its_last_ones_fault(project: Project) -> None:
+    """The kernel takes executors first when memory is short; SIGKILL tells no more."""
+    project.file(
+        "conftest.py",
+        "import os, pytest\n@pytest.fixture(scope='session')\ndef f():\n yield\n os.kill(os.getpid(), 9)\n",
+    )
+    project.file("test_late.py", "def test_one(f): pass\n")
+    ran = project.drm("--drm-executors", "1")
+    assert (ran.code, ran.account()) == (0, {"passed": 1})
+    ran.line("an executor ended while it ran no test: .*SIGKILL")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("how", "code"), [("raise KeyboardInterrupt('enough')", 2), ("pytest.exit('enough', returncode=7)", 7)]
+)
+def test_a_last_teardown_that_asks_for_the_end(project: Project, how: str, code: int, mode: str) -> None:
+    project.file("conftest.py", f"import pytest\n@pytest.fixture(scope='session')\ndef f():\n    yield\n    {how}\n")
+    project.file("test_late.py", "def test_one(f): pass\n")
+    serial, ran = project.serial(), project.drm(mode=mode)
+    assert (serial.code, ran.code) == (code, code), ran.out
+    assert ran.account() == {"passed": 1}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_registered_for_the_end_is_done_once(project: Project, tmp_path: Path, mode: str) -> None:
+    """By the process that has registered it: a fork would remove the folders of all others."""
+    project.file(
+        "conftest.py",
+        f"""
+import os
+
+def note(text):
+    with open({str(tmp_path / "notes")!r}, "a") as notes:
+        notes.write(f"{{text}} {{os.getpid()}}\\n")
+""",
+    )
+    project.file(
+        "test_e.py",
+        f"""
+import atexit, os, pathlib, tempfile, weakref
+from conftest import note
+
+shared, pid = tempfile.TemporaryDirectory(), os.getpid()
+atexit.register(lambda: note(f"imported {{pid}}"))
+
+class Thing: pass
+kept = []
+
+def test_a():
+    folder = tempfile.TemporaryDirectory()
+    kept.append(folder)
+    pathlib.Path({str(tmp_path / "folder")!r}).write_text(folder.name)
+    pid = os.getpid()
+    atexit.register(lambda: note(f"tested {{pid}}"))
+    atexit.register(lambda: note(f"shared {{pid}}" if pathlib.Path(shared.name).exists() else "removed"))
+""",
+    )
+    ran = project.drm("--drm-executors", "1", mode="fork") if mode == "fork" else project.drm(mode=mode)
+    assert (ran.code, ran.account()) == (0, {"passed": 1}), ran.out
+    lines = [line.split() for line in (tmp_path / "notes").read_text().splitlines()]
+    assert all(by == pid for _, by, pid in lines), "each by its own"
+    assert [what for what, *_ in lines if what != "imported"] == ["shared", "tested"]
+    assert not Path((tmp_path / "folder").read_text()).exists()
 
 
 @pytest.mark.parametrize("mode", MODES)
