@@ -17,6 +17,7 @@ from drm.coordinator.dispatch import Dispatcher
 from drm.coordinator.ending import record_end, refusal_message
 from drm.coordinator.eta import Load, loads_of, time_left_s
 from drm.coordinator.expectations import Expectations
+from drm.coordinator.last_executors import LastExecutors
 from drm.coordinator.observer import Observer
 from drm.coordinator.outcomes import Outcomes
 from drm.coordinator.parts import Parts
@@ -85,6 +86,14 @@ class Coordinator:
             delivery=self._delivery,
             recovery=self._recovery,
             stop=self.request_stop,
+        )
+        self._last_executors = LastExecutors(
+            parts,
+            settings,
+            dispatch=self._dispatch,
+            observer=self._observer,
+            delivery=self._delivery,
+            reason=lambda: self._reason,
         )
         self._stranded = Stranded(
             clock=parts.clock,
@@ -228,8 +237,7 @@ class Coordinator:
     def retire(self) -> None:
         """End all executors, so that nothing else runs, and tell all that they reported."""
         self._expectations.record_plans()
-        self._finish_executors(interrupt=False)
-        self._delivery.drain()
+        self._last_executors.end(interrupt=False)
 
     def close(self, *, interrupt: bool = False) -> None:
         """End all executors (``interrupt``: break off their tests), settle every account, end all workers.
@@ -238,42 +246,20 @@ class Coordinator:
         """
         try:
             self._expectations.record_plans()
-            self._finish_executors(interrupt)
-            self._delivery.drain()
+            self._last_executors.end(interrupt=interrupt)
         finally:
-            self._parts.engine.close()
             try:
-                self._parts.pool.close()
-            finally:  # also where a machine could not be ended: what the tests came to is known all the same
-                self._recovery.settle_rest()
-                record_end(self._recorder, self._accounts, self._reason)
-                self._delivery.drain()
+                self._parts.engine.close()
+            finally:
+                self._end_workers()
 
-    def _finish_executors(self, interrupt: bool) -> None:
-        if self._reason:
-            self._recorder.record(events.CancelRequested, reason=self._reason)
-        if interrupt:
-            self._dispatch.interrupt_all()
-        else:
-            self._dispatch.stop_all()
-        patience = self._settings.grace_s if self._reason else self._settings.teardown_s
-        if not self._await_executors(patience):
-            self._parts.surface.say(f"executors did not end within {patience:g} s and were killed")
-            self._dispatch.kill_all("it did not end in time")
-            self._await_executors(self._settings.grace_s)
-
-    def _await_executors(self, patience_s: float) -> bool:
-        """Look and tell until no executor is left; False when that takes longer than ``patience_s``."""
-        deadline = self._clock.now() + patience_s
-        while len(self._dispatch.crew):
-            if self._clock.now() > deadline:
-                return False
-            for observation in self._parts.engine.poll(0.0 if self._delivery else _ROUND_S):
-                self._observer.observe(observation)
-            self._dispatch.enforce_timeouts()
-            self._delivery.drain(_SLICE_S)
-            self._recorder.flush()
-        return True
+    def _end_workers(self) -> None:
+        try:
+            self._parts.pool.close()
+        finally:  # also where a machine could not be ended: what the tests came to is known all the same
+            self._recovery.settle_rest()
+            record_end(self._recorder, self._accounts, self._reason)
+            self._delivery.drain()
 
     def _show_status(self) -> None:
         now = self._clock.now()

@@ -87,6 +87,26 @@ def test_ctrl_c_breaks_off_a_test_that_sleeps(project: Project) -> None:
     assert ran.account() == {"not run": 1}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_ctrl_c_breaks_off_a_last_teardown(project: Project, mode: str) -> None:
+    """Which may take minutes where nobody is in a hurry."""
+    project.file(
+        "test_slow.py",
+        "import pathlib, pytest, time\n"
+        "@pytest.fixture(scope='session')\n"
+        "def slow():\n    yield\n    pathlib.Path('up').touch()\n    time.sleep(600)\n"
+        "def test_a(slow): pass\n",
+    )
+    run = project.start(*MODES[mode])
+    wait_until((project.root / "up").exists)
+    began = time.monotonic()
+    run.process.send_signal(signal.SIGINT)
+    ran = run.end(timeout_s=30.0)
+    assert ran.code == 2, ran.out
+    assert ran.account() == {"passed": 1}
+    assert time.monotonic() - began < 10.0
+
+
 def test_ctrl_c_on_a_test_that_will_not_end(project: Project) -> None:
     """It goes on after SIGINT. A second Ctrl-C kills it before the grace is over."""
     project.file(
