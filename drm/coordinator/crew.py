@@ -9,6 +9,8 @@ from typing import Any
 from drm.coordinator.timeouts import Timeout
 from drm.model.resources import Resources
 
+_FAILED_STARTS = 5  # in a row
+
 
 @dataclass(slots=True)
 class Executor:
@@ -51,13 +53,14 @@ class Executor:
 
 
 class Crew:
-    """All executors, by id and by worker. ``spare``: so many idle ones may be needed although nothing waits."""
+    """All executors, by id and by worker. ``spare``: so many idle ones may be needed although nothing waits.
+    ``failed_starts``: so many have ended before their first test since a test ended."""
 
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
         self._by_worker: dict[str, dict[str, Executor]] = {}
         self._made = 0
-        self.spare = 0
+        self.spare = self.failed_starts = 0
 
     def hire(self, worker_id: str) -> Executor:
         """Return a new executor with the next id: gw0, gw1, ..."""
@@ -88,6 +91,11 @@ class Crew:
     @property
     def running(self) -> int:
         return sum(executor.current is not None for executor in self._executors.values())
+
+    @property
+    def none_start(self) -> bool:
+        """Whether executors do not start, as it seems, whatever is tried."""
+        return self.failed_starts >= _FAILED_STARTS
 
     @property
     def all_run(self) -> bool:

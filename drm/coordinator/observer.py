@@ -22,8 +22,6 @@ from drm.model.errors import LostError
 from drm.model.resources import Resources
 from drm.worker.protocol import is_excused
 
-_FAILED_STARTS = 5  # executors in a row that end before their first test
-
 
 class Observer:
     """Takes observations one by one and brings accounts, crew, ledger and pool up to date.
@@ -53,7 +51,6 @@ class Observer:
         self._stop = stop
         self.cut_short = False
         self.asked: seen.StopAsked | None = None
-        self._failed_starts = 0
         self._unfit: set[tuple[str, str]] = set()
         self._noticed: dict[str, str] = {}  # workers that their provider takes away, and why
         self._hearing = Hearing(parts, dispatch)
@@ -96,7 +93,7 @@ class Observer:
     def _on_ended(self, ended: seen.AttemptEnded) -> None:
         executor = self._hearing.heeded(ended)
         if executor is not None and self._hearing.is_given(executor, ended.task_id):
-            self._failed_starts = 0
+            self._dispatch.crew.failed_starts = 0
             self._dispatch.ended(executor, ended.task_id)
             self._recovery.ended(executor, ended)
 
@@ -151,15 +148,16 @@ class Observer:
         self._release_if_drained(executor.worker_id)
 
     def _bury_idle(self, executor: Executor, death: Death, message: str) -> None:
+        crew = self._dispatch.crew
         torn_down = "" if self.cut_short else torn_down_by(executor, death)
         if torn_down and not self._accounts.is_open(torn_down):
             message = f"its process ended in the teardown that followed: {message}"
             self._spoil(torn_down, executor.executor_id, message, message)
-        elif (not executor.stopping or not self.cut_short) and not self._failed_starts:
+        elif (not executor.stopping or not self.cut_short) and not crew.failed_starts:
             self._parts.surface.say(f"an executor ended while it ran no test: {message}")
-        self._failed_starts += not executor.finished
-        if self._failed_starts >= _FAILED_STARTS:
-            raise LostError(f"{self._failed_starts} executors in a row ended before their first test: {message}")
+        crew.failed_starts += not executor.finished
+        if crew.none_start and not crew.running:
+            raise LostError(f"{crew.failed_starts} executors in a row ended before their first test: {message}")
 
     def _on_stop_asked(self, asked: seen.StopAsked) -> None:
         executor = self._hearing.of(asked)

@@ -60,6 +60,8 @@ class Staffing:
         here = self._crew.on(worker.worker_id)
         idle = [executor for executor in here if executor.is_idle]
         least, most = self._bounds(worker)
+        if self._crew.none_start and self._crew.running:  # there may be room for more when a test has ended
+            least, most = min(least, len(here)), min(most, len(here))
         if not len(self._queue):  # those that run may each be started again, where somebody is idle
             least = max(least, min(most, len(here) - len(idle) + self._crew.spare))
         if (not idle and len(here) >= most) or (not len(self._queue) and (not idle or len(here) <= least)):

@@ -102,6 +102,21 @@ def test_some_executors_that_do_not_start_are_replaced(clock: Any) -> None:
     assert any("ended while it ran no test" in line for line in rig.surface.said)
 
 
+def test_executors_that_do_not_start_cost_those_that_work_nothing(clock: Any) -> None:
+    """There may be no room for another process while a test has many of its own."""
+    tasks = make_tasks(6)
+    rig = Rig(clock, {"m.py::t0": Act(30.0), **{f"m.py::t{n}": Act(how="die") for n in range(1, 6)}})
+
+    def look() -> None:
+        rig.engine.fail_starts = 1000 if rig.engine.began and clock.now() < 29.0 else 0
+
+    rig.engine.on_poll = look
+    assert Counter(rig.run(tasks).values()) == {PASSED: 1, FAILED: 5}
+    rig.check(tasks)
+    spawned = [call for call in rig.engine.calls if call[0] == "spawn"]
+    assert len(spawned) < 20, "it is not tried again and again"
+
+
 def test_the_only_worker_is_lost(clock: Any) -> None:
     tasks = make_tasks(20)
     rig = Rig(clock)
