@@ -1,8 +1,9 @@
-"""Measurements of this run against those stored for the same kind of machine.
+"""Measurements of this run against those stored for the same kind of machine, or else for another one.
 
 A baseline file holds the last 30 runs, of each the least seconds per benchmark: the
-noise of a machine only adds. Runs on other machines say nothing, so the file's name is
-the machine's fingerprint, and there is no verdict where there is no file.
+noise of a machine only adds. Its name is the machine's fingerprint. Where there is no file,
+the times of another machine are taken, made as much longer or shorter as half of the benchmarks
+are: what then takes far longer than they do is slower on any machine, and no less is told from it.
 
 Two machines of one kind, or one on two days, may still differ in speed by a third, in all
 benchmarks alike. So each run is first divided by how much slower or faster than usual half
@@ -21,7 +22,7 @@ import platform
 import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ SCHEMA_VERSION = 2
 KEPT_RUNS = 30
 FEW_RUNS = 5
 FLOOR_FEW, FLOOR_MANY = 0.30, 0.08
+GROSS = 1.5  # slower by so much more than the others: a machine or a version of Python is not why
 SPREADS = 4.0
 ENOUGH = 20  # benchmarks: half of so many are not made slower by one change; of one component's they may be
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
@@ -61,7 +63,8 @@ class Comparison:
     """The least seconds against the stored ones; ``change`` 0.1 is 10 % slower, ``z`` the change in robust standard
     deviations of the stored runs (None where these are all the same). None where nothing is stored. ``low`` and
     ``high``: what the change may be with the noise of the stored runs, 95 of 100 times. ``past_s``: those runs, as
-    long as they would have taken on the machine as it usually is."""
+    long as they would have taken on the machine as it usually is. ``is_gross``: it is slower whatever the machine.
+    ``stored_on``: the other machine that was compared with, if it was one."""
 
     name: str
     verdict: str
@@ -73,13 +76,16 @@ class Comparison:
     high: float | None = None
     past_s: tuple[float, ...] = ()
     z: float | None = None
+    is_gross: bool = False
+    stored_on: str = ""
 
     def describe(self) -> str:
         """Return one line for people."""
         if self.baseline_s is None or self.change is None or self.limit is None:
             return f"{self.name}: {_seconds(self.min_s)}, {self.verdict}"
+        there = " that the other machine's time makes" if self.stored_on else ""
         return (
-            f"{self.name}: {_seconds(self.min_s)} against {_seconds(self.baseline_s)}, "
+            f"{self.name}: {_seconds(self.min_s)} against {_seconds(self.baseline_s)}{there}, "
             f"{self.change:+.0%} (limit {self.limit:.0%}): {self.verdict}"
         )
 
@@ -92,6 +98,8 @@ def describe_all(comparisons: Sequence[Comparison], slowed: float = 0.0) -> str:
     if not compared:
         return f"{len(comparisons)} benchmarks, {NO_BASELINE}: nothing is compared"
     together = f" (half of them by {slowed:+.0%} or more: the machine is)" if slowed >= 0.01 else ""
+    there = next((each.stored_on for each in comparisons if each.stored_on), "")
+    together = f" with {there}, each relative to the others" if there else together
     said = f"{compared} of {len(comparisons)} benchmarks compared{together}, {len(slower)} slower"
     return f"{said}: {named}" if named else said
 
@@ -153,6 +161,23 @@ def load_baseline(path: Path) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in run["min_s"].items()} for run in data["runs"]]
 
 
+def nearest(folder: Path, own: str, names: Iterable[str]) -> str:
+    """Return the fingerprint whose baseline is to be compared with: ``own`` if it is stored, else that which has most
+    of the benchmarks ``names``, or ``own`` again."""
+    if (folder / f"{own}.json").exists():
+        return own
+    wanted, most = set(names), 0
+    found = own
+    for path in sorted(folder.glob("*.json")):
+        try:
+            shared = len(wanted & {name for run in load_baseline(path) for name in run})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # only one's own that cannot be read is worth a line
+        if shared > most:
+            found, most = path.stem, shared
+    return found
+
+
 def store_baseline(path: Path, facts: Mapping[str, str | int], past: Runs, measured: Sequence[Measurement]) -> None:
     """Write the past runs and this one: of each benchmark the last 30 at least."""
     runs = [*past, {each.name: float(f"{each.min_s:.6g}") for each in measured}]
@@ -166,8 +191,10 @@ def store_baseline(path: Path, facts: Mapping[str, str | int], past: Runs, measu
     write_json(path, {"schema_version": SCHEMA_VERSION, "machine": dict(facts), "runs": rows})
 
 
-def compare(measured: Sequence[Measurement], past: Runs, *, quick: bool = False) -> list[Comparison]:
-    """Return one verdict per measurement.
+def compare(
+    measured: Sequence[Measurement], past: Runs, *, quick: bool = False, stored_on: str = ""
+) -> list[Comparison]:
+    """Return one verdict per measurement. ``stored_on``: the past is that of another machine, of this name.
 
     Regressed: slower than the median of the past runs by more than four robust
     standard deviations of theirs (median absolute deviation, Rousseeuw and Croux 1993)
@@ -176,9 +203,38 @@ def compare(measured: Sequence[Measurement], past: Runs, *, quick: bool = False)
     By how much half of many benchmarks are slower, the machine is: that much is allowed on top,
     and taken off the past runs. A run of a few benchmarks is compared with the past as it was.
     """
+    if stored_on:
+        return _compare_elsewhere(measured, past, stored_on)
     before = _before(measured, past)
     slowed = slowed_together(measured, past)
     return [_verdict(each, before.get(each.name, ()), quick=quick, slowed=slowed) for each in measured]
+
+
+def _compare_elsewhere(measured: Sequence[Measurement], past: Runs, stored_on: str) -> list[Comparison]:
+    """Return verdicts by what the benchmarks take relative to each other; none where they are too few for that."""
+    before = {name: statistics.median(values) for name, values in _before(measured, past).items()}
+    ratios = [each.min_s / before[each.name] for each in measured if each.name in before]
+    if len(ratios) < ENOUGH:
+        return [_verdict(each, (), quick=True, slowed=0.0) for each in measured]
+    speed = statistics.median(ratios)
+
+    def verdict(each: Measurement) -> Comparison:
+        if each.name not in before:
+            return _verdict(each, (), quick=True, slowed=0.0)
+        baseline_s = before[each.name] * speed
+        change = each.min_s / baseline_s - 1
+        return Comparison(
+            name=each.name,
+            verdict=REGRESSED if change > GROSS else UNCHANGED,
+            min_s=each.min_s,
+            baseline_s=baseline_s,
+            change=change,
+            limit=GROSS,
+            is_gross=change > GROSS,
+            stored_on=stored_on,
+        )
+
+    return [verdict(each) for each in measured]
 
 
 def slowed_together(measured: Sequence[Measurement], past: Runs) -> float:
@@ -225,6 +281,7 @@ def _verdict(each: Measurement, past: Sequence[float], *, quick: bool, slowed: f
         high=change + noise if len(past) >= FEW_RUNS else None,
         past_s=tuple(past),
         z=(each.min_s / (1 + slowed) - centre) / spread if spread > 0 else None,
+        is_gross=change > max(limit, (1 + GROSS) * (1 + slowed) - 1),
     )
 
 

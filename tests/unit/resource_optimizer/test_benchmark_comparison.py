@@ -1,4 +1,4 @@
-"""Verdicts of the performance stage: found when slower, silent when not, never across machines."""
+"""Verdicts of the performance stage: found when slower, silent when not; across machines only what is far slower."""
 
 from __future__ import annotations
 
@@ -160,22 +160,60 @@ def test_the_report_holds_one_flat_row_per_benchmark(compare: ModuleType) -> Non
     assert row["extra"] == {"tasks": 100}
 
 
-@pytest.mark.parametrize(
-    ("stage", "kept_in"),
-    [("reports/performance-resource_optimizer", "reports/performance-resource_optimizer"), ("", "reports/performance")],
-)
+def test_another_machine_s_times_tell_what_is_far_slower_than_the_others(compare: ModuleType) -> None:
+    names = [f"test_{number}" for number in range(24)]
+    past = [{name: value * (number + 1) for number, name in enumerate(names)} for value in (1.0, 1.02, 0.98)]
+    measured = [measurement(compare, 0.4 * (number + 1), name) for number, name in enumerate(names)]
+    measured[3] = measurement(compare, 0.4 * 4 * 2.6, "test_3")
+    measured[4] = measurement(compare, 0.4 * 5 * 2.4, "test_4")
+    measured[5] = measurement(compare, 0.4 * 6 * 0.2, "test_5")
+    compared = compare.compare([*measured, measurement(compare, 1.0, "test_new")], past, stored_on="a-xeon")
+    assert [each.name for each in compared if each.verdict == "regressed"] == ["test_3"]
+    assert [each.name for each in compared if each.is_gross] == ["test_3"]
+    assert {each.verdict for each in compared[:3] + compared[4:24]} == {"unchanged"}, "nothing finer is told"
+    assert compared[24].verdict == "no baseline for this machine"
+    assert compared[0].baseline_s == pytest.approx(0.4)
+    assert compare.describe_all(compared) == (
+        "24 of 25 benchmarks compared with a-xeon, each relative to the others, 1 slower: test_3 (+160%)"
+    )
+    few = compare.compare(measured[:19], past, stored_on="a-xeon")
+    assert {each.verdict for each in few} == {"no baseline for this machine"}, "of a few the others do not tell"
+
+
+def test_what_is_far_slower_is_so_on_its_own_machine_too(compare: ModuleType) -> None:
+    past = runs(test_x=[1.0] * 9, test_y=[1.0] * 9)
+    compared = compare.compare([measurement(compare, 2.4), measurement(compare, 2.6, "test_y")], past)
+    assert [(each.verdict, each.is_gross) for each in compared] == [("regressed", False), ("regressed", True)]
+
+
+def test_the_nearest_baseline_has_most_of_the_benchmarks(compare: ModuleType, tmp_path: Path) -> None:
+    assert compare.nearest(tmp_path, "own", ["test_x"]) == "own"
+    facts = {"cpu": "x"}
+    compare.store_baseline(tmp_path / "a.json", facts, [], [measurement(compare, 1.0)])
+    both = [measurement(compare, 1.0), measurement(compare, 1.0, "test_y")]
+    compare.store_baseline(tmp_path / "b.json", facts, [], both)
+    (tmp_path / "c.json").write_text("{")
+    assert compare.nearest(tmp_path, "own", ["test_x", "test_y"]) == "b"
+    assert compare.nearest(tmp_path, "own", ["test_other"]) == "own"
+    compare.store_baseline(tmp_path / "own.json", facts, [], [])
+    assert compare.nearest(tmp_path, "own", ["test_x", "test_y"]) == "own"
+
+
+@pytest.mark.parametrize("stage", ["reports/performance-resource_optimizer", ""])
 def test_figures_go_to_the_folder_of_the_stage(
-    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, kept_in: str
+    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
+    """And nowhere where there is none: what the stage has left may be of all benchmarks."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
     monkeypatch.setenv("DRM_STAGE_FOLDER", str(tmp_path / stage) if stage else "")
     write = importlib.import_module("benchmarks.conftest")._write
     config = SimpleNamespace(rootpath=tmp_path, getoption=lambda _: False)
     measured = [measurement(compare, 1.0)]
     facts = {"cpu": "x", "cores": 1, "python": "CPython 3.11"}
-    lines = write(config, tmp_path / "baseline.json", facts, [], measured, compare.compare(measured, []))
-    assert lines == [f"figures: {kept_in}/benchmark.json"]
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")] == [f"{kept_in}/benchmark.json"]
+    lines = write(config, facts, [], measured, compare.compare(measured, []))
+    written = [f"{stage}/benchmark.json"] if stage else []
+    assert lines == [f"figures: {path}" for path in written]
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json")] == written
 
 
 @pytest.mark.parametrize(
@@ -184,6 +222,7 @@ def test_figures_go_to_the_folder_of_the_stage(
         (1.3, True, 1, "1 of 2 benchmarks compared, 1 slower: test_x (+30%)"),
         (1.3, False, 0, "1 of 2 benchmarks compared, 1 slower: test_x (+30%)"),
         (1.05, True, 0, "1 of 2 benchmarks compared, 0 slower"),
+        (2.6, False, 1, "far slower, whatever the machine: test_x"),
     ],
 )
 def test_a_slower_benchmark_fails_where_that_is_asked_for(
@@ -214,7 +253,7 @@ def test_what_seems_slower_is_measured_again_before_it_is_said(
     assert lines[1].startswith(f"test_x: {min(1.3, second or 9):.3g} s against 1 s")
 
 
-def test_nothing_is_compared_with_another_machine(
+def test_two_benchmarks_are_not_compared_with_another_machine(
     compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = {**compare.machine(), "cpu": "another"}
