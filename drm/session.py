@@ -32,6 +32,7 @@ from drm.priorities import groups_of
 from drm.provisioning import provider_manager
 from drm.reporting.kept_reports import KEPT_REPORTS, KeptReports
 from drm.reporting.ndjson import NdjsonSink
+from drm.reporting.trends_file import TRENDS, trends_kept_in
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import SAFE, ResourcePerformancePredictor
 from drm.run_options import RunOptions, place_of
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 LOCAL_WORKER = "local"
 _LEARN_FROM, _AT_LEAST, _ROWS = 20, 3, 10_000  # newest attempts per test; fewer where there would be more rows
 _STRANDED_S = 120.0
-_MADE_AT_THE_END = ("results.json", "status.json")
+_MADE_AT_THE_END = ("results.json", "status.json", TRENDS)
 
 
 class SystemClock:
@@ -98,6 +99,7 @@ class Journal:
             machine=self.machine,
             summary=self._summary.summary,
             suite=options.report_dir.name if options.report_dir is not None else "",
+            keep=trends_kept_in(options.report_dir, say) if options.report_dir is not None else None,
         )
         sinks: list[EventSink] = [
             *also,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from drm.model.events import AttemptFinished, AttemptStarted, Event, InstanceRequested, RunStarted
 from drm.model.resources import Resources
 from drm.model.samples import RunFacts, Sample
-from drm.model.trends import PastRun
+from drm.model.trends import PastRun, Trends
 from drm.ports import HistoryStore
 from drm.summary import RunSummary, Summarizer
 
@@ -44,7 +45,8 @@ class HistorySink:
     """Records finished attempts, in transactions of at least ``every_s`` seconds of the run.
 
     Often enough that little is left for the end, when nothing else goes on any more. At the end it records what the
-    whole run came to, as ``summary`` then has it. ``suite``: what kind of run it is. ``sources``: what each test's
+    whole run came to, as ``summary`` then has it. ``suite``: what kind of run it is. ``keep`` is given the last runs
+    of its branch then. ``sources``: what each test's
     function is compiled to, as a hash, where that is known. Attempts on workers of other providers are kept as of a
     machine of that provider and type: their seconds are not ours.
     """
@@ -57,6 +59,7 @@ class HistorySink:
         machine: str,
         summary: Callable[[], RunSummary],
         suite: str = "",
+        keep: Callable[[Trends], None] | None = None,
         every_s: float = 0.5,
     ) -> None:
         self._store = store
@@ -64,6 +67,7 @@ class HistorySink:
         self._machine = machine
         self._summary = summary
         self._suite = suite
+        self._keep = keep
         self._every_s = every_s
         self._events: list[AttemptFinished] = []
         self._reserved: dict[tuple[str, int], Resources] = {}
@@ -100,6 +104,8 @@ class HistorySink:
         summary = self._summary()
         if summary.finished and summary.tests:
             self._store.record_run(summary.branch, past_run(summary, self._suite))
+            if self._keep is not None:
+                self._keep(self._store.trends(summary.branch))
         self._store.close()
 
     def _write(self) -> None:
@@ -128,6 +134,7 @@ class HistorySink:
 def past_run(summary: RunSummary, suite: str) -> PastRun:
     """Return what the history keeps of a run."""
     room = summary.executors * summary.wall_s
+    waits = summary.allocations.waits_s
     return PastRun(
         run_id=summary.run_id,
         suite=suite,
@@ -139,4 +146,5 @@ def past_run(summary: RunSummary, suite: str) -> PastRun:
         bad=summary.bad,
         flaky=summary.flaky,
         slots_busy=round(sum(worker.busy_s for worker in summary.workers) / room, 4) if room else None,
+        allocation_s=round(statistics.median_low(waits), 6) if waits else None,
     )

@@ -34,7 +34,8 @@ ORDER BY new.at, new.id
 """.replace("OF_ATTEMPT", _OF_ATTEMPT),
     """
 INSERT OR IGNORE INTO main.run_facts
-SELECT run.id, branch, suite, facts.at, commit_id, machine, wall_s, tests, bad, flaky, slots_busy
+(run, branch, suite, at, commit_id, machine, wall_s, tests, bad, flaky, slots_busy, allocation_s)
+SELECT run.id, branch, suite, facts.at, commit_id, machine, wall_s, tests, bad, flaky, slots_busy, allocation_s
 FROM other.run_facts AS facts JOIN other.runs AS their_run ON their_run.id = facts.run
 JOIN main.runs AS run ON run.run_id = their_run.run_id
 """,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drm.history import trends
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PATIENCE_S = 5.0  # with others that write
 
 _V1 = """
@@ -50,7 +50,7 @@ ALTER TABLE attempts ADD COLUMN gpu_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN death TEXT NOT NULL DEFAULT '';
 ALTER TABLE attempts ADD COLUMN source INTEGER NOT NULL DEFAULT 0;
 """
-STEPS = (_V1, trends.SCHEMA, _V3)
+STEPS = (_V1, trends.SCHEMA, _V3, trends.ALLOCATION)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

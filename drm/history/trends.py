@@ -6,7 +6,7 @@ import sqlite3
 
 from drm.model.trends import KEPT_RUNS, FlakyTest, PastRun, Trends
 
-__all__ = ["SCHEMA", "SINCE", "forget_old_runs", "read_trends", "write_run"]
+__all__ = ["ALLOCATION", "SCHEMA", "SINCE", "forget_old_runs", "read_trends", "write_run"]
 
 SINCE = 2  # the format that has them
 SCHEMA = """
@@ -28,9 +28,15 @@ CREATE VIEW IF NOT EXISTS newest_runs AS
 SELECT *, row_number() OVER (PARTITION BY branch, suite ORDER BY run DESC) AS place FROM run_facts;
 CREATE INDEX IF NOT EXISTS attempts_bad ON attempts (run, test) WHERE outcome IN ('failed', 'error');
 """
-_INSERT = "INSERT OR REPLACE INTO run_facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ALLOCATION = "ALTER TABLE run_facts ADD COLUMN allocation_s REAL;"  # since format 4
+_HAS_ALLOCATION = "SELECT count(*) FROM pragma_table_info('run_facts') WHERE name = 'allocation_s'"
+_INSERT = """
+INSERT OR REPLACE INTO run_facts
+(run, branch, suite, at, commit_id, machine, wall_s, tests, bad, flaky, slots_busy, allocation_s)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _RUNS = """
-SELECT run_id, suite, at, commit_id, machine, wall_s, tests, bad, flaky, slots_busy
+SELECT run_id, suite, at, commit_id, machine, wall_s, tests, bad, flaky, slots_busy, allocation_s
 FROM newest_runs JOIN runs ON runs.id = run WHERE branch = ? AND place <= ? ORDER BY run
 """
 _FLAKY = """
@@ -51,15 +57,19 @@ def write_run(connection: sqlite3.Connection, branch: str, run: PastRun) -> None
     """Keep the run, in place of what was known of the same."""
     connection.execute("INSERT OR IGNORE INTO runs (run_id) VALUES (?)", (run.run_id,))
     (number,) = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run.run_id,)).fetchone()
-    facts = (run.suite, run.at, run.commit, run.machine, run.wall_s, run.tests, run.bad, run.flaky, run.slots_busy)
-    connection.execute(_INSERT, (number, branch, *facts))
+    facts = (run.suite, run.at, run.commit, run.machine, run.wall_s, run.tests, run.bad, run.flaky)
+    connection.execute(_INSERT, (number, branch, *facts, run.slots_busy, run.allocation_s))
 
 
 def read_trends(connection: sqlite3.Connection, branch: str, last: int) -> Trends:
     """Return the last runs of each suite of the branch, and the tests that were flaky in them."""
-    rows = connection.execute(_RUNS, (branch, last)).fetchall()
-    names = ("run_id", "suite", "at", "commit", "machine", "wall_s", "tests", "bad", "flaky", "slots_busy")
-    runs = tuple(PastRun(**dict(zip(names, row, strict=True))) for row in rows)
+    (has_allocation,) = connection.execute(_HAS_ALLOCATION).fetchone()
+    query = _RUNS if has_allocation else _RUNS.replace("allocation_s", "NULL")  # an older file that is only read
+    rows = connection.execute(query, (branch, last)).fetchall()
+    names = ("run_id", "suite", "at", "commit", "machine", "wall_s", "tests", "bad", "flaky")
+    runs = tuple(
+        PastRun(**dict(zip(names, row, strict=False)), slots_busy=row[-2], allocation_s=row[-1]) for row in rows
+    )
     flaky = tuple(
         FlakyTest(task_id=task_id, runs=runs_of, flaky=times, rate=round(times / runs_of, 4), last_at=last_at)
         for task_id, runs_of, times, last_at in connection.execute(_FLAKY, (branch, last))

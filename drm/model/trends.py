@@ -15,6 +15,7 @@ class PastRun:
     """One run. ``suite``: what kind of run (the name of its folder of reports). ``at``: when it began, UTC.
 
     ``bad``: tests that failed or had an error. ``slots_busy``: share of the executors' time in which a test ran.
+    ``allocation_s``: what half of the tests waited at most until they were given resources.
     """
 
     AS_COLUMNS: ClassVar[bool] = True  # many of them are written as one list per field
@@ -28,6 +29,7 @@ class PastRun:
     bad: int = 0
     flaky: int = 0
     slots_busy: float | None = None
+    allocation_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

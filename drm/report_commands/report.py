@@ -20,6 +20,7 @@ from drm.reporting.formats import DEFAULT, FORMATS, write_reports
 from drm.reporting.inputs import read_inputs
 from drm.reporting.left_out import record_left_out
 from drm.reporting.report import Report
+from drm.reporting.trends_file import TRENDS
 
 __all__ = ["main"]
 
@@ -111,7 +112,8 @@ def _read(options: argparse.Namespace) -> tuple[Path, Report]:
         print(f"drm: {problem}", file=sys.stderr)
     first = Path(options.files[0])
     folder = first.parent if first.name == "report.json" else first.resolve().parent.parent
-    return folder, with_trends(inputs.report, options.history)
+    kept = (path for path in (Path(file).parent / TRENDS for file in options.files) if path.exists())
+    return folder, with_trends(inputs.report, options.history, dict.fromkeys(kept))
 
 
 def _read_folder(options: argparse.Namespace) -> Report:

@@ -95,6 +95,10 @@ def _names(cls: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(cls))
 
 
+def _needed(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING)
+
+
 def columns_of(kind: Any) -> type | None:
     """Return the class of a tuple's values where they are written as columns, else None."""
     arguments = get_args(kind)
@@ -172,17 +176,18 @@ def _many(inner: _Decoder) -> _Decoder:
 def _many_in_columns(cls: type) -> _Decoder:
     hints = get_type_hints(cls)
     inners = {name: _decoder(hints[name]) for name in _names(cls)}
+    needed = _needed(cls)
 
     def decoder(value: Any, where: str) -> tuple[Any, ...]:
         if not isinstance(value, dict):
             raise _wrong(where, "an object of columns", value)
-        for name in inners:
+        names = [name for name in inners if name in value or name in needed]  # an older drm may not know all of them
+        for name in names:
             if not isinstance(value.get(name), list):
                 raise _wrong(f"{where}.{name}", "a list", value.get(name))
-            if len(value[name]) != len(value[next(iter(inners))]):
+            if len(value[name]) != len(value[names[0]]):
                 raise ConfigError(f"{where}.{name} is not as long as the columns beside it")
-        columns = [_column(inner, value[name], f"{where}.{name}") for name, inner in inners.items()]
-        names = tuple(inners)
+        columns = [_column(inners[name], value[name], f"{where}.{name}") for name in names]
         return tuple([cls(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)])
 
     return decoder
@@ -222,7 +227,7 @@ def _enum(kind: type[enum.Enum]) -> _Decoder:
 def _dataclass(cls: type) -> _Decoder:
     hints = get_type_hints(cls)
     inners: dict[str, _Decoder] = {}  # filled at first use: a run holds runs
-    needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    needed = _needed(cls)
 
     def decoder(value: Any, where: str) -> Any:
         if not isinstance(value, dict):

@@ -23,7 +23,10 @@ __all__ = [
 Row = tuple[str, ...]
 MAKESPAN_COLUMNS = ("run", "wall", "tests alone", "bound", "longest test", "last executor", "with more or fewer")
 FORECAST_COLUMNS = ("run", "forecast from", "times known", "error, median", "error, of all", "memory kept to", "wasted")
-TREND_COLUMNS = ("suite", "runs", "wall, last", "wall", "bad, last", "bad", "flaky", "slots busy, last", "slots busy")
+TREND_COLUMNS = (
+    *("suite", "runs", "wall, last", "wall", "bad, last", "bad", "flaky", "slots busy, last", "slots busy"),
+    *("allocation time, last", "allocation time"),
+)
 FLAKY_COLUMNS = ("test", "flaky in", "of runs", "rate")
 
 
@@ -94,6 +97,8 @@ def _trend(suite: str, runs: list[PastRun]) -> Row:
         bars([float(run.flaky) for run in runs]),
         percent(last.slots_busy),
         bars([run.slots_busy or 0.0 for run in runs]),
+        amount(last.allocation_s) if last.allocation_s is not None else "-",
+        bars([run.allocation_s or 0.0 for run in runs]),
     )
 
 

@@ -100,18 +100,21 @@ def _line(values: Sequence[float]) -> str:
 
 
 def trend_views(trends: Trends) -> list[tuple[str, list[TrendView]]]:
-    """Return, per kind of run with a past, how its duration, failures, flakiness and utilization moved."""
+    """Return, per kind of run with a past, how its duration, failures, flakiness, utilization and
+    allocation time moved."""
     found = []
     for suite in dict.fromkeys(run.suite for run in trends.runs):
         runs = [run for run in trends.runs if run.suite == suite]
         if len(runs) < 2:
             continue
         busy = [run.slots_busy for run in runs if run.slots_busy is not None]
+        waits = [run.allocation_s for run in runs if run.allocation_s is not None]
         views = [
             _trend("duration", [run.wall_s for run in runs], amount),
             _trend("failed tests", [float(run.bad) for run in runs], _whole),
             _trend("flaky tests", [float(run.flaky) for run in runs], _whole),
             _trend("slot utilisation", busy, percent),
+            _trend("allocation time, median", waits, amount),
         ]
         place = f" on {trends.branch}" if trends.branch else ""
         found.append((f"{suite or _WITHOUT_RECORD}, {plural(len(runs), 'run')}{place}", views))

@@ -15,6 +15,7 @@ from drm.model import events
 from drm.model.death import DeathKind
 from drm.model.resources import ZERO, Resources
 from drm.model.work import Outcome
+from drm.reporting.trends_file import TRENDS, read_trends
 from drm.summary import summarise
 
 MIB = 2**20
@@ -207,6 +208,17 @@ def test_the_second_run_uses_what_the_first_one_learnt(project: Project) -> None
         counts = {name: database.execute(f"select count(*) from {name}").fetchone()[0] for name in tables}
     assert 12 in counts.values()
     assert (project.root / ".drm" / ".gitignore").exists()
+
+
+def test_a_run_leaves_what_its_branch_has_come_to_for_who_has_no_history(project: Project) -> None:
+    project.file("test_a.py", "def test_a(): pass\n")
+    for count in (1, 2):
+        assert project.drm().code == 0
+        left = read_trends(project.report_dir / TRENDS)
+        assert [(run.suite, run.tests) for run in left.runs] == [("out", 1)] * count
+        assert all(run.allocation_s is not None and 0 <= run.allocation_s < 60 for run in left.runs)
+    assert project.drm("--collect-only").code == 0
+    assert len(read_trends(project.report_dir / TRENDS).runs) == 2
 
 
 def test_a_group_that_is_slower_than_predicted_keeps_its_order(project: Project) -> None:

@@ -29,6 +29,7 @@ def run(number: int, suite: str = "unit") -> PastRun:
         bad=1,
         flaky=2,
         slots_busy=0.5 if number % 2 else None,
+        allocation_s=number / 8,
     )
 
 
@@ -114,6 +115,23 @@ def test_a_file_of_a_newer_drm_is_told(path: Path) -> None:
     lines: list[str] = []
     past_trends(path, "main", warn=lines.append)
     assert "it is of format 99" in lines[0]
+
+
+def test_a_file_from_before_allocation_times_is_only_read(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(";".join(STEPS[:3]) + ";PRAGMA user_version = 3;")
+        connection.execute("INSERT INTO runs (run_id) VALUES ('run-unit-1')")
+        connection.execute(
+            "INSERT INTO run_facts (run, branch, suite, at, commit_id, machine, wall_s, tests, bad, flaky)"
+            " VALUES (1, 'main', 'unit', '2026', 'c', 'm', 1.0, 10, 1, 2)"
+        )
+    (found,) = past_trends(path, "main", warn=no_warning).runs
+    assert (found.slots_busy, found.allocation_s) == (None, None)
+    store = open_history(path, warn=no_warning)
+    store.record_run("main", run(2))
+    assert [one.allocation_s for one in store.trends("main").runs] == [None, 0.25]
+    store.close()
 
 
 def test_no_file_is_no_news(path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 from recorded import Tape, leave, leave_all, suite, write_events
 
 from drm.history import open_history
-from drm.model.trends import PastRun
+from drm.model.trends import FlakyTest, PastRun, Trends
 from drm.report_commands.report import main
 from drm.reporting.json_report import read_report
 from drm.reporting.report import State
+from drm.reporting.trends_file import TRENDS, write_trends
 
 pytest.importorskip("defusedxml", reason="defusedxml is not installed: pip install defusedxml")
 ALL = {
@@ -105,6 +106,31 @@ def test_the_last_runs_of_the_branch_are_in_the_report(here: Path, capsys: pytes
     assert main(["--format", "json", "--history", "damaged.db"]) == 0
     (line,) = said(capsys)[1]
     assert line.startswith("drm: history damaged.db cannot be read")
+
+
+def test_what_runs_elsewhere_left_of_those_before_is_in_the_report(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In CI each stage has a history of its own, and the job that makes the report has none."""
+    leave_all(here / "reports")
+    days = [f"2026-11-{day}T10:00:00.000Z" for day in (20, 21, 22)]
+    unit = [PastRun(run_id=f"u{at}", suite="unit", at=at, wall_s=7.0, allocation_s=0.5) for at in days]
+    e2e = [PastRun(run_id=f"e{at}", suite="e2e", at=at, wall_s=9.0) for at in days]
+    flaky = FlakyTest(task_id="t", runs=3, flaky=1, rate=0.3333)
+    left = {"unit": (unit, flaky), "e2e": (e2e, flaky)}
+    for stage, (runs, test) in left.items():
+        write_trends(Trends(branch="main", runs=tuple(runs), flaky=(test,)), here / "reports" / stage / TRENDS)
+    elsewhere = Trends(branch="topic", runs=(PastRun(run_id="x", suite="unit", at=""),))
+    write_trends(elsewhere, here / "reports" / "performance" / TRENDS)
+    (here / "reports" / "integration" / TRENDS).write_text("{")
+    assert main(["--format", "json,md"]) == 0
+    found = read_report(here / "reports" / "report.json").trends
+    assert (found.branch, found.runs, found.flaky) == ("main", (*e2e, *unit), (flaky,))
+    (line,) = said(capsys)[1]
+    assert f"reports/integration/{TRENDS}" in line
+    assert "500 ms" in (here / "reports" / "report.md").read_text().partition("Trends")[2]
+    assert main(["--format", "json", "reports/unit/events.ndjson", "--output-dir", "alone"]) == 0
+    assert set(read_report(here / "alone" / "report.json").trends.runs) == set(unit)
 
 
 @pytest.mark.parametrize(

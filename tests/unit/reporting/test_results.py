@@ -9,6 +9,7 @@ from recorded import decision, suite
 
 from drm.model import events as ev
 from drm.model.errors import ConfigError, DrmError
+from drm.model.trends import PastRun, Trends
 from drm.reporting.codec import decode, encode
 from drm.reporting.results import read_results, write_results
 from drm.summary import RunSummary, TestRecord, summarise
@@ -101,3 +102,13 @@ def test_lone_surrogate_in_a_name_is_written(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results(summarise(suite("unit", {"t\ud800": summary().tests[0].outcome}).events), path)
     assert read_results(path).summary.tests[0].task_id == "t\ud800"
+
+
+def test_a_column_that_came_later_may_be_missing() -> None:
+    kept = Trends(branch="main", runs=(PastRun(run_id="a", suite="unit", at="t", tests=3),))
+    data = encode(kept)
+    del data["runs"]["allocation_s"]
+    assert decode(Trends, data) == kept
+    del data["runs"]["at"]
+    with pytest.raises(ConfigError, match=r"runs\.at should be a list"):
+        decode(Trends, data)
