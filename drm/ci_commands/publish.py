@@ -34,7 +34,8 @@ _MOST_BADGE_COMMITS = 20  # on top of the commit that was tested
 _EPILOG = """\
 exit codes: 0: pushed, or nothing to push; 4: not built from the default branch, no badges, or git refused
 
-environment: GITHUB_TOKEN: what git pushes with (default: as git is set up); DRM_COMMIT_BADGES=true: as --commit
+environment: DRM_BADGES_TOKEN or GITHUB_TOKEN: what git pushes with (default: as git is set up);
+DRM_COMMIT_BADGES=true: as --commit
 """
 
 
@@ -96,7 +97,7 @@ class _Git:
         self._environ = {**environ, **_AUTHOR, "GIT_TERMINAL_PROMPT": "0"}
         self._cwd: Path | None = None
         self._url = self("remote", "get-url", remote).strip()
-        token, url = environ.get("GITHUB_TOKEN"), urlsplit(self._url)
+        token, url = environ.get("DRM_BADGES_TOKEN") or environ.get("GITHUB_TOKEN"), urlsplit(self._url)
         if token and url.scheme == "https":
             secret = base64.b64encode(f"x-access-token:{token}".encode()).decode()
             place = f"https://{url.hostname}{f':{url.port}' if url.port else ''}/"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from drm.reporting import findings_view as rows
 from drm.reporting import view
 from drm.reporting.analysis import analyse
@@ -15,6 +17,7 @@ __all__ = ["LIMIT_BYTES", "add_matrix", "escape", "render_markdown"]
 
 LIMIT_BYTES = 60_000
 _FAILURES_BYTES = 24_000
+_PARTS = 24  # of the time that a worker was there
 
 
 def render_markdown(report: Report) -> str:
@@ -96,11 +99,21 @@ def add_matrix(page: Page, report: Report, heading: str = "##") -> None:
 
 
 def _workers(page: Page, run: RunReport) -> None:
-    strips = {series.worker_id: _strip(series) for series in run.summary.utilization}
-    workers = [(*map(escape, row), strips.get(row[0], "-")) for row in view.worker_rows(run.summary)]
-    page.table(f"## Workers: {escape(run.name)}", (*view.WORKER_COLUMNS, "cpu over time"), workers, raw=True)
+    columns = ["cpu over time", "memory over time"]
+    columns += ["gpu over time"] if any(series.used_gpus for series in run.summary.utilization) else []
+    strips = {series.worker_id: _strips(series) for series in run.summary.utilization}
+    workers = [
+        (*map(escape, row), *[strips.get(row[0], {}).get(column, "-") for column in columns])
+        for row in view.worker_rows(run.summary)
+    ]
+    page.table(f"## Workers: {escape(run.name)}", (*view.WORKER_COLUMNS, *columns), workers, raw=True)
 
 
-def _strip(series: UtilizationSeries) -> str:
-    """Return the cpu used over time as bars, the highest being the worker's own peak."""
-    return bars(view.buckets(series, series.used_cpu_cores, 24))
+def _strips(series: UtilizationSeries) -> dict[str, str]:
+    """Return what was used over time as bars, the highest being the worker's own peak."""
+    used: tuple[tuple[str, Sequence[float]], ...] = (
+        ("cpu over time", series.used_cpu_cores),
+        ("memory over time", series.used_memory_bytes),
+        ("gpu over time", series.used_gpus),
+    )
+    return {column: bars(view.buckets(series, values, _PARTS)) for column, values in used if values}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from drm.ci_commands.publish import _Git
 from drm.ci_commands.requirement import is_of_this_machine, requirement_of
 from drm.cli import main
 
@@ -292,6 +294,23 @@ def test_badges_on_the_default_branch_are_committed_only_when_they_change(
     assert git(remote, "rev-list", "--count", "main") == "2\n"
     published("failing")
     assert git(remote, "rev-list", "--count", "main") == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [({"GITHUB_TOKEN": "a"}, "a"), ({"DRM_BADGES_TOKEN": "b", "GITHUB_TOKEN": "a"}, "b"), ({}, "")],
+)
+def test_the_token_for_pushing_is_in_no_file_and_on_no_command_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], used: str
+) -> None:
+    git(project, "remote", "add", "origin", "https://gitlab-ci-token:job@git.example:8443/group/app.git")
+    monkeypatch.chdir(project)
+    told = _Git("origin", {"PATH": os.environ["PATH"], **given})._environ
+    secret = base64.b64encode(f"x-access-token:{used}".encode()).decode()
+    wanted = [("http.https://git.example:8443/.extraheader", f"AUTHORIZATION: basic {secret}")] if used else []
+    assert [(told[f"GIT_CONFIG_KEY_{n}"], told[f"GIT_CONFIG_VALUE_{n}"]) for n in range(len(wanted))] == wanted
+    assert ("GIT_CONFIG_COUNT" in told) == bool(used)
+    assert (project / ".git" / "config").read_text().count("AUTHORIZATION") == 0
 
 
 def test_a_push_that_came_in_between_is_no_failure(published: Callable[..., tuple[int, Path]]) -> None:
