@@ -257,7 +257,7 @@ def test_gitlab_reports_whatever_happened() -> None:
 def test_gitlab_passes_no_results_on_but_to_the_report() -> None:
     """A job that had those of others would upload them as its own: their tests would be counted twice."""
     for name, job in gitlab().items():
-        if "artifacts" in job and name != "drm_report":
+        if name not in ("drm_report", "drm_publish"):  # the latter uploads none
             assert all(need["artifacts"] is False for need in job.get("needs", [])), name
 
 
