@@ -34,18 +34,22 @@ def make_noop_suite(folder: Path, tests: int) -> None:
         (folder / f"test_noop_{number // _TESTS_PER_FILE:04d}.py").write_text(lines, encoding="utf-8")
 
 
-def options_of(mode: str, executors: int) -> list[str]:
+def options_of(mode: str, executors: int, within: str = "") -> list[str]:
     if mode == "serial":
         return ["-p", "no:xdist"]
     if mode == "drm":
-        return ["-p", "no:xdist", "--drm", "--drm-executors", str(executors)]
+        limit = ["--drm-memory", within] if within else []
+        return ["-p", "no:xdist", "--drm", "--drm-executors", str(executors), *limit]
     return ["-n", str(executors), "--dist", mode]
 
 
 def compare(
-    arguments: Sequence[str], cwd: Path, *, modes: Sequence[str], executors: int, rounds: int
+    arguments: Sequence[str], cwd: Path, *, modes: Sequence[str], executors: int, rounds: int, within: str = ""
 ) -> dict[str, object]:
-    """Run all modes in turn, ``rounds`` times after a first; return figures, ratios and differing outcomes."""
+    """Run all modes in turn, ``rounds`` times after a first; return figures, ratios and differing outcomes.
+
+    ``within``: how much memory DRM may give out (default: the machine's).
+    """
     figures: dict[str, list[Figures]] = {mode: [] for mode in modes}
     memory: dict[str, int] = {}
     found: dict[str, dict[str, str]] = {}
@@ -56,7 +60,7 @@ def compare(
                 command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
                 if not turn:
                     command.append(f"--junitxml={junit}")
-                taken = measure([*command, *options_of(mode, executors), *arguments], cwd, sample=not turn)
+                taken = measure([*command, *options_of(mode, executors, within), *arguments], cwd, sample=not turn)
                 if turn:
                     figures[mode].append(taken)
                 else:
@@ -122,6 +126,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--executors", type=int, default=2, metavar="N", help="processes that run tests (default 2)")
     parser.add_argument("--modes", default=",".join(MODES), help=f"what to run, of {','.join(MODES)} (default: all)")
     parser.add_argument("--noop", type=int, default=0, metavar="N", help="a suite of N tests that do nothing")
+    parser.add_argument("--within", default="", metavar="SIZE", help="how much memory DRM may give out")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--suite", nargs=argparse.REMAINDER, default=[], help="last: paths and options for pytest")
     options = parser.parse_args(arguments)
@@ -142,7 +147,9 @@ def main() -> int:
             make_noop_suite(cwd, options.noop)
         (cwd / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         suite = [str(Path(word).resolve()) if Path(word).exists() else word for word in options.suite]
-        result = compare(suite, cwd, modes=options.modes, executors=options.executors, rounds=options.rounds)
+        result = compare(
+            suite, cwd, modes=options.modes, executors=options.executors, rounds=options.rounds, within=options.within
+        )
     print(json.dumps(result) if options.json else "\n".join(lines_of(result)))
     return 0
 

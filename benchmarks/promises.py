@@ -136,6 +136,15 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         *("--rounds", "1", "--suite", "--pyargs", "numpy.lib", "numpy.linalg", "numpy.ma", "numpy.random"),
         figures=(_WALL, Figure("memory, of serial pytest's", _ratio("serial", "memory"), most=1.15)),
     ),
+    _engine(
+        "numpy, where DRM may give out 5 GiB",
+        *("--within", "5GiB", "--rounds", "1", "--modes", "serial,drm"),
+        *("--suite", "--pyargs", "numpy.lib", "numpy.linalg", "numpy.ma", "numpy.random"),
+        figures=(
+            Figure("wall, of serial pytest's", _ratio("serial", "wall"), most=1.0),
+            Figure("memory, of serial pytest's", _ratio("serial", "memory"), most=1.15),
+        ),
+    ),
     Measurement(
         ("benchmarks.skewed", "--json"),
         (
