@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from drm.priorities import ORDERS
 from drm.provisioning import Machines, boot_s_of, parse_machines
 from drm.run_options import RunOptions, capacity_of
 from drm.settings import ProjectSettings
-from drm.worker.gpus import machine_gpus, visible_devices
+from drm.worker.gpus import check_gpus, usable_gpus
 
 
 def run_options(config: pytest.Config, settings: ProjectSettings) -> RunOptions:
@@ -119,15 +118,11 @@ def _cores(value: Any, what: str) -> float:
 
 def _gpus(value: Any, what: str) -> int:
     """Return how many gpus there are, or how many are declared: slots, one device each."""
-    visible = visible_devices(os.environ)
     if value is None:
-        return min(machine_gpus(), len(visible) if visible is not None else sys.maxsize)
+        return usable_gpus(os.environ)
     if not str(value).isdecimal() or len(str(value)) > 4:
         raise ConfigError(f"{what}: {shown(value)} is not a number of gpus", remedy="give a whole number, such as 2")
-    if visible is not None and int(value) > len(visible):
-        raise ConfigError(
-            f"{what}: {value} gpus, and CUDA_VISIBLE_DEVICES shows {len(visible)}", remedy="change one of them"
-        )
+    check_gpus(int(value), os.environ, what)
     return int(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from drm.model.samples import Sample
 from drm.model.units import parse_count_range
 from drm.reporting.text import one_line
 from drm.run_options import capacity_of
-from drm.worker.gpus import machine_gpus
+from drm.worker.gpus import usable_gpus
 
 __all__ = ["add_to"]
 
@@ -99,7 +100,7 @@ def _worker_types(texts: Sequence[str]) -> list[WorkerType]:
     """Return the types that are given, else this machine as one. ConfigError for two of a name."""
     machine = capacity_of(None, None, 0)
     if not texts:
-        here = Resources(cpu_cores=machine.cpu_cores, memory_bytes=machine.memory_bytes, gpus=machine_gpus())
+        here = Resources(cpu_cores=machine.cpu_cores, memory_bytes=machine.memory_bytes, gpus=usable_gpus(os.environ))
         return [WorkerType(name="this machine", capacity=here)]
     types = [
         parse_worker_type(text, machine=machine, number=number if len(texts) > 1 else 0, what="--worker-type")

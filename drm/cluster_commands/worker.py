@@ -30,7 +30,7 @@ from drm.model.errors import ConfigError, DrmError, LostError
 from drm.model.markers import some_bytes
 from drm.model.resources import Resources
 from drm.run_options import capacity_of
-from drm.worker.gpus import machine_gpus
+from drm.worker.gpus import check_gpus, usable_gpus
 
 LEASE_S = 30.0  # a machine whose coordinator is silent for so long leaves; its tests were ended long before
 _LOOK_S, _ASK_S = 0.2, 1.0
@@ -220,9 +220,10 @@ def _capacity(options: argparse.Namespace) -> Resources:
         raise ConfigError(f"--cpus: {options.cpus:g} is not a number of cores", remedy="give a number above 0")
     if options.gpus is not None and not 0 <= options.gpus < 1e4:
         raise ConfigError(f"--gpus: {options.gpus:g} is not a number of gpus", remedy="give a number such as 1")
+    check_gpus(options.gpus or 0, os.environ, "--gpus")
     memory = some_bytes(options.memory, "--memory") if options.memory is not None else None
     capacity = capacity_of(options.cpus, memory, 0)
-    return replace(capacity, gpus=float(machine_gpus()) if options.gpus is None else options.gpus)
+    return replace(capacity, gpus=float(usable_gpus(os.environ)) if options.gpus is None else options.gpus)
 
 
 def _host_name() -> str:

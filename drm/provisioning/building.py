@@ -259,7 +259,7 @@ def _script(table: Mapping[str, str], name: str) -> str:
     if path is None:
         from drm.cloud_provider_manager.warm_up import WarmUp
 
-        given = {key: table[key] for key in ("git", "ref", "python") if key in table}
+        given = {key: table[key] for key in ("git", "ref", "python", "drm") if key in table}
         requirements = tuple(table.get("requirements", "").split())
         return WarmUp(**given, requirements=requirements).script() if given or requirements else ""
     try:

@@ -21,7 +21,7 @@ __all__ = ["PROVIDERS", "Machines", "boot_s_of", "parse_machines"]
 
 _OF_CLOUDS = (
     *("types", "zones", "markets", "catalogue", "limit_cpus", "limit_memory", "limit_gpus"),
-    *("bootstrap", "git", "ref", "requirements", "python"),
+    *("bootstrap", "git", "ref", "requirements", "python", "drm"),
 )
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "local": (),

@@ -7,6 +7,8 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
+from drm.model.errors import ConfigError
+
 _CUDA = "CUDA_VISIBLE_DEVICES"
 _DRM = "DRM_GPU_IDS"
 
@@ -36,6 +38,21 @@ def visible_devices(environment: Mapping[str, str]) -> list[str] | None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     return list(takewhile(lambda name: not name.startswith("-"), names))
+
+
+def usable_gpus(environment: Mapping[str, str]) -> int:
+    """Return how many gpus there are that CUDA may see."""
+    visible = visible_devices(environment)
+    return machine_gpus() if visible is None else min(machine_gpus(), len(visible))
+
+
+def check_gpus(count: float, environment: Mapping[str, str], what: str) -> None:
+    """ConfigError where more gpus are declared than CUDA may see."""
+    visible = visible_devices(environment)
+    if visible is not None and count > len(visible):
+        raise ConfigError(
+            f"{what}: {count:g} gpus, and CUDA_VISIBLE_DEVICES shows {len(visible)}", remedy="change one of them"
+        )
 
 
 def shown(environment: Mapping[str, str], gpus: Sequence[int]) -> dict[str, str]:

@@ -37,6 +37,7 @@ zones = us-east-1a
 types = m6i.large
 git = https://example.com/project.git
 ref = v1.2
+drm = drm-testing[ray] @ git+https://example.com/drm.git
 """
 Made = tuple[CloudProviderManager, tuple[WorkerType, ...], list[str]]
 
@@ -89,6 +90,7 @@ def test_what_a_machine_boots_with_gets_it_its_credentials_and_runs_its_worker(
     (call,) = ec2.calls()
     script = base64.b64decode(call["UserData"]).decode()
     assert "git -C /opt/drm/project checkout -q --detach v1.2" in script
+    assert "drm_try drm_pip 'drm-testing[ray] @ git+https://example.com/drm.git'" in script
     assert "PYTHONPATH" not in script
     assert f"{PYTHON} -m drm.cluster_trust.enrolment --at 127.0.0.1:" in script
     warm_up, _, rest = script.partition("drm_say 'ready to join'\n")  # that part has a test of its own
