@@ -8,12 +8,19 @@ from typing import Any, overload
 from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
 
-__all__ = ["OUTCOMES", "Attempts", "Row"]
+__all__ = ["OUTCOMES", "Attempts", "Row", "attempts_to_learn_from"]
+
+_MOST, _LEAST, _ROWS = 20, 3, 10_000  # of a test, and of all together while there are more than the least
 
 Row = tuple[Any, ...]
 """outcome (its value), wall_s, cpu_s, peak_rss_bytes, at, machine, source, death, reserved_bytes, gpu_bytes, and what
 the reader needed besides."""
 OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
+
+
+def attempts_to_learn_from(tests: int) -> int:
+    """Return how many of the newest attempts of each of so many tests are read to learn from them."""
+    return min(_MOST, max(_LEAST, _ROWS // max(1, tests)))
 
 
 class Attempts(Sequence[Sample]):

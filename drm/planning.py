@@ -17,6 +17,7 @@ from drm.model.plan import Plan, ScalingDecision, TypeRecommendation
 from drm.model.resources import Resources
 from drm.model.units import format_bytes, format_duration
 from drm.model.work import Task, Usage
+from drm.past import attempts_to_learn_from
 from drm.provisioning import boot_s_of, check_ways
 from drm.resource_optimizer import ResourceOptimizer
 from drm.resource_performance_predictor import ResourcePerformancePredictor
@@ -33,7 +34,6 @@ __all__ = ["Foreseen", "foresee", "lines_of", "plan_lines"]
 
 _FIRST = 8  # decisions shown
 _LEAST_S = 0.001
-_LAST = 20  # attempts of a test that are learnt from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,8 @@ def plan_lines(tasks: Sequence[Task], options: RunOptions, *, asks: bool) -> Ite
     if options.history_path is not None and options.history_path.is_file():
         history = open_history(options.history_path, warn=lambda _: None)
         try:
-            predictor.train_models(dict(history.samples([task.task_id for task in tasks], last=_LAST)))
+            last = attempts_to_learn_from(len(tasks))
+            predictor.train_models(dict(history.samples([task.task_id for task in tasks], last=last)))
         finally:
             history.close()
     places = planned_workers(options)

@@ -27,6 +27,7 @@ from drm.model.cluster import WorkerType, WorkerView
 from drm.model.errors import DrmError
 from drm.model.resources import Resources
 from drm.model.work import Task
+from drm.past import attempts_to_learn_from
 from drm.ports import Clock, EventSink, HistoryStore, Surface
 from drm.priorities import groups_of
 from drm.provisioning import provider_manager
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from drm.resuming import InterruptedRun
 
 LOCAL_WORKER = "local"
-_LEARN_FROM, _AT_LEAST, _ROWS = 20, 3, 10_000  # newest attempts per test; fewer where there would be more rows
 _STRANDED_S = 120.0
 _MADE_AT_THE_END = ("results.json", "status.json", TRENDS)
 
@@ -257,7 +257,7 @@ class Run:
         """Learn what history knows of the tests, and queue them. ``sources``: what their functions are, as hashes."""
         history, order = self.journal.history, self._options.order
         self.journal.attempts.sources = sources
-        last = min(_LEARN_FROM, max(_AT_LEAST, _ROWS // max(1, len(tasks))))
+        last = attempts_to_learn_from(len(tasks))
         samples = dict(history.samples([task.task_id for task in tasks], last=last))
         renames = history.namesakes(sources) if len(samples) < len(tasks) else {}
         for task_id, before in renames.items():

@@ -25,6 +25,7 @@ from drm.model.markers import parse_worker_type
 from drm.model.resources import Resources
 from drm.model.samples import Sample
 from drm.model.units import parse_count_range
+from drm.past import attempts_to_learn_from
 from drm.reporting.text import one_line
 from drm.run_options import capacity_of
 from drm.worker.gpus import usable_gpus
@@ -32,7 +33,6 @@ from drm.worker.gpus import usable_gpus
 __all__ = ["add_to"]
 
 JSON_VERSION = 1
-_LEARN_FROM = 3  # newest attempts per test: as a run does
 _EPILOG = """\
 Options and paths that are not listed here are pytest's. Numbers come from marks, the [drm] section, the history of
 past runs (.drm/history.db) and hints; "drm run" makes history. docs/analyze.md explains them.
@@ -120,7 +120,7 @@ def _history(rootdir: Path, task_ids: Sequence[str]) -> Mapping[str, Sequence[Sa
         return {}
     history = open_history(path, warn=lambda line: print(f"drm: {one_line(line, 400)}", file=sys.stderr))
     try:
-        return history.samples(task_ids, last=_LEARN_FROM)
+        return history.samples(task_ids, last=attempts_to_learn_from(len(task_ids)))
     finally:
         history.close()
 

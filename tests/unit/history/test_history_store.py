@@ -15,6 +15,7 @@ from drm.history.database import Database
 from drm.history.schema import SCHEMA_VERSION
 from drm.model.samples import Sample
 from drm.model.work import Outcome, Usage
+from drm.past import attempts_to_learn_from
 from drm.ports import HistoryStore
 
 Open = Callable[[], HistoryStore]
@@ -136,3 +137,8 @@ def test_a_short_history_is_read_in_one_query_and_a_long_one_to_its_end(path: Pa
     assert [row.usage.wall_s for row in found["b"]] == [1.0], "older than the rows that are read first"
     assert [row.usage.wall_s for row in found["a"]] == [20.0, 21.0, 22.0]
     store.abandon()
+
+
+@pytest.mark.parametrize(("tests", "attempts"), [(0, 20), (1, 20), (500, 20), (1000, 10), (5000, 3), (100_000, 3)])
+def test_less_is_learnt_of_each_of_many_tests(tests: int, attempts: int) -> None:
+    assert attempts_to_learn_from(tests) == attempts
