@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import signal
 import tempfile
+from pathlib import Path
 
 STACKS_SIGNAL = signal.SIGRTMAX - 5 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2  # nobody's, unlike SIGUSR1
 _MOST_BYTES = 64 * 1024
+_PLACES = (
+    r"<[^\"]*>",
+    rf"{re.escape(str(Path(__file__).resolve().parents[1]))}/[^\"]*",
+    r"[^\"]*/(site|dist)-packages/(_pytest|pytest|pluggy|coverage)/[^\"]*",
+    r"[^\"]*/bin/(pytest|py\.test|drm|coverage)",
+)
+_RUNNER = re.compile(rf'  File "({"|".join(_PLACES)})", line ')
 
 
 def make_file() -> int:
@@ -39,5 +48,25 @@ def written_bytes(descriptor: int) -> int:
 
 
 def read(descriptor: int) -> str:
-    """Return what was written, 64 KiB at most."""
-    return os.pread(descriptor, _MOST_BYTES, 0).decode("utf-8", "replace").strip()
+    """Return what was written, 64 KiB at most, without what ran the tests."""
+    return without_runner(os.pread(descriptor, _MOST_BYTES, 0).decode("utf-8", "replace").strip())
+
+
+def without_runner(text: str) -> str:
+    """Return the stacks without the outermost frames of pytest and DRM, which say nothing of the test."""
+    lines: list[str] = []
+    frames: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith('  File "'):
+            frames.append(line)
+        else:
+            lines += [*_own(frames), line]
+            frames = []
+    return "\n".join(lines).rstrip("\n")
+
+
+def _own(frames: list[str]) -> list[str]:
+    own = len(frames)
+    while own and _RUNNER.match(frames[own - 1]):
+        own -= 1
+    return [*frames[:own], f"  and {len(frames) - own} frames of pytest and DRM"] if 0 < own < len(frames) else frames

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from drm.model.death import Death, DeathKind
+from drm.worker import stacks
 from drm.worker.eviction import STACKS_S, TERM_S, Eviction
 from drm.worker.oom import OomWatch, counters, oom_kills
 from drm.worker.pulse import SILENT_S, STOPPED_S, Pulse
@@ -119,3 +120,29 @@ def test_stacks_that_never_come_are_not_waited_for() -> None:
     eviction.due(0.0, 0)
     assert eviction.due(STACKS_S - 0.1, 0) is None
     assert eviction.due(STACKS_S, 0) == signal.SIGTERM
+
+
+def test_stacks_are_told_without_what_ran_the_test() -> None:
+    inner = f'  File "{Path(stacks.__file__)}", line 9 in run'
+    pytest_s = '  File "/venv/lib/site-packages/_pytest/python.py", line 187 in pytest_pyfunc_call'
+    told = [
+        "Fatal Python error: Segmentation fault",
+        "",
+        "Thread 0x1 (most recent call first):",
+        pytest_s,
+        inner,
+        "",
+        "Current thread 0x2 (most recent call first):",
+        '  File "/lib/ctypes/__init__.py", line 519 in string_at',
+        pytest_s,
+        '  File "/project/drm/test_shop.py", line 11 in test_segv',
+        pytest_s,
+        '  File "<a hook\'s call>", line 9 in call',
+        inner,
+        '  File "<frozen runpy>", line 88 in _run_code',
+        "",
+        "Extension modules: _ctypes (total: 1)",
+    ]
+    shown = stacks.without_runner("\n".join(told)).splitlines()
+    assert shown == [*told[:10], "  and 4 frames of pytest and DRM", *told[14:]]
+    assert stacks.without_runner("") == ""
