@@ -114,7 +114,7 @@ def trend_views(trends: Trends) -> list[tuple[str, list[TrendView]]]:
             _trend("failed tests", [float(run.bad) for run in runs], _whole),
             _trend("flaky tests", [float(run.flaky) for run in runs], _whole),
             _trend("slot utilisation", busy, percent),
-            _trend("allocation time, median", waits, amount),
+            *([_trend("allocation time, median", waits, amount)] if waits else []),
         ]
         place = f" on {trends.branch}" if trends.branch else ""
         found.append((f"{suite or _WITHOUT_RECORD}, {plural(len(runs), 'run')}{place}", views))
