@@ -209,11 +209,11 @@ class WorkQueue:
     def revise(self, revised: Callable[[Sequence[Task]], Sequence[Task]], scope: str | None = None) -> None:
         """Give waiting tests (of one scope, or all) the requirements that ``revised`` returns them with.
 
-        Groups stay: what their tests ask for is looked at one by one, when it is their turn.
+        Groups stay: what their tests ask for is looked at one by one, when it is their turn. So does what is next.
         """
         moved: list[Task] = []
         for lane in [*chain(*(kind.fresh for kind in self._kinds)), *self._owned.values()]:
-            if lane.group is not None or not lane.tasks or scope not in (None, lane.scope):
+            if lane.group is not None or lane.is_soon or not lane.tasks or scope not in (None, lane.scope):
                 continue
             tasks = revised(lane.tasks)
             if any(self._kinds.of(task.requirements) is not lane.kind for task in tasks):

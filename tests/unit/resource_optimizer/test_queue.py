@@ -211,6 +211,18 @@ def test_what_could_start_side_by_side() -> None:
     assert (startable(mixed), startable(mixed, memory=1)) == (4, 3)
 
 
+def test_a_test_that_is_tried_again_stays_the_next_when_others_are_revised() -> None:
+    others = [task(f"t{n}", scope="a", seconds=1.0, memory=2**20) for n in range(4)]
+    again = task("again", scope="a", position=99, memory=2**20)
+    queue = queue_of(*others, again)
+    assert [names(take(queue)) for _ in range(5)][-1] == ["again"], "the shortest last"
+    queue.add(others)
+    queue.add([again], soon=True)
+    larger = Resources(cpu_cores=1, memory_bytes=GIB)
+    queue.revise(lambda some: [dataclasses.replace(each, requirements=Requirements(amounts=larger)) for each in some])
+    assert names(take(queue)) == ["again"]
+
+
 def test_revised_tests_move_and_none_is_lost() -> None:
     tasks = [task(f"t{n}", scope="ab"[n % 2], memory=2**20) for n in range(10)]
     queue = queue_of(*tasks)
@@ -437,6 +449,7 @@ def test_no_process_goes_back_to_an_earlier_turn() -> None:
     late = [task(f"late{n}", seconds=1.0, position=n, turn=2) for n in range(3)]
     queue = queue_of(*late)
     assert names(take(queue)) == ["late0"]
+    queue_task = task("t", scope="a")
     again = task("again", seconds=1.0, turn=1)
     queue = queue_of(*late, again)
     assert names(take(queue)) == ["again"]
@@ -678,6 +691,7 @@ def drain(model: Model) -> None:
 @pytest.mark.parametrize("file_order", [False, True])
 def test_what_is_tried_again_comes_before_all_that_waits(file_order: bool) -> None:
     many = [task(f"t{number}", seconds=1.0, position=number) for number in range(40)]
+    queue_task = task("t", scope="a")
     again = task("again", seconds=1.0, position=99, scope="other")
     queue = WorkQueue(lambda task_id, _: 1.0, QueueSettings(largest=MACHINE, file_order=file_order))
     queue.add(many)
