@@ -343,7 +343,7 @@ def build_apart(session: nox.Session, folder: Path, at: str) -> list[Path]:
 @nox.session(name="benchmarks-all", default=False)
 def benchmarks_all(session: nox.Session) -> None:
     """Measure every figure that is promised (two hours); takes options of benchmarks.everything after --."""
-    install(session, "test", "bench", "examples", "browser", "ray")
+    install(session, "test", "bench", "examples", "browser", "ecosystem", "ray")
     session.install("scikit-learn", "pandas")
     session.run("python", "-m", "benchmarks.everything", *session.posargs, success_codes=(0, 1))
 
