@@ -449,7 +449,6 @@ def test_no_process_goes_back_to_an_earlier_turn() -> None:
     late = [task(f"late{n}", seconds=1.0, position=n, turn=2) for n in range(3)]
     queue = queue_of(*late)
     assert names(take(queue)) == ["late0"]
-    queue_task = task("t", scope="a")
     again = task("again", seconds=1.0, turn=1)
     queue = queue_of(*late, again)
     assert names(take(queue)) == ["again"]
@@ -691,7 +690,6 @@ def drain(model: Model) -> None:
 @pytest.mark.parametrize("file_order", [False, True])
 def test_what_is_tried_again_comes_before_all_that_waits(file_order: bool) -> None:
     many = [task(f"t{number}", seconds=1.0, position=number) for number in range(40)]
-    queue_task = task("t", scope="a")
     again = task("again", seconds=1.0, position=99, scope="other")
     queue = WorkQueue(lambda task_id, _: 1.0, QueueSettings(largest=MACHINE, file_order=file_order))
     queue.add(many)
