@@ -22,7 +22,15 @@ _USAGE_ERROR = 4  # pytest's
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (pytest's for ``drm run``, 4 for a usage error)."""
     try:
-        return _main(list(sys.argv[1:] if argv is None else argv) or _command_to_complete())
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv) or _command_to_complete())
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough: drm doctor | head
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return 1
     except KeyboardInterrupt:
         print("drm: interrupted", file=sys.stderr)
         return 2

@@ -6,7 +6,6 @@ what is not its own in ``options.pytest``, in the order given: options and paths
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -57,11 +56,6 @@ def run_command(
     with suppress(AttributeError):  # whatever a test is called, it is no reason to fail where the terminal is no UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = int(options.call(options))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader has seen enough: drm ci discover | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
-        return 1
+        return int(options.call(options))
     except DrmError as error:
         parser.exit(USAGE_ERROR, f"drm: {error}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -36,12 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     with suppress(AttributeError):
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = int(options.call(options))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return int(options.call(options))
     except DrmError as error:
         parser.exit(USAGE_ERROR, f"drm: {error}\n")
     except sqlite3.Error as error:

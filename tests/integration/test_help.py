@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import drm
 from drm.cli import main
 
 
@@ -44,3 +49,23 @@ def test_the_options_of_drm_are_listed(capsys: pytest.CaptureFixture[str], comma
     said = help_of(capsys, command)
     assert "\n  --drm-executors N|A..B|auto\n" in said
     assert "(default: auto, one per core;" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["--help"], ["report", "--help"], ["ci", "context"]])
+def test_a_reader_that_has_seen_enough_sees_no_traceback(tmp_path: Path, command: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    source = str(Path(drm.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "drm", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": source},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == (0 if "--help" in command else 1), "argparse itself passes over what it cannot write"
